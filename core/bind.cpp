@@ -1,0 +1,108 @@
+// Arrays in, arrays out. Shapes and dtypes of arrays are part of the signatures; that they fit each other, and that
+// numbers are in range, is checked in engine/native.py.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <tuple>
+
+#include "dispatch.hpp"
+#include "engine.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+template <class Number, int axes>
+using In = nb::ndarray<const Number, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
+template <class Number, int axes>
+using Out = nb::ndarray<Number, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
+
+// (inputs, outputs, activation, start)
+using LayerTuple = std::tuple<int64_t, int64_t, std::string, int64_t>;
+// features [N, F], codes [N, C], targets [N, T], weights [N], or [0] when every row counts once
+using RowsTuple = std::tuple<In<float, 2>, In<int32_t, 2>, In<float, 2>, In<float, 1>>;
+
+schuss::Rows view(const RowsTuple& arrays) {
+    const auto& [features, codes, targets, weights] = arrays;
+    return {features.data(), codes.data(), targets.data(), weights.size() ? weights.data() : nullptr,
+            static_cast<int64_t>(features.shape(0))};
+}
+
+void construct(
+    schuss::Engine* self, const std::vector<LayerTuple>& layers, int64_t features, std::vector<int64_t> levels,
+    int64_t targets, std::string loss, double l2, double mean_weight, std::string optimizer,
+    std::vector<std::pair<std::string, double>> constants, double weight_decay
+) {
+    schuss::Description description = {
+        {}, features, std::move(levels), targets, std::move(loss), l2, mean_weight, std::move(optimizer),
+        std::move(constants), weight_decay};
+    for (const auto& [inputs, outputs, activation, start] : layers)
+        description.layers.push_back({inputs, outputs, activation, start});
+    new (self) schuss::Engine(std::move(description));
+}
+
+void load(schuss::Engine& self, In<float, 1> W, In<float, 2> vectors, int64_t step) {
+    const nb::gil_scoped_release released;
+    self.load(W.data(), vectors.data(), step);
+}
+
+int64_t state(schuss::Engine& self, Out<float, 1> W, Out<float, 2> vectors) {
+    const nb::gil_scoped_release released;
+    return self.state(W.data(), vectors.data());
+}
+
+void train(
+    schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t batch_size,
+    In<double, 1> learning_rates, Out<double, 1> losses
+) {
+    const schuss::Chunk chunk = {order.data(), static_cast<int64_t>(order.size()), batch_size, learning_rates.data(),
+                                 static_cast<int64_t>(learning_rates.size())};
+    const nb::gil_scoped_release released;
+    self.train(view(rows), chunk, losses.data());
+}
+
+double gradient(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, Out<double, 1> result) {
+    const nb::gil_scoped_release released;
+    return self.gradient(W.data(), view(rows), result.data());
+}
+
+double total_loss(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows) {
+    const nb::gil_scoped_release released;
+    return self.total_loss(W.data(), view(rows));
+}
+
+void outputs(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, Out<float, 2> result) {
+    const nb::gil_scoped_release released;
+    self.outputs(W.data(), view(rows), result.data());
+}
+
+std::vector<std::string> available_isas() {
+    std::vector<std::string> names;
+    for (const schuss::Build* build : schuss::available_builds()) names.emplace_back(build->isa);
+    return names;
+}
+
+}  // namespace
+
+NB_MODULE(_core, module) {
+    module.def("isa", [] { return schuss::chosen_build().isa; }, "The instruction set that a new engine uses.");
+    module.def("available_isas", available_isas, "The instruction sets that this processor runs, the plainest first.");
+
+    nb::class_<schuss::Engine>(module, "Engine")
+        .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),
+             nb::arg("targets"), nb::arg("loss"), nb::arg("l2"), nb::arg("mean_weight"), nb::arg("optimizer"),
+             nb::arg("constants"), nb::arg("weight_decay"))
+        .def_prop_ro("isa", &schuss::Engine::isa)
+        .def_prop_ro("parameters", &schuss::Engine::parameters)
+        .def("load", load)
+        .def("state", state)
+        .def("train", train)
+        .def("gradient", gradient)
+        .def("total_loss", total_loss)
+        .def("outputs", outputs);
+}

@@ -1,0 +1,65 @@
+// The network, the cost and the rule for the step, as Python describes them: plain data, names included.
+//
+// These structs cross from units compiled for any processor to units compiled for a newer one, so they hold raw
+// pointers and no functions: nothing here can be instantiated twice.
+//
+// Letters of shapes, as in arrays.py: N rows, B rows of a batch, F features, C categorical columns, K outputs,
+// T columns of the target, P parameters.
+#pragma once
+
+#include <cstdint>
+
+namespace schuss {
+
+// output = activation(x · weights + biases). In W from `start` on: weights [inputs, outputs] row by row, then biases.
+struct Layer {
+    int64_t inputs;  // of the first layer: F + Σ levels
+    int64_t outputs;
+    const char* activation;
+    int64_t start;
+};
+
+struct Constant {
+    const char* name;  // "beta1"
+    double value;
+};
+
+struct Program {
+    const Layer* layers;
+    int64_t layer_count;
+
+    int64_t features;       // F
+    const int64_t* levels;  // [C] levels of each categorical column
+    int64_t categories;     // C
+    int64_t targets;        // T
+    int64_t parameters;     // P
+
+    const char* loss;
+    double l2;           // λ of ½ λ ‖weights‖², biases free
+    double mean_weight;  // of all training rows
+
+    const char* optimizer;
+    const Constant* constants;
+    int64_t constant_count;
+    double weight_decay;  // decoupled, biases free
+};
+
+// Rows in memory, row by row.
+struct Rows {
+    const float* features;  // [N, F]
+    const int32_t* codes;   // [N, C], -1 for none
+    const float* targets;   // [N, T]
+    const float* weights;   // [N], or null when every row counts once
+    int64_t count;          // N
+};
+
+// A run of steps over rows[order], batch by batch; the last batch may be shorter.
+struct Chunk {
+    const int64_t* order;
+    int64_t order_count;
+    int64_t batch_size;
+    const double* learning_rates;  // [steps]
+    int64_t steps;
+};
+
+}  // namespace schuss

@@ -1,0 +1,59 @@
+"""schuss trains neural networks on tables: a straight run downhill at full speed.
+
+Names are loaded when they are first used, so that ``import schuss`` itself costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from schuss.arrays import Rows as Rows
+    from schuss.descent import (
+        Adagrad as Adagrad,
+        Adam as Adam,
+        AdamW as AdamW,
+        Constant as Constant,
+        Cosine as Cosine,
+        GradientDescent as GradientDescent,
+        Lion as Lion,
+        Momentum as Momentum,
+        Nesterov as Nesterov,
+        RMSprop as RMSprop,
+    )
+    from schuss.errors import SchussError as SchussError
+    from schuss.estimators import SchussClassifier as SchussClassifier, SchussRegressor as SchussRegressor
+    from schuss.job import train as train
+    from schuss.model import Model as Model
+    from schuss.network import Network as Network
+    from schuss.objective import Objective as Objective
+    from schuss.table.source import TableFormat as TableFormat
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Rows": "arrays",
+    "SchussError": "errors",
+    "SchussClassifier": "estimators",
+    "SchussRegressor": "estimators",
+    "train": "job",
+    "Model": "model",
+    "Network": "network",
+    "Objective": "objective",
+    "TableFormat": "table.source",
+} | dict.fromkeys(
+    ("Adagrad", "Adam", "AdamW", "Constant", "Cosine", "GradientDescent", "Lion", "Momentum", "Nesterov", "RMSprop"),
+    "descent",
+)
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'schuss' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"schuss.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,5 @@
+"""python -m schuss."""
+
+from schuss.cli import main
+
+main()

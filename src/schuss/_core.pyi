@@ -1,0 +1,39 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Float32 = NDArray[np.float32]
+_Float64 = NDArray[np.float64]
+_Rows = tuple[_Float32, NDArray[np.int32], _Float32, _Float32]  # features, codes, targets, weights or an empty array
+
+def isa() -> str: ...
+def available_isas() -> list[str]: ...
+
+class Engine:
+    def __init__(
+        self,
+        *,
+        layers: Sequence[tuple[int, int, str, int]],  # inputs, outputs, activation, start
+        features: int,
+        levels: Sequence[int],
+        targets: int,
+        loss: str,
+        l2: float,
+        mean_weight: float,
+        optimizer: str,
+        constants: Sequence[tuple[str, float]],
+        weight_decay: float,
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def parameters(self) -> int: ...
+    def load(self, W: _Float32, vectors: _Float32, step: int, /) -> None: ...
+    def state(self, W: _Float32, vectors: _Float32, /) -> int: ...
+    def train(
+        self, rows: _Rows, order: NDArray[np.int64], batch_size: int, learning_rates: _Float64, losses: _Float64, /
+    ) -> None: ...
+    def gradient(self, W: _Float32, rows: _Rows, gradient: _Float64, /) -> float: ...
+    def total_loss(self, W: _Float32, rows: _Rows, /) -> float: ...
+    def outputs(self, W: _Float32, rows: _Rows, outputs: _Float32, /) -> None: ...

@@ -1,0 +1,262 @@
+"""The command line: arguments -> library calls -> exit code.
+
+Exit codes: 0 done; 1 an error that the message explains; 2 wrong usage; 3 trained, but the descent diverged and an
+earlier W was kept; 130 interrupted, the best W so far was kept; 143 the same by SIGTERM.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+import schuss
+from schuss.errors import SchussError
+from schuss.settings import Settings
+
+_PART = "FRACTION|FILE"
+
+
+class _Interrupt:
+    """The first Ctrl-C or SIGTERM asks for an orderly end, the second ends at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        return self.signal != 0
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            sys.exit(128 + number)
+        self.signal = number
+
+    @contextmanager
+    def watching(self) -> Iterator["_Interrupt"]:
+        """Catches the two signals inside the block."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Widths(click.ParamType[Any]):
+    """256,256 -> (256, 256); none -> ()."""
+
+    name = "widths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        if value.strip() in ("", "none", "()"):
+            return ()
+        try:
+            return tuple(int(width) for width in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r}: give widths such as 256,256, or none.", param, ctx)
+
+
+class _Part(click.ParamType[Any]):
+    """A fraction where the text is a number, otherwise the file of that name."""
+
+    name = _PART
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+
+
+def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for every setting, with the help and the default that stand in settings.py."""
+    for item in reversed(fields(Settings)):
+        limits, default = item.metadata, item.default
+        kind: Any = float
+        if limits.get("widths"):
+            kind = _Widths()
+        elif "names" in limits:
+            kind = click.Choice(limits["names"])
+        elif limits.get("whole"):
+            kind = int
+        text = limits["help"] if default in (None, MISSING) else f"{limits['help']} [default: {default}]"
+        command = click.option(f"--{item.name.replace('_', '-')}", item.name, type=kind, default=None, help=text)(
+            command
+        )
+    return command
+
+
+def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How text files are read."""
+    for decorator in (
+        click.option("--missing", multiple=True, help="Text that stands for a missing value; may be repeated."),
+        click.option(
+            "--no-header", is_flag=True, help="The first line holds values: columns are column_1, column_2, …"
+        ),
+        click.option("--separator", help="Between values; found from the file where not given. \\t is a tab."),
+    ):
+        command = decorator(command)
+    return command
+
+
+def _format(separator: str | None, no_header: bool, missing: Sequence[str]) -> "schuss.TableFormat":
+    options: dict[str, Any] = {"header": not no_header}
+    if separator is not None:
+        options["separator"] = separator.replace("\\t", "\t")
+    if missing:
+        options["missing"] = ("", *missing)
+    return schuss.TableFormat(**options)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(schuss.__version__, package_name="schuss")
+def cli() -> None:
+    """Trains neural networks on tables."""
+
+
+@cli.command()
+@click.argument("table", nargs=-1, required=True)
+@click.option("--target", "-t", multiple=True, required=True, help="Column to predict; repeat it for several numbers.")
+@click.option("--weight", help="Column of row weights.")
+@click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated.")
+@click.option(
+    "--task", type=click.Choice(["regression", "binary", "multiclass"]), help="Overrules what the target says."
+)
+@click.option("--validation", type=_Part(), metavar=_PART, help="Rows that choose the best W. [default: 0.1]")
+@click.option("--test", type=_Part(), metavar=_PART, help="Rows that score it at the end. [default: 0.1]")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Model file. [default: TABLE.schuss, here]")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: each epoch, then the result.")
+@_format_options
+@_setting_options
+def train(
+    table: tuple[str, ...],
+    target: tuple[str, ...],
+    weight: str | None,
+    exclude: tuple[str, ...],
+    task: Any,
+    validation: Any,
+    test: Any,
+    out: Path | None,
+    quiet: bool,
+    as_json: bool,
+    separator: str | None,
+    no_header: bool,
+    missing: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    """Trains a network on TABLE (CSV, TSV, Parquet, Arrow; .gz; several files or a glob) and saves it."""
+    from schuss.files import check_writable
+    from schuss.progress import JsonLines, Progress, Silent
+
+    out = out or Path(Path(table[0]).name.split(".")[0].replace("*", "") or "model").with_suffix(".schuss")
+    check_writable(out)
+    report = Silent() if quiet else JsonLines() if as_json else Progress()
+    interrupt = _Interrupt()
+    with interrupt.watching(), report:
+        model = schuss.train(
+            list(table) if len(table) > 1 else table[0],
+            target,
+            weight=weight,
+            exclude=exclude,
+            task=task,
+            validation=validation,
+            test=test,
+            format=_format(separator, no_header, missing),
+            observers=[report],
+            interrupted=interrupt,
+            **{name: value for name, value in settings.items() if value is not None},
+        )
+        model.save(out)
+    report.saved(model, out)
+    if interrupt.signal:
+        sys.exit(128 + interrupt.signal)
+    if model.record.outcome == "diverged":
+        sys.exit(3)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("table", nargs=-1, required=True)
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File: .csv or .parquet.")
+@click.option("--probabilities", is_flag=True, help="Add a column for the probability of each class.")
+@_format_options
+def predict(
+    model: Path,
+    table: tuple[str, ...],
+    out: Path,
+    probabilities: bool,
+    separator: str | None,
+    no_header: bool,
+    missing: tuple[str, ...],
+) -> None:
+    """Predicts every row of TABLE with MODEL and writes the predictions, in order, to a file."""
+    from schuss.files import check_writable
+    from schuss.model.predictions import write_predictions
+    from schuss.table.source import read_table
+
+    trained = schuss.Model.load(model)
+    check_writable(out)
+    read = read_table(list(table) if len(table) > 1 else table[0], _format(separator, no_header, missing))
+    write_predictions(trained, read, out, probabilities)
+    click.echo(f"{read.data.num_rows:,} predictions written to {out}")
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("table", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="The scores as one JSON object.")
+@_format_options
+def evaluate(
+    model: Path, table: tuple[str, ...], as_json: bool, separator: str | None, no_header: bool, missing: tuple[str, ...]
+) -> None:
+    """Scores MODEL on a TABLE that holds the target."""
+    from schuss.progress import score_words
+
+    trained = schuss.Model.load(model)
+    source = list(table) if len(table) > 1 else table[0]
+    scores = trained.evaluate(source, _format(separator, no_header, missing))
+    click.echo(json.dumps(scores) if as_json else score_words(scores))
+
+
+@cli.command()
+@click.argument("path")
+@click.option("--target", "-t", multiple=True, help="Of a table: the column to predict.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@_format_options
+def inspect(
+    path: str, target: tuple[str, ...], as_json: bool, separator: str | None, no_header: bool, missing: tuple[str, ...]
+) -> None:
+    """Shows what is in a MODEL, or what would be done with each column of a TABLE."""
+    from schuss.view.inspection import inspect_model, inspect_table
+
+    if path.endswith(".schuss"):
+        inspect_model(schuss.Model.load(path), as_json)
+    else:
+        inspect_table(path, target, _format(separator, no_header, missing), as_json)
+
+
+def main() -> None:
+    """The program: errors become one message and a non-zero exit code, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except SchussError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)

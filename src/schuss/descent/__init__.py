@@ -1,0 +1,14 @@
+"""The rules for the step."""
+
+from schuss.descent.optimizers import (
+    Adagrad as Adagrad,
+    Adam as Adam,
+    AdamW as AdamW,
+    GradientDescent as GradientDescent,
+    Lion as Lion,
+    Momentum as Momentum,
+    Nesterov as Nesterov,
+    Optimizer as Optimizer,
+    RMSprop as RMSprop,
+)
+from schuss.descent.schedules import Constant as Constant, Cosine as Cosine, Schedule as Schedule

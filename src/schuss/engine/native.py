@@ -1,0 +1,175 @@
+"""The C++ core in float32: whole chunks of steps in one call, without the interpreter lock.
+
+Here the arguments are checked and brought into the form that `core/` trusts: C-contiguous float32, codes below their
+number of levels, class numbers below K, row numbers below N. Rows are looked at once, however many calls they serve.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schuss import _core
+from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
+from schuss.descent.optimizers import Optimizer, constants
+from schuss.engine.protocol import Cost, EngineState
+from schuss.errors import DataError, EngineError, SettingError
+from schuss.network import Network
+
+_Float32: TypeAlias = NDArray[np.float32]
+
+
+class NativeEngine:
+    """See Engine for what each method promises; W, the optimiser's vectors and outputs are float32.
+
+    Raises:
+        EngineError: the core does not know the activation, loss or optimiser, or SCHUSS_ISA names an instruction set
+            that this processor does not have.
+    """
+
+    name: ClassVar[str] = "native"
+
+    def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None:
+        self._network, self._loss, self._memory = network, cost.loss.name, optimizer.memory
+        self._targets = 1 if self._loss == "cross_entropy" else network.outputs
+        rule = constants(optimizer)
+        weight_decay = rule.pop("weight_decay")
+        try:
+            self._core = _core.Engine(
+                layers=[(each.inputs, each.outputs, each.activation, each.start) for each in network.layers],
+                features=network.inputs,
+                levels=list(network.categories),
+                targets=self._targets,
+                loss=self._loss,
+                l2=cost.l2,
+                mean_weight=cost.mean_weight,
+                optimizer=optimizer.name,
+                constants=list(rule.items()),
+                weight_decay=weight_decay,
+            )
+        except ValueError as error:
+            raise EngineError(f"The native engine cannot be used: {error}") from None
+        self._inputs: WeakKeyDictionary[Rows, tuple[_Float32, Codes]] = WeakKeyDictionary()
+        self._labels: WeakKeyDictionary[Rows, tuple[_Float32, _Float32]] = WeakKeyDictionary()
+        self.load(EngineState.start(np.zeros(network.parameters, np.float32), optimizer))
+
+    @property
+    def isa(self) -> str:
+        """The instruction set in use: baseline, v3 (AVX2) or v4 (AVX-512)."""
+        return self._core.isa
+
+    def load(self, state: EngineState) -> None:
+        """Copies W and the optimiser's vectors in, as float32."""
+        shape = (self._memory, self._network.parameters)
+        if state.vectors.shape != shape:
+            raise SettingError(f"The optimiser's vectors have shape {state.vectors.shape}: {shape} is expected.")
+        self._core.load(self._vector(state.W), _float32(state.vectors), state.step)
+
+    def state(self) -> EngineState:
+        """Exact copies out."""
+        W = np.empty(self._network.parameters, np.float32)
+        vectors = np.empty((self._memory, len(W)), np.float32)
+        return EngineState(W, vectors, self._core.state(W, vectors))
+
+    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector) -> Vector:
+        """One step a batch, all of them in one call of the core."""
+        rates = np.ascontiguousarray(learning_rates, np.float64)
+        used = _checked_order(order, batch_size, rates, len(rows))
+        losses = np.empty(len(rates))
+        self._core.train(self._arrays(rows), used, batch_size, rates, losses)
+        return losses
+
+    def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
+        """Total loss, and the float32 sums that a step of all these rows would use."""
+        gradient = np.empty(self._network.parameters)
+        return self._core.gradient(self._vector(W), self._arrays(rows), gradient), gradient
+
+    def total_loss(self, W: Vector, rows: Rows) -> float:
+        """Forward only."""
+        return self._core.total_loss(self._vector(W), self._arrays(rows))
+
+    def outputs(self, W: Vector, rows: Rows) -> Matrix:
+        """Forward only, [N, K] float32; targets are not looked at."""
+        features, codes = self._checked_inputs(rows)
+        outputs = np.empty((len(rows), self._network.outputs), np.float32)
+        no_labels = np.empty((0, self._targets), np.float32), np.empty(0, np.float32)
+        self._core.outputs(self._vector(W), (features, codes, *no_labels), outputs)
+        return outputs
+
+    def _vector(self, W: Vector) -> _Float32:
+        """W [P] as float32."""
+        if W.shape != (self._network.parameters,):
+            raise SettingError(f"W has shape {W.shape}: this network takes ({self._network.parameters},).")
+        return _float32(W)
+
+    def _arrays(self, rows: Rows) -> tuple[_Float32, Codes, _Float32, _Float32]:
+        """Features [N, F], codes [N, C], targets [N, T], and weights [N], or [0] where there are none."""
+        return *self._checked_inputs(rows), *self._checked_labels(rows)
+
+    def _checked_inputs(self, rows: Rows) -> tuple[_Float32, Codes]:
+        if rows not in self._inputs:
+            network = self._network
+            expected = (len(rows), network.inputs), (len(rows), len(network.categories))
+            if (rows.features.shape, rows.codes.shape) != expected:
+                raise SettingError(
+                    f"Features and codes have shapes {rows.features.shape} and {rows.codes.shape}: "
+                    f"this network takes {expected[0]} and {expected[1]}."
+                )
+            self._inputs[rows] = _float32(rows.features), _checked_codes(rows.codes, network.categories)
+        return self._inputs[rows]
+
+    def _checked_labels(self, rows: Rows) -> tuple[_Float32, _Float32]:
+        if rows not in self._labels:
+            shape = (len(rows), self._targets)
+            if rows.targets.shape != shape:
+                raise SettingError(f"The targets have shape {rows.targets.shape}: {self._loss} takes {shape} here.")
+            if rows.weights is not None and rows.weights.shape != (len(rows),):
+                raise SettingError(f"The weights have shape {rows.weights.shape}: ({len(rows)},) is expected.")
+            if self._loss == "cross_entropy":
+                _check_class_numbers(rows.targets, self._network.outputs)
+            weights = np.empty(0, np.float32) if rows.weights is None else _float32(rows.weights)
+            self._labels[rows] = _float32(rows.targets), weights
+        return self._labels[rows]
+
+
+def _float32(values: Matrix | Vector) -> _Float32:
+    """C-contiguous float32, a copy only where it must be; what is beyond float32 becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, np.float32)
+
+
+def _checked_codes(codes: Codes, levels: Sequence[int]) -> Codes:
+    """Codes [N, C], each from -1 up to its column's number of levels."""
+    if len(codes) and len(levels):
+        wrong = (codes.min(axis=0) < -1) | (codes.max(axis=0) >= np.array(levels))
+        if wrong.any():
+            column = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"Codes of categorical column {column} run from {codes[:, column].min()} to {codes[:, column].max()}: "
+                f"it has {levels[column]} levels, so that -1 to {levels[column] - 1} are possible."
+            )
+    return np.ascontiguousarray(codes, np.int32)
+
+
+def _check_class_numbers(targets: Matrix, classes: int) -> None:
+    """Targets [N, 1] must be whole numbers from 0 up to the number of classes."""
+    wrong = ~((targets >= 0) & (targets < classes) & (targets == np.floor(targets)))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong[:, 0])[0])
+        raise DataError(f"The target of row {row} is {targets[row, 0]}: a class number from 0 to {classes - 1} is due.")
+
+
+def _checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int) -> RowIndex:
+    """The part of the order that these steps visit: at least one row for each step, every one below N."""
+    if batch_size < 1:
+        raise SettingError(f"batch_size is {batch_size}: it must be at least 1.")
+    if order.ndim != 1 or rates.ndim != 1 or len(order) <= (len(rates) - 1) * batch_size:
+        raise SettingError(
+            f"The order has shape {order.shape}: {rates.size} steps of {batch_size} rows need more of them."
+        )
+    used = np.ascontiguousarray(order[: len(rates) * batch_size], np.int64)
+    if len(used) and not 0 <= used.min() <= used.max() < rows:
+        raise DataError(f"The order names rows {used.min()} to {used.max()}: there are rows 0 to {rows - 1}.")
+    return used

@@ -1,0 +1,75 @@
+"""What every engine offers: the arithmetic of training for one (network, loss, optimiser)."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from schuss.arrays import Matrix, RowIndex, Rows, Vector
+from schuss.descent.optimizers import Optimizer
+from schuss.losses import Loss
+from schuss.network import Network
+
+
+@dataclass(frozen=True, eq=False)
+class EngineState:
+    """All that a step reads and writes.
+
+    W:       [P].
+    vectors: [M, P] what the optimiser remembers.
+    step:    steps taken so far.
+    """
+
+    W: Vector
+    vectors: Matrix
+    step: int = 0
+
+    @classmethod
+    def start(cls, W: Vector, optimizer: Optimizer) -> "EngineState":
+        """The state before the first step: a copy of W, nothing remembered."""
+        return cls(W.copy(), np.zeros((optimizer.memory, len(W)), W.dtype))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step makes smaller: Σ w_i L_i / (B · mean_weight) + ½ λ ‖weights‖².
+
+    loss:        gives L_i.
+    l2:          λ of the penalty on weights, biases free; at least 0.
+    mean_weight: mean of w_i over all training rows. Divided by it and not by the batch's own weights, the gradient of
+        a batch is an unbiased estimate, and a batch whose weights are all 0 gives 0 and not 0/0.
+    """
+
+    loss: Loss
+    l2: float = 0.0
+    mean_weight: float = 1.0
+
+
+class Engine(Protocol):
+    """The arithmetic. Totals are Σ w_i L_i without the penalty, summed over rows in float64."""
+
+    name: ClassVar[str]
+
+    def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None: ...
+
+    def load(self, state: EngineState) -> None:
+        """Copies W and the optimiser's vectors in."""
+
+    def state(self) -> EngineState:
+        """Exact copies out."""
+
+    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector) -> Vector:
+        """len(learning_rates) steps over rows[order], batch by batch; the last batch may be shorter.
+
+        Returns:
+            [steps] float64: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step.
+        """
+
+    def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
+        """Total loss and d total / d W [P] float64."""
+
+    def total_loss(self, W: Vector, rows: Rows) -> float:
+        """Total loss."""
+
+    def outputs(self, W: Vector, rows: Rows) -> Matrix:
+        """[N, K], before the link."""

@@ -1,0 +1,97 @@
+"""The mathematics of training on one page, in NumPy and float64. Every other engine is tested against this one.
+
+    x⁰ = features, one-hot codes        xˡ = activation(xˡ⁻¹ Vˡ + bˡ)        output = the last xˡ
+    total loss = Σ w_i L_i(W)           average loss = total loss / Σ w_i
+    cost of a batch = Σ w_i L_i / (B · mean weight) + ½ λ ‖weights‖²
+    one step: W ← rule(W, ∂ cost / ∂ W)
+
+All Vˡ and bˡ are slices of one vector W.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+
+from schuss.arrays import Matrix, RowIndex, Rows, Vector
+from schuss.descent.optimizers import Optimizer
+from schuss.engine.protocol import Cost, EngineState
+from schuss.network import Network
+from schuss.network.layers import Backward
+
+# An overflow or a NaN is for the loop to see: it calls that divergence. NumPy's own warnings would only repeat it.
+_quiet = np.errstate(over="ignore", invalid="ignore")
+_TILE = 1024  # rows that are worked on at a time, so that memory stays bounded whatever N is
+
+
+class ReferenceEngine:
+    """Slow, exact and short. See Engine for what each method promises."""
+
+    name: ClassVar[str] = "reference"
+
+    def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None:
+        self._network, self._cost, self._optimizer = network, cost, optimizer
+        self._state = EngineState.start(np.zeros(network.parameters), optimizer)
+
+    def load(self, state: EngineState) -> None:
+        """Copies W and the optimiser's vectors in, as float64."""
+        self._state = EngineState(state.W.astype(np.float64), state.vectors.astype(np.float64), state.step)
+
+    def state(self) -> EngineState:
+        """Copies out."""
+        return EngineState(self._state.W.copy(), self._state.vectors.copy(), self._state.step)
+
+    @_quiet
+    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector) -> Vector:
+        """One step a batch."""
+        W, vectors, step = self._state.W, self._state.vectors, self._state.step
+        losses = np.zeros(len(learning_rates))
+        for number, learning_rate in enumerate(learning_rates):
+            batch = rows.take(order[number * batch_size : (number + 1) * batch_size])
+            total, gradient = self.gradient(W, batch)
+            count = len(batch) * self._cost.mean_weight
+            gradient = gradient / count + self._cost.l2 * self._network.is_weight * W
+            step += 1
+            self._optimizer.update(W, gradient, vectors, float(learning_rate), step, self._network.is_weight)
+            losses[number] = total / count
+        self._state = EngineState(W, vectors, step)
+        return losses
+
+    @_quiet
+    def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
+        """Forward with all that going back needs, then back, layer by layer."""
+        total, gradient = 0.0, np.zeros(len(W))
+        for tile in rows.batches(_TILE):
+            outputs, backwards = self._forward(W, tile)
+            total += _weighted_sum(self._cost.loss.value(outputs, tile.targets), tile.weights)
+            d_output = self._cost.loss.derivative(outputs, tile.targets)
+            if tile.weights is not None:
+                d_output = d_output * tile.weights[:, np.newaxis]
+            for backward in reversed(backwards):
+                d_output = backward(d_output, gradient)
+        return total, gradient
+
+    def total_loss(self, W: Vector, rows: Rows) -> float:
+        """Forward only."""
+        return sum(
+            _weighted_sum(self._cost.loss.value(self._forward(W, tile)[0], tile.targets), tile.weights)
+            for tile in rows.batches(_TILE)
+        )
+
+    def outputs(self, W: Vector, rows: Rows) -> Matrix:
+        """Forward only, [N, K] float64."""
+        return np.concatenate([self._forward(W, tile)[0] for tile in rows.batches(_TILE)])
+
+    @_quiet
+    def _forward(self, W: Vector, rows: Rows) -> tuple[Matrix, list[Backward]]:
+        """Outputs [B, K], and each layer's way back."""
+        W = np.asarray(W, np.float64)
+        x, backwards = self._network.input_matrix(rows.features.astype(np.float64), rows.codes), []
+        for layer in self._network.layers:
+            x, backward = layer.forward(W, x)
+            backwards.append(backward)
+        return x, backwards
+
+
+def _weighted_sum(losses: Vector, weights: Vector | None) -> float:
+    """Σ w_i L_i in float64."""
+    return float(np.sum(losses if weights is None else losses * weights, dtype=np.float64))

@@ -1,0 +1,55 @@
+"""Every error that a user can meet.
+
+    SchussError
+    ├── DataError            the table cannot be used as it is               (also a ValueError)
+    │   ├── SourceError      a file is missing, unreadable, empty or not a table
+    │   ├── ColumnError      a column is missing, doubled, unnamed or of the wrong kind
+    │   └── CellError        a single value is impossible: where it stands is said
+    ├── SettingError         a setting is out of range or does not fit another (also a ValueError)
+    ├── ModelFileError       a .schuss file is damaged, foreign or from a newer version
+    ├── OutputError          a result cannot be written                      (also an OSError)
+    ├── DivergedError        the loss became infinite or undefined before any W was worth keeping
+    └── EngineError          an engine that was asked for cannot be used here
+
+A message says what was wrong, where (file, row, column, step), and one thing to do about it.
+"""
+
+
+class SchussError(Exception):
+    """The root of the tree: ``except SchussError`` catches whatever schuss reports."""
+
+
+class DataError(SchussError, ValueError):
+    """The table cannot be used as it is."""
+
+
+class SourceError(DataError):
+    """A file is missing, unreadable, empty or not a table."""
+
+
+class ColumnError(DataError):
+    """A column is missing, doubled, unnamed or of the wrong kind."""
+
+
+class CellError(DataError):
+    """A single value is impossible; the message says in which row and column it stands."""
+
+
+class SettingError(SchussError, ValueError):
+    """A setting is out of range or does not fit another one."""
+
+
+class ModelFileError(SchussError):
+    """A model file is damaged, foreign or from a newer version."""
+
+
+class OutputError(SchussError, OSError):
+    """A result cannot be written."""
+
+
+class DivergedError(SchussError):
+    """The loss became infinite or undefined before any W was worth keeping."""
+
+
+class EngineError(SchussError):
+    """An engine that was asked for cannot be used here."""

@@ -1,0 +1,333 @@
+"""SchussRegressor and SchussClassifier: the same training behind scikit-learn's interface."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, column_or_1d, validate_data
+
+from schuss.arrays import Matrix
+from schuss.descent.optimizers import Optimizer
+from schuss.descent.schedules import Schedule
+from schuss.engine.protocol import EngineState
+from schuss.job import JobEvent, fit, prepare
+from schuss.losses import Loss
+from schuss.model import Model
+from schuss.progress import Progress, Silent
+from schuss.settings import Settings
+from schuss.table.schema import Target, find_target
+from schuss.table.source import Table, read_table
+from schuss.training.loop import Epoch
+
+_DEFAULTS = Settings()
+_WEIGHT = "sample_weight"
+_NO_Y = "{} requires y to be passed, but the target y is None."
+
+
+class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
+    """What the two estimators share: they differ in what they do with y."""
+
+    model_: Model
+    _state: EngineState
+
+    def __init__(
+        self,
+        hidden: Sequence[int] | None = _DEFAULTS.hidden,
+        activation: str | None = _DEFAULTS.activation,
+        loss: str | Loss | None = _DEFAULTS.loss,
+        optimizer: str | Optimizer | None = _DEFAULTS.optimizer,
+        learning_rate: float | None = _DEFAULTS.learning_rate,
+        schedule: str | Schedule | None = _DEFAULTS.schedule,
+        l2: float = _DEFAULTS.l2,
+        weight_decay: float | None = _DEFAULTS.weight_decay,
+        batch_size: int | None = _DEFAULTS.batch_size,
+        epochs: int | None = _DEFAULTS.epochs,
+        seconds: float | None = _DEFAULTS.seconds,
+        validation: float | None = None,
+        patience: int | None = _DEFAULTS.patience,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = _DEFAULTS.threads,
+        precision: str = _DEFAULTS.precision,
+        verbose: bool = False,
+        warm_start: bool = False,
+    ) -> None:
+        self.hidden = hidden
+        self.activation = activation
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.l2 = l2
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.seconds = seconds
+        self.validation = validation
+        self.patience = patience
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.precision = precision
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any) -> None:
+        """Trains from a fresh W, or on from the present one with warm_start."""
+        going_on = self._goes_on()
+        table, target = self._training_table(X, y, sample_weight, reset=not going_on)
+        held_out: Any = self.validation
+        if validation_data is not None:
+            held_out, _ = self._training_table(*validation_data, reset=False)
+        self._train(table, target, self._settings(), held_out, going_on)
+
+    def _goes_on(self) -> bool:
+        return self.warm_start and hasattr(self, "model_")
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, first: bool) -> None:
+        """One epoch at a constant learning rate; scales and levels are those of the first call."""
+        table, target = self._training_table(X, y, sample_weight, reset=first)
+        self._train(table, target, self._settings(epochs=1, schedule="constant"), 0.0, going_on=not first)
+
+    def _train(self, table: Table, target: Target, settings: Settings, held_out: Any, going_on: bool) -> None:
+        weight = _WEIGHT if _WEIGHT in table.data.column_names else None
+        encoding = self.model_.encoding if going_on else None
+        prepared = prepare(table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0)
+        start = self._state if going_on else None
+        if start is not None and len(start.W) != prepared.recipe.network.parameters:
+            raise ValueError("The network has changed since the last fit: set warm_start=False to start afresh.")
+        self._history: list[Epoch] = []
+        with Progress() if self.verbose else Silent() as report:
+            self.model_, state = fit(prepared, settings, start=start, observers=[report, self._remember])
+        self._state = EngineState(self.model_.W, state.engine.vectors, state.engine.step)
+        self.n_epochs_ = state.epoch
+        self.loss_curve_ = [event.loss for event in self._history]
+        self.validation_scores_ = [dict(event.scores) for event in self._history if event.scores]
+
+    def _remember(self, event: JobEvent) -> None:
+        if isinstance(event, Epoch):
+            self._history.append(event)
+
+    def _settings(self, **others: Any) -> Settings:
+        """The parameters as settings; what scikit-learn calls random_state and n_jobs is seed and threads elsewhere."""
+        chosen = self.get_params(deep=False)
+        for own in ("validation", "verbose", "warm_start"):
+            del chosen[own]
+        state, jobs = chosen.pop("random_state"), chosen.pop("n_jobs")
+        seed = state if isinstance(state, int) else check_random_state(state).randint(2**31 - 1)
+        return Settings(**{**chosen, "seed": seed, "threads": None if jobs is None or jobs < 1 else jobs, **others})
+
+    def _training_table(self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool) -> tuple[Table, Target]:
+        """One table of features, target and weights; rows of weight 0 are left out, as if they were not there."""
+        if y is None:
+            raise ValueError(_NO_Y.format(type(self).__name__))
+        table, targets = self._feature_table(X, reset), self._target_columns(y)
+        data = table.data
+        names = tuple(_free_name(name, data.column_names) for name in targets)
+        for name, column in zip(names, targets.values(), strict=True):
+            if len(column) != data.num_rows:
+                raise ValueError(f"X has {data.num_rows} rows and y {len(column)}: they must be as many.")
+            data = data.append_column(name, column)
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            if not weights.any():
+                raise ValueError("All sample weights are zero: at least one must be above.")
+            data = data.append_column(_WEIGHT, pa.array(weights)).filter(pa.array(weights > 0))
+        whole = Table(table.name, data, table.notes)
+        return whole, self._target(names, whole)
+
+    def _feature_table(self, X: Any, reset: bool) -> Table:
+        """X as a table: a frame keeps its columns and their kinds, anything else becomes columns x0, x1, …"""
+        if hasattr(X, "columns") or hasattr(X, "column_names"):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return read_table(X)
+        matrix = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,
+        )
+        columns = {f"x{i}": pa.array(matrix[:, i], from_pandas=True) for i in range(matrix.shape[1])}
+        return Table("X", pa.table(columns), ())
+
+    def _outputs(self, X: Any) -> Matrix:
+        """Outputs before the link, [N, K]."""
+        check_is_fitted(self)
+        return self.model_.outputs(self._feature_table(X, reset=False))
+
+    def _target_columns(self, y: Any) -> dict[str, pa.Array]:
+        """Y as columns of a table."""
+        raise NotImplementedError
+
+    def _target(self, names: tuple[str, ...], table: Table) -> Target:
+        """What is predicted."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
+    """Predicts one number, or several, with a network.
+
+    Every parameter left at None is decided by the recipe from the table; `model_.record.reasons` says why.
+
+    Arguments:
+        hidden: widths of the hidden layers; () is linear regression.
+        activation: identity, relu, leaky_relu, tanh, sigmoid, gelu, silu, selu, mish or softplus.
+        loss: squared_error.
+        optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion) or a typed group
+            such as schuss.Adam(beta1=0.8).
+        learning_rate: α, above 0.
+        schedule: constant, cosine, or schuss.Cosine(final=0.1).
+        l2: λ of the penalty ½ λ ‖weights‖² in the cost.
+        weight_decay: decoupled decay, per unit of learning rate.
+        batch_size: rows a step looks at; as many as there are rows is full-batch descent.
+        epochs: passes over the rows, at most. seconds: time, at most.
+        validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
+            more. fit(validation_data=(X, y)) takes its place.
+        patience: epochs without a better validation loss after which training stops.
+        random_state: int for the same W every time.
+        n_jobs: threads at most; the engine of this version uses one.
+        precision: float32, or float64 for the slow NumPy engine.
+        verbose: whether to show progress.
+        warm_start: whether fit goes on from the present W.
+
+    Attributes:
+        model_: the schuss.Model: save it, look at its W. n_epochs_: taken. loss_curve_: mean loss of each epoch.
+        validation_scores_: scores after each epoch. n_features_in_, feature_names_in_: as everywhere.
+
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 7.0]
+    >>> SchussRegressor(hidden=(), epochs=500, learning_rate=0.1, random_state=0).fit(X, y).predict([[4.0]]).round(1)
+    array([9.])
+    """
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+    ) -> Self:
+        """Trains a network.
+
+        Arguments:
+            X: array [N, F] (NaN is missing) or a DataFrame with numeric, boolean and categorical columns.
+            y: [N], or [N, T] for several numbers.
+            sample_weight: [N], at least 0.
+            validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+        """
+        self._fit(X, y, sample_weight, validation_data)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """One more epoch, over these rows."""
+        self._partial_fit(X, y, sample_weight, first=not hasattr(self, "model_"))
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Predictions in the units of y: [N], or [N, T] where y had several columns."""
+        outputs = self._outputs(X)
+        return np.asarray(self.model_.encoding.decode(outputs), np.float64)
+
+    def _target_columns(self, y: Any) -> dict[str, pa.Array]:
+        values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = column_or_1d(values, warn=True)
+        if values.ndim == 1:
+            return {"y": pa.array(values)}
+        return {f"y{i}": pa.array(values[:, i]) for i in range(values.shape[1])}
+
+    def _target(self, names: tuple[str, ...], table: Table) -> Target:
+        return find_target(table, names, "regression")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
+    """Predicts a class, and the probability of each, with a network.
+
+    Parameters and attributes as in SchussRegressor (hidden=() is logistic regression; loss: log_loss for two classes,
+    cross_entropy), and
+
+    Attributes:
+        classes_: the labels, in the order of predict_proba's columns.
+
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
+    >>> SchussClassifier(hidden=(), epochs=200, learning_rate=0.1, random_state=0).fit(X, y).predict([[4.0]])
+    array(['high'], dtype='<U4')
+    """
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+    ) -> Self:
+        """Trains a network.
+
+        Arguments:
+            X: array [N, F] (NaN is missing) or a DataFrame with numeric, boolean and categorical columns.
+            y: [N] labels: text, numbers or booleans.
+            sample_weight: [N], at least 0.
+            validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+        """
+        if not self._goes_on():
+            self.classes_ = self._labels(y)
+        self._fit(X, y, sample_weight, validation_data)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """One more epoch, over these rows. classes: all labels, wanted in the first call unless y holds them all."""
+        first = not hasattr(self, "model_")
+        if first:
+            self.classes_ = self._labels(y if classes is None else classes)
+        self._partial_fit(X, y, sample_weight, first)
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable label of each row, [N]."""
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[probabilities.argmax(axis=1)])
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """The probability of each class, [N, classes]; every row sums to 1."""
+        outputs = self._outputs(X)
+        return np.asarray(self.model_.loss.prediction(outputs.astype(np.float64)))
+
+    def _labels(self, y: Any) -> NDArray[Any]:
+        """The distinct labels, ascending."""
+        labels = self._checked(y)
+        check_classification_targets(labels)
+        return np.asarray(np.unique(labels))
+
+    def _checked(self, y: Any) -> NDArray[Any]:
+        if y is None:
+            raise ValueError(_NO_Y.format(type(self).__name__))
+        return np.asarray(
+            column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0), warn=True)
+        )
+
+    def _target_columns(self, y: Any) -> dict[str, pa.Array]:
+        labels = self._checked(y)
+        unknown = ~np.isin(labels, self.classes_)
+        if unknown.any():
+            raise ValueError(f"y holds {labels[unknown][0]!r}, which is none of the classes {list(self.classes_)}.")
+        return {"y": pa.array(labels.tolist())}
+
+    def _target(self, names: tuple[str, ...], table: Table) -> Target:
+        classes = tuple(self.classes_.tolist())
+        kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
+        return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    """The name, with underscores behind it as long as a feature is called the same."""
+    while name in taken:
+        name += "_"
+    return name

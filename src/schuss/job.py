@@ -1,0 +1,279 @@
+"""The main job: from a table to a model.
+
+read -> find the target -> split -> learn the schema -> encode -> decide -> descend -> evaluate
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from schuss.arrays import Matrix, RowIndex, Rows
+from schuss.engine import make_engine
+from schuss.engine.protocol import Engine, EngineState
+from schuss.errors import DivergedError, SettingError, SourceError
+from schuss.model.model import Model, Record, read_for, scores
+from schuss.recipe import Recipe, decide, held_out_fraction
+from schuss.settings import Settings
+from schuss.table.encoding import Encoding, places_of
+from schuss.table.order import split
+from schuss.table.schema import Target, Task, find_target, learn_schema, target_rows
+from schuss.table.source import Table, TableFormat, read_table
+from schuss.table.store import MemoryStore
+from schuss.training.loop import Event, Finished, Validation, descend
+from schuss.training.state import TrainingState
+from schuss.training.stopping import Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A table made ready for training, and what was decided for it: the first event of a job.
+
+    training, validation, test: encoded rows; None where there are none.
+    without_target: rows that were left out because their target is missing.
+    """
+
+    table: Table
+    encoding: Encoding
+    training: Rows
+    validation: Rows | None
+    test: Rows | None
+    recipe: Recipe
+    without_target: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The last event of a job: scores on the test rows, and of the best constant prediction beside them."""
+
+    scores: Mapping[str, float]
+    constant: Mapping[str, float]
+
+
+JobEvent: TypeAlias = Prepared | Event | Evaluated
+Observer: TypeAlias = Callable[[JobEvent], None]
+
+
+def train(
+    table: object,
+    target: str | Sequence[str],
+    *,
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    task: Task | None = None,
+    validation: float | object = None,
+    test: float | object = None,
+    format: TableFormat | None = None,
+    observers: Iterable[Observer] = (),
+    interrupted: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Model:
+    """Trains a network on a table and returns the model.
+
+    Arguments:
+        table: a file (CSV, TSV, Parquet, Arrow; gzip too), several of them, a glob, a DataFrame, an Arrow table or a
+            NumPy array.
+        target: the column to predict, or several for a regression of several numbers.
+        weight: column of row weights w_i; None counts every row once.
+        exclude: columns to leave out.
+        task: regression, binary or multiclass; None finds it from the kind of the target.
+        validation: fraction of the rows, or a table of its own, by which the best W is chosen; 0 for none; None takes a
+            tenth of 100 rows or more.
+        test: likewise, the rows on which the model is scored at the end.
+        format: how text files are read; None for the defaults.
+        observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
+        interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
+        settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
+            batch_size, epochs, seconds, patience, precision, seed, threads.
+
+    Returns:
+        The model; its `record` holds the outcome and the scores.
+
+    Raises:
+        DataError: the table cannot be used.
+        SettingError: a setting is out of range or does not fit.
+        DivergedError: the loss became infinite before any W was worth keeping.
+    """
+    chosen = make_settings(settings)
+    names = (target,) if isinstance(target, str) else tuple(target)
+    read = read_table(table, format or TableFormat())
+    prepared = prepare(
+        read,
+        find_target(read, names, task),
+        chosen,
+        weight=weight,
+        exclude=exclude,
+        validation=validation,
+        test=test,
+        format=format,
+    )
+    model, _ = fit(prepared, chosen, observers=observers, interrupted=interrupted)
+    return model
+
+
+def make_settings(settings: Mapping[str, Any]) -> Settings:
+    """Settings from names and values. Raises SettingError for an unknown name or an impossible value."""
+    unknown = [name for name in settings if name not in Settings.__dataclass_fields__]
+    if unknown:
+        raise SettingError(
+            f"There is no setting {unknown[0]!r}: choose from {', '.join(Settings.__dataclass_fields__)}."
+        )
+    return Settings(**settings)
+
+
+def prepare(
+    table: Table,
+    target: Target,
+    settings: Settings,
+    *,
+    encoding: Encoding | None = None,
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    validation: float | object = None,
+    test: float | object = None,
+    format: TableFormat | None = None,
+) -> Prepared:
+    """Everything before the first step: split, schema, encoded rows, recipe. Arguments as in train, and
+
+    Arguments:
+        target: what is predicted.
+        encoding: of an earlier training that is to go on; None learns it from the training rows.
+    """
+    usable = target_rows(table, target)
+    if not len(usable):
+        raise SourceError(f"{table.name}: no row has a value in {' and '.join(target.names)}.")
+    parts = _split(table, target, usable, settings.seed, validation, test)
+    if encoding is None:
+        schema = learn_schema(table, target, parts["training"], weight=weight, exclude=exclude)
+        encoding = Encoding(schema)
+    training = encoding.encode(table, parts["training"])
+    of_validation = _held_out(table, parts["validation"], validation, encoding, format)
+    of_test = _held_out(table, parts["test"], test, encoding, format)
+    mean_weight = training.total_weight / len(training)
+    recipe = decide(settings, encoding, len(training), mean_weight, of_validation is not None)
+    without_target = table.data.num_rows - len(usable)
+    return Prepared(table, encoding, training, of_validation, of_test, recipe, without_target)
+
+
+def fit(
+    prepared: Prepared,
+    settings: Settings,
+    *,
+    start: EngineState | None = None,
+    observers: Iterable[Observer] = (),
+    interrupted: Callable[[], bool] = lambda: False,
+) -> tuple[Model, TrainingState]:
+    """Trains on prepared rows, from a fresh W or from `start`; the model, and the state to go on from.
+
+    Raises:
+        DivergedError: the loss became infinite before any W was worth keeping.
+    """
+    recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
+    engine = make_engine(recipe.network, recipe.cost, recipe.optimizer, recipe.engine)
+    _tell(watch, prepared)
+    state = TrainingState(start or EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer))
+    validate = _validation(engine, prepared)
+    outcome = Outcome.COMPLETED
+    for event in descend(engine, state, MemoryStore(prepared.training), recipe.plan, validate, interrupted):
+        _tell(watch, event)
+        if isinstance(event, Finished):
+            outcome, state = event.outcome, event.state
+    if outcome is Outcome.DIVERGED and state.best_W is None:
+        raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
+    model = Model(
+        encoding, recipe.network, recipe.cost.loss, state.W, _record(prepared, outcome, state), settings.precision
+    )
+    return _evaluated(model, engine, prepared, watch), state
+
+
+def _split(
+    table: Table,
+    target: Target,
+    usable: RowIndex,
+    seed: int,
+    validation: float | object,
+    test: float | object,
+) -> dict[str, RowIndex]:
+    """Row numbers of each part; a part that is a table of its own takes none."""
+    fractions = [_fraction(name, given, len(usable)) for name, given in (("validation", validation), ("test", test))]
+    if sum(fractions) >= 1:
+        raise SettingError(f"validation and test together take {sum(fractions):g} of the rows: leave some to train on.")
+    classes = None
+    if target.classes:
+        classes = places_of(table.data[target.names[0]], target.classes, -1, -1)[usable]
+    parts = split(seed, fractions[0], fractions[1], classes, len(usable))
+    return {name: usable[getattr(parts, name)] for name in ("training", "validation", "test")}
+
+
+def _fraction(name: str, given: float | object, rows: int) -> float:
+    if given is None:
+        return held_out_fraction(rows)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return 0.0
+    if not 0 <= given < 1:
+        raise SettingError(f"{name} is {given}: give a fraction from 0 up to 1, or a table.")
+    return float(given)
+
+
+def _held_out(
+    table: Table, rows: RowIndex, given: float | object, encoding: Encoding, format: TableFormat | None
+) -> Rows | None:
+    """Encoded rows of a held-out part: from the table itself, or from the table that was given for it."""
+    if given is None or isinstance(given, int | float):
+        return encoding.encode(table, rows) if len(rows) else None
+    own = read_for(encoding, given, format)
+    return encoding.encode(own, target_rows(own, encoding.schema.target))
+
+
+def _validation(engine: Engine, prepared: Prepared) -> Validation | None:
+    """Scores of the validation rows as a function of W."""
+    rows = prepared.validation
+    if rows is None:
+        return None
+    loss, encoding = prepared.recipe.cost.loss, prepared.encoding
+    return lambda W: scores(encoding, loss, engine.outputs(W, rows), rows)
+
+
+def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Record:
+    rows = {"training": prepared.training, "validation": prepared.validation, "test": prepared.test}
+    return Record(
+        outcome=outcome.name.lower(),
+        epochs=state.epoch,
+        steps=state.engine.step,
+        best_epoch=state.best_epoch,
+        seconds=state.seconds,
+        rows={name: len(part) for name, part in rows.items() if part is not None},
+        reasons=dict(prepared.recipe.reasons),
+        notes=prepared.table.notes,
+    )
+
+
+def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence[Observer]) -> Model:
+    """The model with the scores of its held-out rows in its record."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name, rows in (("validation", prepared.validation), ("test", prepared.test)):
+        if rows is None:
+            continue
+        reached = model.scores(engine.outputs(model.W, rows), rows)
+        found[name] = {key: value if np.isfinite(value) else None for key, value in reached.items()}
+        if name == "test":
+            constant = model.scores(_constant_outputs(prepared, len(rows)), rows)
+            _tell(watch, Evaluated(reached, constant))
+    model.record = replace(model.record, scores=found)
+    return model
+
+
+def _constant_outputs(prepared: Prepared, count: int) -> Matrix:
+    """Outputs [count, K] that say the same of every row: the training mean, or the training share of each class."""
+    training, network = prepared.training, prepared.recipe.network
+    if not prepared.encoding.schema.target.classes:
+        return np.zeros((count, network.outputs))
+    shares = np.bincount(training.targets[:, 0].astype(int), training.weights, max(network.outputs, 2))
+    logs = np.log(np.maximum(shares / shares.sum(), 1e-9))
+    return np.tile(logs[1:] - logs[0] if network.outputs == 1 else logs[: network.outputs], (count, 1))
+
+
+def _tell(observers: Iterable[Observer], event: JobEvent) -> None:
+    for observer in observers:
+        observer(event)

@@ -1,0 +1,116 @@
+"""Losses: the loss of each row, its derivative beside it, and the link from outputs to predictions.
+
+A loss takes outputs [B, K] and targets [B, T] and knows nothing of weights, averages or networks.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+from schuss.arrays import Matrix, Vector
+from schuss.errors import SettingError
+
+
+class Loss(Protocol):
+    """What a network is trained to make small."""
+
+    name: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]]  # what it can be used for
+
+    def value(self, outputs: Matrix, targets: Matrix) -> Vector:
+        """L_i of each row: outputs [B, K], targets [B, T] -> [B]."""
+
+    def derivative(self, outputs: Matrix, targets: Matrix) -> Matrix:
+        """D L_i / d output of row i, [B, K]."""
+
+    def prediction(self, outputs: Matrix) -> Matrix:
+        """The link: outputs -> means [B, K] or probabilities [B, classes]."""
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """L = Σ_k (actual_k − output_k)²; its total over rows is the residual sum of squares."""
+
+    name: ClassVar[str] = "squared_error"
+    tasks: ClassVar[tuple[str, ...]] = ("regression",)
+
+    def value(self, outputs: Matrix, targets: Matrix) -> Vector:
+        """Shapes as in Loss."""
+        return np.asarray(np.square(targets - outputs).sum(axis=1))
+
+    def derivative(self, outputs: Matrix, targets: Matrix) -> Matrix:
+        """−2 (actual − output)."""
+        return 2 * (outputs - targets)
+
+    def prediction(self, outputs: Matrix) -> Matrix:
+        """The outputs themselves."""
+        return outputs
+
+
+@dataclass(frozen=True)
+class LogLoss:
+    """L = −log p of the class that came, with p(1) = sigmoid(output); targets are 0 or 1."""
+
+    name: ClassVar[str] = "log_loss"
+    tasks: ClassVar[tuple[str, ...]] = ("binary",)
+
+    def value(self, outputs: Matrix, targets: Matrix) -> Vector:
+        """log(1 + exp(output)) − target · output, written so that it never overflows."""
+        return np.asarray((-log_expit(-outputs) - targets * outputs).sum(axis=1))
+
+    def derivative(self, outputs: Matrix, targets: Matrix) -> Matrix:
+        """P − target."""
+        return np.asarray(expit(outputs) - targets)
+
+    def prediction(self, outputs: Matrix) -> Matrix:
+        """[B, 2]: the probabilities of class 0 and class 1."""
+        return np.hstack([expit(-outputs), expit(outputs)])
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """L = −log p of the class that came, with p = softmax(outputs); targets are class numbers from 0."""
+
+    name: ClassVar[str] = "cross_entropy"
+    tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
+
+    def value(self, outputs: Matrix, targets: Matrix) -> Vector:
+        """Minus the logarithm of the softmax at the target."""
+        return -np.take_along_axis(log_softmax(outputs, axis=1), _class_numbers(targets), axis=1)[:, 0]
+
+    def derivative(self, outputs: Matrix, targets: Matrix) -> Matrix:
+        """P − 1 at the target, p elsewhere."""
+        gradient = softmax(outputs, axis=1)
+        np.put_along_axis(
+            gradient,
+            _class_numbers(targets),
+            np.take_along_axis(gradient, _class_numbers(targets), axis=1) - 1,
+            axis=1,
+        )
+        return np.asarray(gradient)
+
+    def prediction(self, outputs: Matrix) -> Matrix:
+        """[B, K]: the probability of each class."""
+        return np.asarray(softmax(outputs, axis=1))
+
+
+def _class_numbers(targets: Matrix) -> np.typing.NDArray[np.int64]:
+    return targets.astype(np.int64)
+
+
+LOSSES: dict[str, Loss] = {each.name: each for each in (SquaredError(), LogLoss(), CrossEntropy())}
+
+
+def loss_named(choice: str | Loss) -> Loss:
+    """The loss of that name, or the given one.
+
+    Raises:
+        SettingError: the name is unknown.
+    """
+    if not isinstance(choice, str):
+        return choice
+    if choice not in LOSSES:
+        raise SettingError(f"There is no loss {choice!r}: choose one of {', '.join(LOSSES)}.")
+    return LOSSES[choice]

@@ -1,0 +1,228 @@
+"""Model: schema, network and W together. It predicts, evaluates, and lives in one file that holds no code."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from schuss import metrics
+from schuss.arrays import Matrix, RowIndex, Rows, Vector
+from schuss.descent.optimizers import GradientDescent
+from schuss.engine import make_engine
+from schuss.engine.protocol import Cost, Engine
+from schuss.errors import ModelFileError, SettingError
+from schuss.files import STORAGE, Storage, read_tensors, write_tensors
+from schuss.losses import Loss, loss_named
+from schuss.network import Network
+from schuss.table.encoding import Encoding
+from schuss.table.schema import target_rows
+from schuss.table.source import Table, TableFormat, read_table
+
+FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
+_BLOCK = 65_536  # rows that are encoded and predicted at a time
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of the training.
+
+    outcome: how it ended. epochs, steps: taken; best_epoch: whose W was kept, 0 for the last.
+    rows: of each part. scores: of the parts that were held out, by name. settings: resolved, with reasons.
+    """
+
+    outcome: str = ""
+    epochs: int = 0
+    steps: int = 0
+    best_epoch: int = 0
+    seconds: float = 0.0
+    rows: dict[str, int] = field(default_factory=dict)
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Card:
+    """The metadata of a file, as JSON."""
+
+    format: int
+    version: str
+    encoding: Encoding
+    network: dict[str, Any]
+    loss: str
+    precision: str
+    record: Record
+
+
+class Model:
+    """A trained network with all that it needs to predict from a table.
+
+    encoding:  how columns become features and outputs become predictions; holds the schema.
+    network:   the function (W, x) -> output.
+    loss:      what it was trained on; brings the link from outputs to probabilities.
+    W:         [P] float32, all weights and biases.
+    record:    what is remembered of the training.
+    """
+
+    def __init__(
+        self, encoding: Encoding, network: Network, loss: Loss, W: Vector, record: Record, precision: str = "float32"
+    ) -> None:
+        self.encoding, self.network, self.loss, self.record, self.precision = encoding, network, loss, record, precision
+        self.W = W.astype(precision)
+        self.W.flags.writeable = False
+
+    def __repr__(self) -> str:
+        chain = "-".join(str(layer.outputs) for layer in self.network.layers)
+        return f"<schuss.Model {self.encoding.schema.target.task}: {len(self.encoding.schema.columns)}-{chain}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """An engine is not part of the model: it is made again where the model goes."""
+        return {name: value for name, value in self.__dict__.items() if name != "_engine"}
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The labels, in the order of predict_proba's columns; () for regression."""
+        return self.encoding.schema.target.classes
+
+    @cached_property
+    def _engine(self) -> Engine:
+        engine = "reference" if self.precision == "float64" else "auto"
+        return make_engine(self.network, Cost(self.loss), GradientDescent(), engine)
+
+    def predict(self, table: object, format: TableFormat | None = None) -> NDArray[Any]:
+        """Predictions in the target's own units or labels, one for each row, in order.
+
+        Arguments:
+            table: a file, DataFrame, Arrow table or array with the columns of the schema, in any order.
+            format: how a text file is read; None for the defaults.
+
+        Returns:
+            [N]; [N, T] float64 for several targets.
+
+        Raises:
+            DataError: the table cannot be read, or a column is missing or of another kind.
+        """
+        return self.encoding.decode(self.outputs(table, format))
+
+    def predict_proba(self, table: object, format: TableFormat | None = None) -> Matrix:
+        """The probability of each class, [N, classes] float64, columns in the order of `classes`.
+
+        Raises:
+            SettingError: the model is a regression.
+            DataError: as predict.
+        """
+        if not self.classes:
+            raise SettingError("Probabilities exist for classes only; this model is a regression: use predict.")
+        return self.loss.prediction(self.outputs(table, format).astype(np.float64))
+
+    def outputs(self, table: object, format: TableFormat | None = None) -> Matrix:
+        """Outputs of the network before link and units, [N, K]. Raises DataError as predict."""
+        read = read_for(self.encoding, table, format)
+        blocks = [
+            self._engine.outputs(self.W, self.encoding.encode(read, rows, target=False)) for rows in _blocks(read)
+        ]
+        return np.concatenate(blocks)
+
+    def evaluate(self, table: object, format: TableFormat | None = None) -> dict[str, float]:
+        """Scores on a table that holds the target: average and total loss, and the metrics of the task.
+
+        Rows without a target are left out; a weight column of the schema is used where the table has it.
+
+        Raises:
+            DataError: as predict, or the target is missing or no row has one.
+        """
+        read = read_for(self.encoding, table, format)
+        rows = self.encoding.encode(read, target_rows(read, self.encoding.schema.target))
+        return self.scores(self._engine.outputs(self.W, rows), rows)
+
+    def scores(self, outputs: Matrix, rows: Rows) -> dict[str, float]:
+        """As evaluate, from outputs [N, K] and encoded rows."""
+        return scores(self.encoding, self.loss, outputs, rows)
+
+    def save(self, path: str | os.PathLike[str], storage: Storage = STORAGE) -> None:
+        """Writes the model as one .schuss file: whole and durable, or not at all.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        card = _Card(
+            format=FORMAT,
+            version="0.1.0",
+            encoding=self.encoding,
+            network=self.network.description(),
+            loss=self.loss.name,
+            precision=self.precision,
+            record=self.record,
+        )
+        write_tensors(path, {"W": self.W}, {"schuss": msgspec.json.encode(card).decode()}, storage)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Model":
+        """Reads a .schuss file. Nothing in it is executed.
+
+        Raises:
+            ModelFileError: the file is missing, damaged, altered, foreign or from a newer version.
+        """
+        tensors, metadata = read_tensors(path)
+        try:
+            card = _read_card(metadata["schuss"])
+            network, loss = Network(**card.network), loss_named(card.loss)
+            W = tensors["W"]
+            if W.shape != (network.parameters,) or W.dtype != np.dtype(card.precision) or not np.isfinite(W).all():
+                raise ValueError(f"W has shape {W.shape} and type {W.dtype}, which its network cannot have")
+            if (network.inputs, network.categories) != (card.encoding.features, card.encoding.categories):
+                raise ValueError("the network does not take what the encoding gives")
+            return cls(card.encoding, network, loss, W, card.record, card.precision)
+        except _NewerFormatError as error:
+            raise ModelFileError(f"{path}: {error}") from None
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+            raise ModelFileError(f"{path}: is no model that this schuss can read ({error}).") from error
+
+
+class _NewerFormatError(ValueError):
+    """A file from a later schuss."""
+
+
+def _read_card(text: str) -> _Card:
+    """The metadata, after a look at the version of their format."""
+    found = msgspec.json.decode(text, type=dict[str, Any]).get("format")
+    if isinstance(found, int) and found > FORMAT:
+        raise _NewerFormatError(f"has format {found}, this schuss reads up to {FORMAT}. Install a newer schuss.")
+    return msgspec.json.decode(text, type=_Card)
+
+
+def scores(encoding: Encoding, loss: Loss, outputs: Matrix, rows: Rows) -> dict[str, float]:
+    """Average and total loss in the target's units, and the metrics of the task.
+
+    Arguments:
+        outputs: [N, K] before the link. rows: encoded, with targets.
+    """
+    outputs = outputs.astype(np.float64)
+    if encoding.schema.target.task == "regression":
+        deviation = np.asarray(encoding.schema.target.deviation)
+        actual, predicted = rows.targets * deviation, outputs * deviation  # differences need no mean
+        found = metrics.regression_scores(actual, predicted, rows.weights)
+        losses = loss.value(predicted, actual) if encoding.targets == 1 else loss.value(outputs, rows.targets)
+    else:
+        found = metrics.class_scores(rows.targets[:, 0], loss.prediction(outputs), rows.weights)
+        losses = loss.value(outputs, rows.targets)
+    total = float(losses.sum() if rows.weights is None else losses @ rows.weights.astype(np.float64))
+    return {"loss": total / rows.total_weight, "total_loss": total, **found}
+
+
+def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> Table:
+    """A table for a model: what the schema knows as text is read as text, so that "01" stays what it is."""
+    target = encoding.schema.target
+    text = encoding.category_names + (target.names if target.kind == "text" else ())
+    return read_table(table, format or TableFormat(), text=text)
+
+
+def _blocks(table: Table) -> Iterator[RowIndex]:
+    """The row numbers of a table, a block at a time."""
+    for start in range(0, table.data.num_rows, _BLOCK):
+        yield np.arange(start, min(start + _BLOCK, table.data.num_rows))

@@ -1,0 +1,3 @@
+"""The function (W, x) -> output."""
+
+from schuss.network.network import Network as Network

@@ -1,0 +1,254 @@
+"""What a person, or a program, reads while a training runs. Observers: they look at events and change nothing."""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
+
+from schuss.job import Evaluated, JobEvent, Prepared
+from schuss.model import Model
+from schuss.table.schema import CategoricalColumn, Schema
+from schuss.training.loop import Chunk, Epoch, Finished, Plan
+from schuss.training.stopping import Outcome
+
+_SECONDS_BETWEEN_LINES = 2.0  # where the output is no terminal
+
+_NAMES = {"rmse": "RMSE", "r2": "R²", "mae": "MAE", "accuracy": "accuracy", "auc": "AUC", "loss": "loss"}
+
+
+class Silent:
+    """Says nothing; the ground for those that do."""
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+    def __call__(self, event: JobEvent) -> None:
+        """Nothing to say."""
+
+    def saved(self, model: Model, path: Path) -> None:
+        """Nothing to say."""
+
+
+class JsonLines(Silent):
+    """One JSON object a line on standard output."""
+
+    def __call__(self, event: JobEvent) -> None:
+        """Prepared, Epoch and Finished become lines."""
+        if isinstance(event, Prepared):
+            self._line("prepared", rows=_part_rows(event), task=event.encoding.schema.target.task, W=_size(event))
+        elif isinstance(event, Epoch):
+            self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
+        elif isinstance(event, Finished):
+            self._line("finished", outcome=event.outcome.name.lower(), epoch=event.state.epoch)
+
+    def saved(self, model: Model, path: Path) -> None:
+        """The last line: where the model is and how good it is."""
+        record = model.record
+        self._line("saved", path=str(path), scores=record.scores, best_epoch=record.best_epoch, seconds=record.seconds)
+
+    def _line(self, event: str, **content: Any) -> None:
+        click.echo(json.dumps({"event": event, **_without_nan(content)}))
+
+
+class Progress(Silent):
+    """Words and a bar for a person; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+        self._line_at = -math.inf
+        self._prepared: Prepared | None = None
+        self._epoch: Epoch | None = None
+        self._best: Epoch | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The bar is taken down whatever happened."""
+        self._stop_bar()
+
+    def __call__(self, event: JobEvent) -> None:
+        """Each event in words."""
+        if isinstance(event, Prepared):
+            self._prepared = event
+            for line in introduction(event):
+                self._console.print(line, soft_wrap=True, markup=False)
+            self._start_bar(event.recipe.plan)
+        elif isinstance(event, Chunk):
+            self._moved(event.epoch - 1 + event.rows / self._rows, event.mean, event.rows, event.seconds)
+        elif isinstance(event, Epoch):
+            self._epoch, self._best = event, event if event.is_best else self._best
+            self._moved(event.epoch, event.loss, 0, event.seconds)
+        elif isinstance(event, Finished):
+            self._stop_bar()
+            self._console.print(conclusion(event), soft_wrap=True, markup=False)
+        elif isinstance(event, Evaluated):
+            self._console.print(_test_words(event), soft_wrap=True, markup=False)
+
+    def saved(self, model: Model, path: Path) -> None:
+        """Where the model is."""
+        self._console.print(f"saved {path}", soft_wrap=True, markup=False)
+
+    @property
+    def _rows(self) -> int:
+        return len(self._prepared.training) if self._prepared else 1
+
+    def _start_bar(self, plan: Plan) -> None:
+        if self._console.is_terminal:
+            columns = (TextColumn("  epoch {task.fields[epoch]}"), BarColumn(22), TextColumn("{task.fields[words]}"))
+            self._bar = Bar(*columns, console=self._console, transient=True, refresh_per_second=5)
+            self._task = self._bar.add_task("", total=plan.epochs, epoch=f"1/{plan.epochs}", words="")
+            self._bar.start()
+
+    def _stop_bar(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _moved(self, epochs: float, loss: float, rows: int, seconds: float) -> None:
+        """The bar, or a line now and then. epochs: done so far, with the part of the running one."""
+        assert self._prepared
+        total = self._prepared.recipe.plan.epochs
+        now = time.monotonic()
+        if not self._bar and (rows or (now - self._line_at < _SECONDS_BETWEEN_LINES and epochs < total)):
+            return
+        self._line_at = now
+        words = self._words(epochs, loss, seconds, total)
+        number = f"{math.ceil(epochs)}/{total}"
+        if self._bar:
+            self._bar.update(self._task, completed=epochs, epoch=number, words=words)
+        else:
+            self._console.print(f"  epoch {number}  {words}", soft_wrap=True, markup=False)
+
+    def _words(self, epochs: float, loss: float, seconds: float, total: int) -> str:
+        parts = [loss_words(loss, self._prepared)]
+        if self._epoch and self._epoch.scores and self._best:
+            parts.append(f"validation {_main_score(self._epoch.scores)} (best: epoch {self._best.epoch})")
+        if seconds > 0 and epochs > 0:
+            parts.append(f"{_rounded(epochs * self._rows / seconds)} rows/s")
+            left = seconds / epochs * (total - epochs)
+            parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
+        return "  ".join(parts)
+
+
+Report: TypeAlias = Silent | JsonLines | Progress
+
+
+def introduction(prepared: Prepared) -> list[str]:
+    """What was read, what it is taken for, and what will be trained."""
+    schema, recipe, table = prepared.encoding.schema, prepared.recipe, prepared.table
+    target = schema.target
+    lines = [
+        f"{table.name}: {table.data.num_rows:,} rows, {len(schema.columns)} columns in use: {column_words(schema)}"
+    ]
+    lines += [f"  note: {note}" for note in table.notes]
+    lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
+    if prepared.without_target:
+        lines.append(f"  left out: {prepared.without_target:,} rows without a value in {', '.join(target.names)}")
+    if len(target.classes) == 1:
+        lines.append(f"  warning: every row has the same class, {target.classes[0]}: the model can only say that")
+    parts = " · ".join(f"{name} {rows:,}" for name, rows in _part_rows(prepared).items())
+    lines.append(f"task: {target.task} ({', '.join(target.names)}: {target.reason})   {parts}")
+    inputs = f"{prepared.encoding.features} numbers"
+    if prepared.encoding.categories:
+        inputs += f" + {sum(prepared.encoding.categories):,} levels"
+    chain = " → ".join([inputs, *(str(layer.outputs) for layer in recipe.network.layers)])
+    rule = f"{recipe.optimizer.name}, {recipe.plan.schedule.name}, batch {recipe.plan.batch_size:,}"
+    lines.append(f"network: {chain}   W: {recipe.network.parameters:,} numbers   {rule}")
+    return lines
+
+
+def column_words(schema: Schema) -> str:
+    """8 numeric, 1 categorical (5 levels), 207 missing in total_bedrooms."""
+    counts = Counter(_kind(column) for column in schema.columns)
+    levels = sum(len(column.levels) for column in schema.columns if isinstance(column, CategoricalColumn))
+    words = [f"{n} {kind}" + (f" ({levels:,} levels)" if kind == "categorical" else "") for kind, n in counts.items()]
+    gaps = [(column.missing, column.name) for column in schema.columns if column.missing]
+    if len(gaps) > 3:
+        words.append(f"{sum(count for count, _ in gaps):,} missing values in {len(gaps)} columns")
+    else:
+        words += [f"{count:,} missing in {name}" for count, name in gaps]
+    return ", ".join(words)
+
+
+def conclusion(event: Finished) -> str:
+    """How it ended, and whose W was kept."""
+    state = event.state
+    kept = f"W of epoch {state.best_epoch} kept (best on the validation rows)" if state.best_epoch else "last W kept"
+    if event.outcome is Outcome.COMPLETED:
+        return f"done at epoch {state.epoch}, {kept}"
+    return f"epoch {state.epoch + 1}: {event.outcome.advice}. {kept[0].upper()}{kept[1:]}"
+
+
+def loss_words(loss: float, prepared: Prepared | None) -> str:
+    """Loss 2.21e+09 (RMSE 47,010): for a single number to predict, its root is in the target's units."""
+    words = f"loss {loss:.4g}"
+    target = prepared.encoding.schema.target if prepared else None
+    if target and target.task == "regression" and len(target.names) == 1 and loss >= 0:
+        words += f" (RMSE {_rounded(math.sqrt(loss))})"
+    return words
+
+
+def score_words(scores: Mapping[str, float]) -> str:
+    """RMSE 44,912   R² 0.851   MAE 29,640."""
+    return "   ".join(f"{_NAMES[name]} {_score(name, scores[name])}" for name in _NAMES if name in scores)
+
+
+def _test_words(event: Evaluated) -> str:
+    constant = event.constant
+    if "rmse" in constant:
+        return f"test: {score_words(event.scores)}   (mean of the target alone: RMSE {_rounded(constant['rmse'])})"
+    alone = f"most frequent class alone: accuracy {_score('accuracy', constant['accuracy'])}"
+    return f"test: {score_words(event.scores)}   ({alone})"
+
+
+def _main_score(scores: Mapping[str, float]) -> str:
+    name = "rmse" if "rmse" in scores else "loss"
+    words = f"{_NAMES[name]} {_score(name, scores[name])}"
+    return words + (f" accuracy {_score('accuracy', scores['accuracy'])}" if "accuracy" in scores else "")
+
+
+def _score(name: str, value: float) -> str:
+    return f"{value:.4f}" if name in ("r2", "accuracy", "auc") else _rounded(value)
+
+
+def _rounded(value: float) -> str:
+    """Five digits, with thousands separators."""
+    if not math.isfinite(value):
+        return str(value)
+    digits = 0 if value == 0 else max(0, 4 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 6)}f}" if abs(value) < 1e12 else f"{value:.4g}"
+
+
+def _kind(column: object) -> str:
+    return type(column).__name__.removesuffix("Column").lower()
+
+
+def _part_rows(prepared: Prepared) -> dict[str, int]:
+    parts = {"train": prepared.training, "validation": prepared.validation, "test": prepared.test}
+    return {name: len(part) for name, part in parts.items() if part is not None}
+
+
+def _size(prepared: Prepared) -> int:
+    return prepared.recipe.network.parameters
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,139 @@
+"""The recipe: from what is known of a table to the network, the optimiser and the plan, each choice with its reason.
+
+What a person sets is taken; what is None is decided here. Figures behind the defaults: docs/decisions.md.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
+from schuss.descent.schedules import schedule_named
+from schuss.engine.protocol import Cost
+from schuss.errors import SettingError
+from schuss.losses import Loss, loss_named
+from schuss.network import Network
+from schuss.settings import Settings
+from schuss.table.encoding import Encoding
+from schuss.training.loop import Plan
+
+_LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
+_LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a training needs besides rows, and why."""
+
+    network: Network
+    cost: Cost
+    optimizer: Optimizer
+    plan: Plan
+    engine: str
+    reasons: Mapping[str, str]
+
+
+def held_out_fraction(rows: int) -> float:
+    """The fraction for validation, and again for testing, where none is given."""
+    return 0.1 if rows >= _LEAST_ROWS_TO_SPLIT else 0.0
+
+
+def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float, validated: bool) -> Recipe:
+    """Resolves every setting for a table.
+
+    Arguments:
+        settings: what a person chose.
+        encoding: of the columns.
+        rows: training rows, N.
+        mean_weight: mean weight of the training rows.
+        validated: whether there are validation rows.
+
+    Raises:
+        SettingError: a choice does not fit the table.
+    """
+    target, choose = encoding.schema.target, _Chooser()
+    loss = _loss(settings, target.task, choose)
+    network = Network(
+        inputs=encoding.features,
+        hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
+        outputs=_outputs(encoding, loss),
+        activation=choose("activation", settings.activation, "relu", "the fastest; none was better where measured"),
+        categories=encoding.categories,
+    )
+    batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
+    steps = math.ceil(rows / batch_size)
+    epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
+    optimizer, rate = _rule(settings, target.task, bool(network.hidden), steps * epochs, choose)
+    schedule = choose("schedule", settings.schedule, "cosine", "ends on small steps")
+    patience = None
+    if validated:
+        patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
+    plan = Plan(
+        learning_rate=rate,
+        schedule=schedule_named(schedule),
+        batch_size=batch_size,
+        epochs=epochs,
+        patience=patience,
+        seconds=settings.seconds,
+        seed=settings.seed,
+        loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
+    )
+    engine = "reference" if settings.precision == "float64" else "auto"
+    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, engine, choose.reasons)
+
+
+def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
+    """The loss, which must fit the task."""
+    own = _LOSS_OF_TASK[task]
+    choice = choose("loss", settings.loss, own, f"the task is {task}")
+    loss = loss_named(choice)
+    if task not in loss.tasks:
+        raise SettingError(f"The loss {loss.name} does not fit the task {task}: use {own}.")
+    return loss
+
+
+def _rule(settings: Settings, task: str, deep: bool, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
+    """The optimiser with its weight decay, and the learning rate."""
+    choice = choose("optimizer", settings.optimizer, "adamw" if deep else "adam", "takes gradients of any scale")
+    optimizer = optimizer_named(choice)
+    faster = 3 if task == "regression" and isinstance(optimizer, Adam) else 1
+    rate = choose("learning_rate", settings.learning_rate, faster * optimizer.learning_rate, f"suits {optimizer.name}")
+    decay = optimizer.weight_decay
+    if choice == "adamw":  # all steps together shrink a weight by the same share, however many there are
+        decay = (1.2 if task == "regression" else 2.4) / (rate * steps)
+    decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
+    return optimizer_named(optimizer, decay), rate
+
+
+class _Chooser:
+    """Takes the person's choice, or else the default, and notes the reason."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
+
+    def __call__(self, name: str, chosen: Any, default: Any, reason: str) -> Any:
+        value = default if chosen is None else chosen
+        self.reasons[name] = f"{_words(value)} ({reason if chosen is None else 'chosen by you'})"
+        return value
+
+
+def _outputs(encoding: Encoding, loss: Loss) -> int:
+    """K."""
+    return {"squared_error": encoding.targets, "log_loss": 1}.get(loss.name, len(encoding.schema.target.classes))
+
+
+def _batch_size(rows: int) -> int:
+    return 256 if rows >= 8000 else 128 if rows >= 1000 else 32
+
+
+def _epochs(task: str, steps_per_epoch: int) -> int:
+    """Some thousand steps on a small table, and at least some passes over a large one."""
+    steps, least = (6000, 10) if task == "regression" else (2500, 12)
+    return min(max(least, math.ceil(steps / steps_per_epoch)), 200)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, tuple):
+        return "-".join(str(width) for width in value) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(getattr(value, "name", value))

@@ -1,0 +1,112 @@
+"""Every setting once, typed, with its default and its range. Estimators, `schuss.train` and the command line read here.
+
+None means that the recipe decides, and says why.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from schuss.descent.optimizers import OPTIMIZERS, Optimizer
+from schuss.descent.schedules import SCHEDULES, Schedule
+from schuss.errors import SettingError
+from schuss.losses import LOSSES, Loss
+from schuss.network.activations import ACTIVATIONS
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A field with what a person reads about it, and its limits: least, below, above, names."""
+    return field(default=default, metadata={"help": help, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a person may choose about a training.
+
+    Raises:
+        SettingError: a value is out of its range or of the wrong type.
+
+    >>> Settings(hidden=(64, 64), epochs=20).epochs
+    20
+    """
+
+    hidden: Sequence[int] | None = setting(
+        None, "Widths of the hidden layers, such as 256,256; none at all is linear or logistic regression.", widths=True
+    )
+    activation: str | None = setting(None, "Function of the hidden layers.", names=tuple(ACTIVATIONS))
+    loss: str | Loss | None = setting(None, "What is made small.", names=tuple(LOSSES), instance=Loss)
+    optimizer: str | Optimizer | None = setting(None, "Rule for the step.", names=tuple(OPTIMIZERS), instance=Optimizer)
+    learning_rate: float | None = setting(None, "Length of the step, α.", above=0.0)
+    schedule: str | Schedule | None = setting(
+        None, "How the learning rate changes over the training.", names=tuple(SCHEDULES), instance=Schedule
+    )
+    l2: float = setting(0.0, "Penalty ½ λ ‖weights‖² in the cost: λ.", least=0.0)
+    weight_decay: float | None = setting(None, "Decoupled decay of the weights, per unit of learning rate.", least=0.0)
+    batch_size: int | None = setting(None, "Rows a step looks at.", whole=True, least=1)
+    epochs: int | None = setting(None, "Passes over the training rows, at most.", whole=True, least=1)
+    seconds: float | None = setting(None, "Time to train, at most.", above=0.0)
+    patience: int | None = setting(
+        None, "Epochs without a better validation loss after which training stops.", whole=True, least=1
+    )
+    precision: str = setting(
+        "float32", "float32: native engine; float64: NumPy reference engine, slow.", names=("float32", "float64")
+    )
+    seed: int = setting(0, "Of the starting W, the split and the order of rows.", whole=True, least=0, below=2**63)
+    threads: int | None = setting(None, "Threads at most; the engine of this version uses one.", whole=True, least=1)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None:
+                object.__setattr__(self, item.name, checked(item.name, value, item.metadata))
+
+
+def checked(name: str, value: Any, limits: Any) -> Any:
+    """The value in its proper type, or SettingError with the name, the value and what would do."""
+    if limits.get("widths"):
+        return _widths(name, value)
+    if "names" in limits:
+        return _choice(name, value, limits)
+    number = _number(name, value, whole=limits.get("whole", False))
+    least, above, below = limits.get("least"), limits.get("above"), limits.get("below")
+    if least is not None and not number >= least:
+        raise SettingError(f"{name} is {value!r}: it must be at least {least}.")
+    if above is not None and not number > above:
+        raise SettingError(f"{name} is {value!r}: it must be above {above}.")
+    if below is not None and not number < below:
+        raise SettingError(f"{name} is {value!r}: it must be below {below}.")
+    return number
+
+
+def _number(name: str, value: Any, whole: bool) -> float | int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool | str) or number != number or abs(number) == float("inf"):
+        raise SettingError(f"{name} is {value!r}: it must be a {'whole ' if whole else ''}number.")
+    if not whole:
+        return number
+    if number != int(number):
+        raise SettingError(f"{name} is {value!r}: it must be a whole number.")
+    return int(value)
+
+
+def _choice(name: str, value: Any, limits: Any) -> Any:
+    if not isinstance(value, str):
+        if "instance" in limits and hasattr(value, "name"):
+            return value
+        raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['names'])}.")
+    if value not in limits["names"]:
+        raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['names'])}.")
+    return value
+
+
+def _widths(name: str, value: Any) -> tuple[int, ...]:
+    values = (value,) if isinstance(value, int) else value
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise SettingError(f"{name} is {value!r}: it must be a list of widths such as (256, 256), or () for none.")
+    widths = tuple(int(_number(name, width, whole=True)) for width in values)
+    if any(width < 1 for width in widths):
+        raise SettingError(f"{name} is {value!r}: every width must be at least 1.")
+    return widths

@@ -1,0 +1,204 @@
+"""One column at a time: every type that Arrow knows becomes one of four, and then numbers or codes.
+
+A column of a table is int64, float64, bool or dictionary<int32, string>; null is the one form of a missing value.
+"""
+
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from schuss.errors import ColumnError
+
+Kind: TypeAlias = Literal["missing", "integer", "float", "boolean", "date", "text"]
+Numbers: TypeAlias = NDArray[np.float64]
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+_PER_DAY = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
+
+
+def kind_of(type: pa.DataType) -> Kind | None:
+    """What a column of this Arrow type holds; None when a network cannot use it (lists, structs, bytes)."""
+    if pa.types.is_dictionary(type):
+        return kind_of(type.value_type)
+    if isinstance(type, pa.BaseExtensionType):
+        return kind_of(type.storage_type)
+    checks: tuple[tuple[Any, Kind], ...] = (
+        (pa.types.is_null, "missing"),
+        (pa.types.is_boolean, "boolean"),
+        (pa.types.is_integer, "integer"),
+        (pa.types.is_floating, "float"),
+        (pa.types.is_decimal, "float"),
+        (pa.types.is_temporal, "date"),
+        (pa.types.is_string, "text"),
+        (pa.types.is_large_string, "text"),
+        (pa.types.is_string_view, "text"),
+    )
+    return next((kind for check, kind in checks if check(type)), None) if not pa.types.is_interval(type) else None
+
+
+def common_kind(kinds: Iterable[Kind]) -> Kind:
+    """The narrowest kind that holds columns of all these kinds: integer → float → text."""
+    found = set(kinds) - {"missing"}
+    if len(found) <= 1:
+        return found.pop() if found else "missing"
+    return "float" if found == {"integer", "float"} else "text"
+
+
+def canonical(column: pa.ChunkedArray, kind: Kind) -> pa.Array:
+    """The column as one array of the type that `kind` stands for; NaN and empty text become null."""
+    column = _storage(column)
+    if kind == "text":
+        return words(column)
+    if kind == "boolean":
+        return _whole(column.cast(pa.bool_()))
+    if kind == "integer":
+        return _integers(column)
+    numbers = _days(column) if pa.types.is_temporal(column.type) else _whole(column.cast(pa.float64(), safe=False))
+    undefined = pc.is_nan(numbers)
+    return _without(numbers, undefined) if pc.any(undefined).as_py() else numbers
+
+
+def words(column: pa.ChunkedArray, missing: Collection[str] = ()) -> pa.DictionaryArray:
+    """Text as codes of a dictionary, spaces around it stripped; empty text and the words of `missing` are null."""
+    encoded = _whole(column.cast(pa.string()).dictionary_encode())
+    stripped = pc.utf8_trim_whitespace(encoded.dictionary)
+    kept = _without(stripped, pc.is_in(stripped, value_set=_texts(["", *missing])))
+    return encoded if kept.equals(encoded.dictionary) else kept.take(encoded.indices).dictionary_encode()
+
+
+def narrowed(text: pa.DictionaryArray) -> pa.Array:
+    """Text of nothing but whole numbers, numbers or truth values as that type; other text as it is."""
+    if len(text.dictionary):
+        for type in (pa.int64(), pa.float64(), pa.bool_()):
+            try:
+                return text.dictionary.cast(type).take(text.indices)
+            except pa.ArrowInvalid:
+                continue
+    return text
+
+
+def numbers(column: pa.ChunkedArray) -> Numbers:
+    """[N] float64 of a numeric or boolean column, NaN where a value is missing; a view where that is possible."""
+    array = _whole(column.cast(pa.float64(), safe=False))
+    return _filled(array, np.full(len(array), np.nan)) if array.null_count else _to_numpy(array)
+
+
+def integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The values of a column of whole numbers, exactly, without those that are missing."""
+    return _to_numpy(_whole(column.drop_null()))
+
+
+def present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """[N] whether there is a value."""
+    return _to_numpy(_whole(column.is_valid().cast(pa.int8()))).view(np.bool_)
+
+
+def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
+    """[N] place of each value in the list of distinct values, -1 where it is missing; and that list."""
+    array = _whole(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
+    return _filled(array.indices, np.full(len(array), -1, np.int32)), array.dictionary.to_pylist()
+
+
+def first_not_number(column: pa.ChunkedArray) -> tuple[int, str] | None:
+    """Row and value of the first text that does not read as a number; None when each of them does."""
+    places, texts = codes(column)
+    strange = np.array([not _is_number(text) for text in texts] + [False])
+    rows = np.flatnonzero(strange[places])
+    return (int(rows[0]), texts[places[rows[0]]]) if len(rows) else None
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Advice for a name that is not there: the nearest one, or all of them when they are few."""
+    by_lower = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    if close:
+        return f"Did you mean {by_lower[close[0]]!r}?"
+    return f"There are {', '.join(map(repr, names))}." if len(names) <= 12 else f"There are {len(names):,} others."
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """Every column has a name, and no two have the same."""
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise ColumnError(f"{source}: column {number} has no name. Give it one, or remove it.")
+    doubled = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if doubled:
+        places = [str(number) for number, name in enumerate(names, 1) if name == doubled[0]]
+        raise ColumnError(f"{source}: the name {doubled[0]!r} stands over columns {' and '.join(places)}. Rename one.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """One array, dictionaries of several chunks made one."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return (column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column).combine_chunks()
+
+
+def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What an extension type or a dictionary stands for, as plain values; no code of an extension is ever run."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        stored = [chunk.storage for chunk in column.chunks]
+        return _storage(pa.chunked_array(stored, column.type.storage_type))
+    if pa.types.is_dictionary(column.type) and column.type != TEXT:
+        return _storage(column.cast(column.type.value_type))
+    return column
+
+
+def _integers(column: pa.ChunkedArray) -> pa.Array:
+    """int64, or float64 where a number is too large for it: nothing wraps."""
+    try:
+        return _whole(column.cast(pa.int64()))
+    except pa.ArrowInvalid:
+        return _whole(column.cast(pa.float64(), safe=False))
+
+
+def _days(column: pa.ChunkedArray) -> pa.Array:
+    """Dates as days since 1970-01-01, times of day and durations as days, float64."""
+    unit = {pa.date32(): "days", pa.date64(): "ms"}.get(column.type) or column.type.unit
+    counts = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.float64(), safe=False)
+    return _without(_from_numpy(numbers(counts) / _PER_DAY.get(unit, 1.0)), _whole(counts.is_null()))
+
+
+# pa.array, pa.scalar, to_numpy and every function that is given a Python value import pandas where it is installed,
+# which takes longer than most tables; what follows does without.
+
+
+def _from_numpy(values: NDArray[Any]) -> pa.Array:
+    """[N] numbers as an array that shares their memory."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def _to_numpy(array: pa.Array) -> NDArray[Any]:
+    """[N] the numbers of an array without nulls, sharing its memory."""
+    values: NDArray[Any] = np.from_dlpack(array)
+    return values
+
+
+def _filled(array: pa.Array, filling: NDArray[Any]) -> NDArray[Any]:
+    """[N] the numbers of an array, those of `filling` where it has none."""
+    return _to_numpy(pc.coalesce(array, _from_numpy(filling)))
+
+
+def _texts(values: Sequence[str]) -> pa.Array:
+    """A few texts as an array."""
+    written = [value.encode() for value in values]
+    ends = np.cumsum([0, *map(len, written)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(written)))
+
+
+def _without(values: pa.Array, absent: pa.Array) -> pa.Array:
+    """The values, null where they are to be absent."""
+    return pc.if_else(absent, pa.nulls(len(values), values.type), values)

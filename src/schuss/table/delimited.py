@@ -1,0 +1,271 @@
+"""Text files of separated values: the bytes of one file in, typed columns or the exact line of a fault out.
+
+Arrow's reader does the work, on all cores, and takes the kind of each column from all rows. It knows no line numbers
+and lets some faults pass, so the header, and the whole file once something is wrong with it, are read here as well.
+"""
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from schuss.errors import SettingError, SourceError
+from schuss.table.columns import check_names, kind_of, narrowed, words
+
+_SEPARATORS = ",;\t|"
+_HEAD_BYTES = 1 << 18  # at first, for the header and the lines that a separator is told from
+_SNIFFED_RECORDS = 20
+_BLOCK_BYTES = 1 << 22
+_TAIL_BYTES = 1 << 12
+_INK = re.compile(rb"\S")
+_WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How text files are read.
+
+    separator: one character; None takes a tab for .tsv and otherwise whichever of , ; tab | fits the first lines.
+    header: the first line holds the names of the columns; otherwise they are column_1, column_2, …
+    missing: what stands for a missing value, beside nothing at all.
+    """
+
+    separator: str | None = None
+    header: bool = True
+    missing: tuple[str, ...] = (
+        *("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-nan", "n/a", "<NA>", "#N/A"),
+    )
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a file: the line it begins on, its values, and the lines as they stand (one byte, one letter)."""
+
+    line: int
+    values: list[str]
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file whose header has been read. start: where its first row begins, in bytes; line: on which line."""
+
+    name: str
+    content: bytes
+    format: TableFormat
+    separator: str
+    names: list[str]
+    start: int
+    line: int
+
+    def read(self, as_text: Collection[str] = (), block_bytes: int = _BLOCK_BYTES) -> pa.Table:
+        """The typed columns; those named in `as_text` keep every value as it was written."""
+        quoted = self.content.find(b'"', self.start) >= 0
+        if quoted and not self._quotes_pair():
+            self._report_fault()
+        table = self._parse(quoted, set(as_text) & set(self.names), block_bytes)
+        columns = [self._typed(table[name], name in as_text) for name in self.names]
+        return pa.table(columns, names=self.names)
+
+    def first_line(self, rows: int) -> int | None:
+        """The line of the first row, when every row takes one line and none is blank, so that lines can be counted."""
+        ending = b"\n" if b"\n" in self.content else b"\r"
+        tail = self.content[-_TAIL_BYTES:]  # blank lines at the very end move no row
+        end = len(self.content) - len(tail) + len(tail.rstrip())
+        lines = self.content.count(ending, self.start, end) + 1
+        return self.line if lines == rows else None
+
+    def _parse(self, quoted: bool, as_text: Collection[str], block_bytes: int) -> pa.Table:
+        """Arrow's reader on what follows the header; its errors become ours, with the line."""
+        try:
+            return arrow_csv.read_csv(
+                pa.BufferReader(pa.py_buffer(self.content).slice(self.start)),
+                read_options=arrow_csv.ReadOptions(column_names=self.names, block_size=block_bytes),
+                parse_options=arrow_csv.ParseOptions(delimiter=self.separator, newlines_in_values=quoted),
+                convert_options=arrow_csv.ConvertOptions(
+                    null_values=["", *self.format.missing],
+                    strings_can_be_null=True,
+                    column_types=dict.fromkeys(as_text, pa.string()),
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            self._report_encoding()
+            self._report_fault()
+            if "straddling" in str(error) and block_bytes < len(self.content):
+                return self._parse(quoted, as_text, len(self.content))
+            raise SourceError(f"{self.name} cannot be read: {error}") from None
+
+    def _typed(self, column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:
+        """Text without the spaces around it, and as numbers where the spaces alone made it text."""
+        if kind_of(column.type) is None:  # Arrow's reader takes bytes that are no UTF-8 for binary values
+            self._report_encoding()
+        if not pa.types.is_string(column.type):
+            return column
+        text = words(column, self.format.missing)
+        return pa.chunked_array([text if as_text else narrowed(text)])
+
+    def _quotes_pair(self) -> bool:
+        """Every quote that opens follows a separator, and every one that closes is followed by one."""
+        letters = np.frombuffer(self.content, np.uint8)[self.start :]
+        quotes = np.flatnonzero(letters == ord('"'))
+        if len(quotes) % 2:
+            return False
+        before = letters.take(quotes[::2] - 1, mode="wrap")
+        after = letters.take(quotes[1::2] + 1, mode="wrap")
+        edges = np.frombuffer(f'{self.separator}\r\n"'.encode(), np.uint8)
+        return bool(np.isin(before, edges).all() and np.isin(after, edges).all())
+
+    def _report_encoding(self) -> None:
+        """Raises a SourceError with the line of the first byte that is not UTF-8, if there is one."""
+        try:
+            self.content.decode()
+        except UnicodeDecodeError as error:
+            line = self.content.count(b"\n", 0, error.start) + 1
+            raise SourceError(
+                f"{self.name}, line {line:,}: the byte {self.content[error.start]:#04x} is not UTF-8 (the file may be "
+                "Latin-1 or Windows-1252). Save it as UTF-8."
+            ) from None
+
+    def _report_fault(self) -> None:
+        """Raises a SourceError with the line of the first ragged record or quote without end, if there is one."""
+        last = None
+        for record in records(self.content[self.start :].decode("latin-1"), self.separator, self.line, self.name):
+            ragged = bool(record.values) and len(record.values) != len(self.names)
+            if (len(record.lines) > 1 and self._is_broken(record)) or (ragged and self._is_open(record)):
+                raise _open_quote(self.name, record.line)
+            if ragged:
+                raise SourceError(
+                    f"{self.name}, line {record.line:,}: {_count(len(record.values), 'value')} where there are "
+                    f"{_count(len(self.names), 'column')}. Correct this line, or give the right separator."
+                )
+            last = record
+        if last is not None and self._is_open(last):
+            raise _open_quote(self.name, last.line)
+
+    def _is_open(self, record: Record) -> bool:
+        """The record ends inside a quoted value: it would take in one more line."""
+        return len(list(csv.reader([*record.lines, "\n"], delimiter=self.separator))) == 1
+
+    def _is_broken(self, record: Record) -> bool:
+        """The quotes of this record do not follow RFC 4180."""
+        try:
+            list(csv.reader(record.lines, delimiter=self.separator, strict=True))
+        except csv.Error:
+            return True
+        return False
+
+
+def open_text(name: str, content: bytes, format: TableFormat) -> TextFile:
+    """Reads the header of a text file and finds its separator.
+
+    Raises:
+        SourceError: it is empty, holds no rows, or is no UTF-8 text.
+        ColumnError: a column has no name, or two have the same.
+        SettingError: the separator is not one character.
+    """
+    _check_text(name, content)
+    mark = 3 if content.startswith(b"\xef\xbb\xbf") else 0
+    head = _head(content, mark)
+    separator = _separator(format, name, head)
+    first = next((record for record in records(head, separator, 1, name) if record.values), None)
+    if first is None:
+        raise SourceError(f"{name} is empty. Give a file with a header and rows.")
+    if not format.header:
+        names = [f"column_{number}" for number in range(1, len(first.values) + 1)]
+        return TextFile(name, content, format, separator, names, mark, 1)
+    names = [_decoded(value, name, first.line).strip() for value in first.values]
+    check_names(names, name)
+    before = sum(map(len, itertools.islice(io.StringIO(head, newline=""), first.line - 1 + len(first.lines))))
+    if _INK.search(content, mark + before) is None:
+        raise SourceError(f"{name} has a header and no rows. Give a file with at least one row.")
+    return TextFile(name, content, format, separator, names, mark + before, first.line + len(first.lines))
+
+
+def records(text: str, separator: str, line: int, name: str) -> Iterator[Record]:
+    """The records of a text, blank lines as records without values; `line` is the number of its first line."""
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for each in io.StringIO(text, newline=""):
+            taken.append(each)
+            yield each
+
+    reader = csv.reader(lines(), delimiter=separator)
+    while True:
+        taken.clear()
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # a value beyond csv.field_size_limit()
+            raise _open_quote(name, line) from None
+        yield Record(line, values, list(taken))
+        line += len(taken)
+
+
+def _check_text(name: str, content: bytes) -> None:
+    """The bytes can be UTF-8 text at all."""
+    for mark, encoding in _WIDE_MARKS.items():
+        if content.startswith(mark):
+            raise SourceError(f"{name} is text in {encoding}. Save it as UTF-8.")
+    place = content.find(b"\0")
+    if place >= 0:
+        line = content.count(b"\n", 0, place) + 1
+        raise SourceError(f"{name}, line {line:,}: a NUL byte, which text does not hold. Save it as UTF-8 text.")
+
+
+def _head(content: bytes, start: int) -> str:
+    """The first lines of a file as letters of one byte each, more lines than a separator is told from."""
+    end = start + _HEAD_BYTES
+    while (
+        end < len(content)
+        and content.count(b"\n", start, end) + content.count(b"\r", start, end) < 2 * _SNIFFED_RECORDS
+    ):
+        end *= 4
+    return content[start:end].decode("latin-1")
+
+
+def _separator(format: TableFormat, name: str, head: str) -> str:
+    """The separator that was set, that the ending says, or that splits the first records into equally many values."""
+    if format.separator is not None:
+        if len(format.separator) != 1 or format.separator in '"\r\n' or not format.separator.isascii():
+            raise SettingError(f"The separator is {format.separator!r}: give one character, such as ',' or ';'.")
+        return format.separator
+    if name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    widths = {separator: _width(head, separator, name) for separator in _SEPARATORS}
+    if max(widths.values()) > 1:
+        return max(_SEPARATORS, key=widths.__getitem__)
+    return max(_SEPARATORS, key=head.lstrip().partition("\n")[0].count)
+
+
+def _width(head: str, separator: str, name: str) -> int:
+    """How many values each of the first records has with this separator; 0 when they differ."""
+    try:
+        filled = (record for record in records(head, separator, 1, name) if record.values)
+        widths = {len(record.values) for record in itertools.islice(filled, _SNIFFED_RECORDS)}
+    except SourceError:
+        return 0
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def _decoded(value: str, name: str, line: int) -> str:
+    """A name of the header, whose bytes were kept as letters, as the UTF-8 text it is."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise SourceError(f"{name}, line {line:,}: the header is not UTF-8. Save the file as UTF-8.") from None
+
+
+def _open_quote(name: str, line: int) -> SourceError:
+    return SourceError(f"{name}, line {line:,}: a quoted value begins here and does not end. Close the quote.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,425 @@
+"""What a table is to the network: the kind of every column, the target, and what was learned from the training rows.
+
+Kinds and classes come from all rows; means, quantiles and categories from training rows alone. A schema is plain
+values, goes through JSON and back unchanged, and travels in the model.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from schuss.arrays import RowIndex
+from schuss.errors import CellError, ColumnError, SettingError
+from schuss.table.columns import Kind, Numbers, codes, first_not_number, integers, kind_of, nearest, numbers, present
+from schuss.table.source import Table
+
+Task: TypeAlias = Literal["regression", "binary", "multiclass"]
+Label: TypeAlias = bool | int | float | str
+TargetKind: TypeAlias = Literal["integer", "float", "boolean", "text"]
+
+MOST_NUMBER_CLASSES = 20  # more distinct whole numbers than this are a quantity
+FEWEST_ROWS_PER_CLASS = 5  # fewer rows per distinct whole number than this are a quantity
+MOST_CLASSES = 1000
+MOST_LEVELS = 1000
+FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
+SMALL_TABLE = 100  # … in tables of at least so many training rows
+IDENTIFIER_SHARE = 0.9
+IDENTIFIER_ROWS = 50
+_TINY = 1e-300
+
+
+class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
+    """A column of numbers, dates among them. missing, distinct, least … are those of the training rows."""
+
+    name: str
+    missing: int
+    distinct: int
+    least: float
+    greatest: float
+    mean: float
+    deviation: float
+    median: float
+    whole: bool
+
+
+class BooleanColumn(msgspec.Struct, frozen=True, tag="boolean"):
+    """A column of true and false; share is that of true among the training rows that have a value."""
+
+    name: str
+    missing: int
+    share: float
+
+
+class CategoricalColumn(msgspec.Struct, frozen=True, tag="categorical"):
+    """A column of text. levels: by count, then name, with their counts; other: training rows in rarer texts.
+
+    Codes are 0 … len(levels) - 1, then one for "other" if other > 0, then one for missing if missing > 0.
+    """
+
+    name: str
+    missing: int
+    levels: tuple[str, ...]
+    counts: tuple[int, ...]
+    distinct: int
+    other: int
+
+    @property
+    def other_code(self) -> int:
+        """The code of rare and unseen texts; -1 when training had none."""
+        return len(self.levels) if self.other else -1
+
+    @property
+    def missing_code(self) -> int:
+        """The code of a missing value; -1 when training had none."""
+        return len(self.levels) + bool(self.other) if self.missing else -1
+
+    @property
+    def codes(self) -> int:
+        """How many codes there are."""
+        return len(self.levels) + bool(self.other) + bool(self.missing)
+
+
+Column: TypeAlias = NumericColumn | BooleanColumn | CategoricalColumn
+
+
+@dataclass(frozen=True)
+class Target:
+    """The column or columns to predict, and why they are a regression or a choice between classes.
+
+    classes: in ascending order, () for regression. mean, deviation, least, greatest: one number for each target column
+    of a regression, from training rows; a deviation of 0 is kept as 1.
+    """
+
+    names: tuple[str, ...]
+    task: Task
+    reason: str
+    kind: TargetKind
+    classes: tuple[Label, ...] = ()
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    least: tuple[float, ...] = ()
+    greatest: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The features in use, the target, and the columns left out with the reason. rows: training rows."""
+
+    columns: tuple[Column, ...]
+    target: Target
+    weight: str | None
+    dropped: tuple[tuple[str, str], ...]
+    rows: int
+
+
+def find_target(table: Table, names: Sequence[str], task: Task | None = None) -> Target:
+    """The task that the target's values call for, or the one that was asked for.
+
+    Text and truth values are classes. Whole numbers are classes when at most 20 of them occur, each in 5 rows on
+    average; all other numbers, and several targets at once, are a regression.
+
+    Arguments:
+        table: all rows; those without a target do not count.
+        names: the target, or several for a regression with several outputs.
+        task: overrules the choice.
+
+    Raises:
+        ColumnError: a target is not there, has no value, or has too many classes.
+        SettingError: the task does not fit the target.
+    """
+    if not names or len(set(names)) < len(names):
+        raise SettingError(f"The target is {list(names)}: name one column, or several different ones.")
+    kinds = [_target_kind(table, name) for name in names]
+    if len(names) > 1:
+        return _several_targets(table, tuple(names), kinds, task)
+    name, kind = names[0], kinds[0]
+    found = _labels(table.data[name], kind)
+    chosen, reason = _choose_task(kind, *found) if task is None else (task, "you asked for it")
+    if chosen == "regression":
+        if kind == "text":
+            raise _text_regression(table, name)
+        return Target((name,), "regression", reason, kind)
+    _check_classes(table, name, kind, chosen, *found)
+    return Target((name,), chosen, reason, kind, found[0])
+
+
+def target_rows(table: Table, target: Target) -> RowIndex:
+    """The rows that have every target; the others are left out, and the caller says how many.
+
+    Raises:
+        CellError: a target is infinite.
+        ColumnError: no row has a target.
+    """
+    there: NDArray[np.bool_] = np.ones(len(table), np.bool_)
+    for name in target.names:
+        column = table.column(name, "target column")
+        there &= present(column)
+        if kind_of(column.type) in ("integer", "float"):
+            check_finite(table, name, numbers(column))
+    if not there.any():
+        raise ColumnError(f"{table.name}: no row has a value in {' and '.join(map(repr, target.names))}.")
+    return np.flatnonzero(there).astype(np.int64)
+
+
+def learn_schema(
+    table: Table, target: Target, training: RowIndex, *, weight: str | None = None, exclude: Sequence[str] = ()
+) -> Schema:
+    """Learns from the training rows what the network must know of every column.
+
+    Arguments:
+        table: all rows.
+        target: from `find_target`.
+        training: the rows to learn from, each with a target.
+        weight: a column of row weights; it weighs means and deviations and is no feature.
+        exclude: columns that are no features.
+
+    Raises:
+        SettingError: weight, exclude and target name the same column.
+        ColumnError: a column is not there, or no feature is left.
+        CellError: a feature is infinite, or a weight is missing, negative or infinite, or all are 0.
+    """
+    _check_roles(table, target, weight, exclude)
+    weights = None if weight is None else row_weights(table, weight, training)
+    if weights is not None and not weights.any():
+        raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
+    taken = {*target.names, *exclude, weight}
+    features = [name for name in table.names if name not in taken]
+    with ThreadPoolExecutor() as pool:  # NumPy sorts without holding Python's lock
+        learned = list(pool.map(lambda name: _learn(table, name, training, weights), features))
+    columns = tuple(column for column in learned if not isinstance(column, str))
+    reasons = {name: reason for name, reason in zip(features, learned, strict=True) if isinstance(reason, str)}
+    reasons |= dict.fromkeys(exclude, "excluded by you")
+    dropped = tuple((name, reasons[name]) for name in table.names if name in reasons)
+    if not columns:
+        told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
+        raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
+    return Schema(columns, _learn_target(table, target, training, weights), weight, dropped, len(training))
+
+
+def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
+    """The weights of these rows, float64.
+
+    Raises:
+        ColumnError: the column is not there or holds no numbers.
+        CellError: a weight is missing, negative or infinite.
+    """
+    column = table.column(name, "weight column")
+    if kind_of(column.type) not in ("integer", "float", "boolean"):
+        raise ColumnError(f"{table.name}: the weight column {name!r} holds no numbers.")
+    everything = numbers(column)
+    weights = everything[rows]
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        row = int(np.arange(len(everything))[rows][bad.argmax()])
+        value = "missing" if np.isnan(everything[row]) else f"{everything[row]:g}"
+        raise CellError(f"{table.where(row)}: the weight in {name!r} is {value}. Weights are finite and at least 0.")
+    return weights
+
+
+def check_finite(table: Table, name: str, values: Numbers) -> None:
+    """Raises a CellError with the count and the first row when a column (NaN: missing) holds infinite values."""
+    infinite = np.isinf(values)
+    if infinite.any():
+        count, row = int(infinite.sum()), int(infinite.argmax())
+        raise CellError(
+            f"{table.where(row)}: {name!r} holds {values[row]}"
+            + (f", the first of {count:,} infinite values" if count > 1 else "")
+            + ". Correct it, or leave it empty: that is a missing value."
+        )
+
+
+def _target_kind(table: Table, name: str) -> TargetKind:
+    """The kind of a target column, which must have a value in some row."""
+    column = table.column(name, "target column")
+    if column.null_count == len(column):
+        raise ColumnError(f"{table.name}: the target {name!r} has no value in any row.")
+    kind: Kind | None = kind_of(column.type)
+    assert kind in ("integer", "float", "boolean", "text"), kind
+    return kind
+
+
+def _several_targets(table: Table, names: tuple[str, ...], kinds: Sequence[TargetKind], task: Task | None) -> Target:
+    if task not in (None, "regression"):
+        raise SettingError(f"The task is {task} with {len(names)} targets: several targets are a regression.")
+    if "text" in kinds:
+        raise _text_regression(table, names[kinds.index("text")])
+    joint: TargetKind = "float" if "float" in kinds else "integer"
+    return Target(names, "regression", f"{len(names)} targets", joint)
+
+
+def _text_regression(table: Table, name: str) -> SettingError:
+    """Text as the target of a regression, with the first value that is no number."""
+    strange = first_not_number(table.data[name])
+    told = "" if strange is None else f" {table.where(strange[0])} holds {strange[1]!r}."
+    return SettingError(f"The task is regression and the target {name!r} holds text.{told} Correct it, or name what "
+                        "stands for a missing value.")  # fmt: skip
+
+
+def _labels(column: pa.ChunkedArray, kind: TargetKind) -> tuple[tuple[Label, ...], int]:
+    """The distinct finite values in ascending order, and the number of rows that have one."""
+    if kind == "text":
+        places, texts = codes(column)
+        counts = np.bincount(places[places >= 0], minlength=len(texts))
+        return tuple(sorted(text for text, count in zip(texts, counts, strict=True) if count)), int(counts.sum())
+    if kind == "integer":
+        values: NDArray[Any] = integers(column)
+    else:
+        values = numbers(column)
+        values = values[np.isfinite(values)]
+    distinct = np.unique(values)
+    return tuple((distinct > 0 if kind == "boolean" else distinct).tolist()), len(values)
+
+
+def _choose_task(kind: TargetKind, labels: tuple[Label, ...], rows: int) -> tuple[Task, str]:
+    """The task and its reason."""
+    count = len(labels)
+    if kind in ("text", "boolean"):
+        return _classes_task(count), f"{count:,} distinct " + ("texts" if kind == "text" else "truth values")
+    if any(label != int(label) for label in labels):
+        return "regression", f"{count:,} distinct numbers"
+    if count > MOST_NUMBER_CLASSES or rows < FEWEST_ROWS_PER_CLASS * count:
+        return "regression", f"{count:,} distinct numbers"
+    return _classes_task(count), f"{count:,} distinct whole numbers"
+
+
+def _classes_task(count: int) -> Task:
+    return "binary" if count == 2 else "multiclass"
+
+
+def _check_classes(table: Table, name: str, kind: TargetKind, task: Task, labels: tuple[Label, ...], rows: int) -> None:
+    """The classes are few enough to be classes, and two for a binary task."""
+    count = len(labels)
+    if task == "binary" and count != 2:
+        raise SettingError(f"The task is binary and the target {name!r} has {count:,} classes: binary means two.")
+    own_class = kind == "text" and count == rows and rows >= 10
+    if count <= MOST_CLASSES and not own_class:
+        return
+    told = f"{table.name}: the target {name!r} has {count:,} classes in {rows:,} rows."
+    if kind != "text":
+        raise ColumnError(f"{told} Make it a regression (task regression).")
+    strange = first_not_number(table.data[name])
+    example = "" if strange is None else f" (if it should be numbers: {table.where(strange[0])} holds {strange[1]!r})"
+    raise ColumnError(f"{told} It looks like an identifier{example}. Choose another target, or correct its values.")
+
+
+def _check_roles(table: Table, target: Target, weight: str | None, exclude: Sequence[str]) -> None:
+    """Target, weight and excluded columns are there, and no column has two roles."""
+    for name in exclude:
+        if name not in table.names:
+            raise ColumnError(f"{table.name} has no column {name!r} to exclude. {nearest(name, table.names)}")
+    for name in target.names:
+        if name in exclude:
+            raise SettingError(f"{name!r} is the target and cannot be excluded.")
+        if name == weight:
+            raise SettingError(f"{name!r} is the target and cannot be the weight as well.")
+    if weight is not None and weight in exclude:
+        raise SettingError(f"{weight!r} is the weight and cannot be excluded: it is no feature anyway.")
+
+
+def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None) -> Column | str:
+    """What the training rows say of a column, or the reason to drop it."""
+    column = table.data[name]
+    kind = kind_of(column.type)
+    if kind == "text":
+        return _learn_categorical(name, column, training)
+    values = numbers(column)
+    check_finite(table, name, values)
+    values = values[training]
+    valid = ~np.isnan(values)
+    missing = int(len(values) - np.count_nonzero(valid))
+    if missing == len(values):
+        return "all missing"
+    if missing:
+        values, weights = values[valid], None if weights is None else weights[valid]
+    if kind == "boolean":
+        share = float(values.mean())
+        return "constant" if not missing and share in (0.0, 1.0) else BooleanColumn(name, missing, share)
+    learned = _learn_numeric(name, values, missing, weights)
+    return "constant" if not missing and learned.distinct == 1 else learned
+
+
+def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | None) -> NumericColumn:
+    """One sort gives the extremes, the number of distinct values and every quantile."""
+    mean, deviation = _moments(values, weights)
+    ascending = np.sort(values)
+    return NumericColumn(
+        name=name,
+        missing=missing,
+        distinct=1 + int(np.count_nonzero(ascending[1:] != ascending[:-1])),
+        least=float(ascending[0]),
+        greatest=float(ascending[-1]),
+        mean=mean,
+        deviation=deviation,
+        median=_quantile(ascending, 0.5),
+        whole=bool((np.floor(values) == values).all()),
+    )
+
+
+def _moments(values: Numbers, weights: Numbers | None) -> tuple[float, float]:
+    """Mean and deviation, Σ w x / Σ w and √(Σ w (x - mean)² / Σ w); a deviation of 0 becomes 1."""
+    if weights is not None and not (weights > 0).any():
+        weights = None
+    most = float(np.abs(values).max())
+    scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
+    scaled = values if scale == 1.0 else values / scale
+    mean = float(np.average(scaled, weights=weights))
+    deviation = float(np.sqrt(np.average(np.square(scaled - mean), weights=weights))) * scale
+    if values.min() == values.max():
+        return float(values[0]), 1.0
+    return mean * scale, deviation if deviation > _TINY else 1.0
+
+
+def _quantile(ascending: Numbers, share: float) -> float:
+    """The quantile, between two values in proportion."""
+    place = share * (len(ascending) - 1)
+    low = int(place)
+    high = min(low + 1, len(ascending) - 1)
+    part = place - low
+    return float(ascending[low] * (1 - part) + ascending[high] * part)
+
+
+def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex) -> CategoricalColumn | str:
+    """The texts that occur often enough to be levels."""
+    places, texts = codes(column)
+    counts = np.bincount(places[training] + 1, minlength=len(texts) + 1)
+    missing, present = int(counts[0]), int(len(training) - counts[0])
+    pairs = [(text, int(count)) for text, count in zip(texts, counts[1:], strict=True) if count]
+    if not pairs:
+        return "all missing"
+    if len(pairs) == 1 and not missing:
+        return "constant"
+    if present > IDENTIFIER_ROWS and len(pairs) > IDENTIFIER_SHARE * present:
+        return f"an identifier: {len(pairs):,} distinct texts in {present:,} rows"
+    fewest = FEWEST_ROWS_PER_LEVEL if len(training) >= SMALL_TABLE else 1
+    kept = sorted((pair for pair in pairs if pair[1] >= fewest), key=lambda pair: (-pair[1], pair[0]))[:MOST_LEVELS]
+    other = present - sum(count for _, count in kept)
+    if not kept and not missing:
+        return f"no text in it occurs {fewest} times"
+    return CategoricalColumn(
+        name, missing, tuple(text for text, _ in kept), tuple(count for _, count in kept), len(pairs), other
+    )
+
+
+def _learn_target(table: Table, target: Target, training: RowIndex, weights: Numbers | None) -> Target:
+    """The target with the scale of its training rows."""
+    if target.task != "regression":
+        return target
+    values = [numbers(table.data[name])[training] for name in target.names]
+    moments = [_moments(each, weights) for each in values]
+    return replace(
+        target,
+        mean=tuple(mean for mean, _ in moments),
+        deviation=tuple(deviation for _, deviation in moments),
+        least=_each(np.min, values),
+        greatest=_each(np.max, values),
+    )
+
+
+def _each(function: Callable[[Numbers], Any], values: Sequence[Numbers]) -> tuple[float, ...]:
+    return tuple(float(function(each)) for each in values)

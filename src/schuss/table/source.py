@@ -1,0 +1,429 @@
+"""Any source becomes a Table: typed columns in memory, with what a message needs to say where a value stands.
+
+Kinds of columns come from all rows of all files; nothing is told from a first part, nothing wraps, and a column of
+text keeps its values as they were written.
+"""
+
+import difflib
+import glob
+import gzip
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+from numpy.typing import NDArray
+
+from schuss.errors import ColumnError, SourceError
+from schuss.table.columns import Kind, canonical, check_names, common_kind, kind_of, nearest
+from schuss.table.delimited import TableFormat, open_text
+
+__all__ = ["Place", "Table", "TableFormat", "read_table"]
+
+_TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data")
+_ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
+_FOREIGN = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"PK\x03\x04": "a zip archive (or a spreadsheet)",
+    b"%PDF": "a PDF document",
+    b"\x93NUMPY": "a NumPy file",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3": "an SQLite database",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"FEA1": "a Feather file of version 1",
+    **{bytes([0x80, version]): "a pickle, which is never loaded because it can run code" for version in range(2, 6)},
+}
+_KNOWN = "Give CSV, TSV, Parquet or Arrow."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rows came from: a file or an object, how many rows, and the number of the first, from 0.
+
+    first_line: the line of the first row in a text file, where lines can be counted.
+    """
+
+    name: str
+    rows: int
+    first_row: int = 0
+    first_line: int | None = None
+
+    def say(self, row: int) -> str:
+        """Row `row` of these, counted from 0, in words."""
+        if self.first_line is None:
+            return f"{self.name}, row {self.first_row + row + 1:,}"
+        return f"{self.name}, line {self.first_line + row:,}"
+
+    def slice(self, start: int, stop: int) -> "Place":
+        """The rows from start up to stop."""
+        start, stop = max(start, 0), min(stop, self.rows)
+        line = None if self.first_line is None else self.first_line + start
+        return Place(self.name, max(stop - start, 0), self.first_row + start, line)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What was read.
+
+    name:   for messages: "houses.csv", "DataFrame", "array".
+    data:   every column is int64, float64, bool or dictionary<int32, string>, in one piece; null is missing.
+    notes:  what a person should know about the reading, such as "3 files".
+    places: the files in their order, or the object in memory.
+    """
+
+    name: str
+    data: pa.Table
+    notes: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+
+    def __len__(self) -> int:
+        return int(self.data.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the columns, in the table's order."""
+        return [str(name) for name in self.data.column_names]
+
+    def column(self, name: str, role: str = "column") -> pa.ChunkedArray:
+        """The column of this name.
+
+        Raises:
+            ColumnError: it is not there; the message suggests the nearest name.
+        """
+        if name not in self.data.column_names:
+            raise ColumnError(f"{self.name} has no {role} {name!r}. {nearest(name, self.names)}")
+        return self.data[name]
+
+    def where(self, row: int) -> str:
+        """The place of a row (counted from 0) in words: "houses.csv, line 17", or "DataFrame, row 16"."""
+        before = 0
+        for place in self.places:
+            if row < before + place.rows:
+                return place.say(row - before)
+            before += place.rows
+        return Place(self.name, len(self)).say(row - before)
+
+    def slice(self, start: int, stop: int) -> "Table":
+        """A view of the rows from start up to stop, which still knows where they came from."""
+        places, before = [], 0
+        for place in self.places:
+            places.append(place.slice(start - before, stop - before))
+            before += place.rows
+        return Table(self.name, self.data.slice(start, stop - start), self.notes, tuple(places))
+
+
+def read_table(source: object, format: TableFormat = TableFormat(), *, text: Collection[str] = ()) -> Table:  # noqa: B008
+    """Reads a table from files or from memory.
+
+    Arguments:
+        source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz; .parquet; .arrow .feather .ipc),
+            a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas or polars DataFrame,
+            a NumPy array [N, F], or a dict of columns.
+        format: how text files are read.
+        text: columns to keep as text exactly as written, such as those that a model knows as categories
+            ("01" is then not taken for a number); names that do not occur are passed over.
+
+    Raises:
+        SourceError: a file is missing, unreadable, empty, damaged or of another kind.
+        ColumnError: a name is doubled or missing, the files differ, or a type cannot be used.
+
+    >>> read_table({"size": [1, 2, None]}).data["size"].null_count
+    1
+    """
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return _read_files(_paths(os.fspath(source)), format, text)
+    if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
+        return _read_files([path for item in source for path in _paths(os.fspath(item))], format, text)
+    name, data, notes = _from_memory(source)
+    part = _Part(Place(name, data.num_rows), data, lambda _: data)
+    return _joined([part], text, notes)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One file, or the one table in memory. again: reads it with the named columns as text."""
+
+    place: Place
+    data: pa.Table
+    again: Callable[[Collection[str]], pa.Table]
+
+
+def _joined(parts: Sequence[_Part], text: Collection[str], notes: list[str]) -> Table:
+    """The parts under one another, each column of the narrowest kind that holds it in all parts."""
+    first = parts[0]
+    name = first.place.name if len(parts) == 1 else f"{first.place.name} and {len(parts) - 1} more"
+    for part in parts:
+        check_names(part.data.column_names, part.place.name)
+        _check_same_columns(first, part)
+    kinds = {column: _column_kind(column, parts, column in text) for column in first.data.column_names}
+    parts = [_reread(part, kinds) for part in parts]
+    columns = [_column(column, kind, parts, notes) for column, kind in kinds.items()]
+    data = pa.table(columns, names=list(kinds))
+    if not data.num_columns or not data.num_rows:
+        raise SourceError(f"{name} has no {'rows' if data.num_columns else 'columns'}. Give a table with both.")
+    return Table(name, data, tuple(notes), tuple(part.place for part in parts))
+
+
+def _check_same_columns(first: _Part, other: _Part) -> None:
+    """Both files have the same columns, in whatever order."""
+    expected, found = set(first.data.column_names), set(other.data.column_names)
+    if expected != found:
+        differences = [f"{n!r} is missing" for n in sorted(expected - found)]
+        differences += [f"{n!r} is not in the first file" for n in sorted(found - expected)]
+        raise ColumnError(
+            f"{other.place.name} has other columns than {first.place.name}: {', '.join(differences[:10])}. "
+            "Give files with the same columns."
+        )
+
+
+def _column_kind(column: str, parts: Sequence[_Part], as_text: bool) -> Kind:
+    """The kind that holds this column in all parts."""
+    kinds = []
+    for part in parts:
+        type = part.data.schema.field(column).type
+        kind = kind_of(type)
+        if kind is None:
+            raise ColumnError(f"{part.place.name}: column {column!r} holds {type}, which is no number and no text. "
+                              "Leave it out, or make plain columns of it.")  # fmt: skip
+        kinds.append(kind)
+    joint = common_kind(kinds)
+    return "text" if as_text and joint not in ("missing", "text") else joint
+
+
+def _reread(part: _Part, kinds: Mapping[str, Kind]) -> _Part:
+    """The part with its values as they were written, in columns that became text although it holds none there."""
+    fields = part.data.schema
+    changed = [name for name, kind in kinds.items() if kind == "text" and kind_of(fields.field(name).type) != "text"]
+    return _Part(part.place, part.again(changed), part.again) if changed else part
+
+
+def _column(name: str, kind: Kind, parts: Sequence[_Part], notes: list[str]) -> pa.Array:
+    """One column of all parts in one piece."""
+    if kind == "date":
+        notes.append(f"{name}: dates as days since 1970-01-01")
+    pieces = [canonical(part.data[name], kind) for part in parts]
+    if kind == "integer" and any(pa.types.is_floating(piece.type) for piece in pieces):
+        pieces = [piece.cast(pa.float64(), safe=False) for piece in pieces]
+    joined = pa.chunked_array(pieces)
+    return (joined.unify_dictionaries() if kind == "text" else joined).combine_chunks()
+
+
+def _read_files(paths: Sequence[str], format: TableFormat, text: Collection[str]) -> Table:
+    """All files as one table."""
+    parts = [_read_file(path, format, text) for path in paths]
+    notes = [f"{len(parts):,} files"] if len(parts) > 1 else []
+    return _joined(parts, text, notes)
+
+
+def _paths(path: str) -> list[str]:
+    """The file, or the files that a pattern finds, in the order of their names."""
+    path = os.path.expanduser(path)
+    if os.path.exists(path) or not glob.has_magic(path):
+        return [path]
+    found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+    if not found:
+        raise SourceError(f"No file fits the pattern {path!r}. Check the folder and the ending.")
+    return found
+
+
+def _read_file(path: str, format: TableFormat, text: Collection[str]) -> _Part:
+    """One file of whatever kind."""
+    name = os.path.basename(path)
+    head = _head(path)
+    kind = _file_kind(name, head)
+    if kind != "text":
+        data = _read_parquet(path, name) if kind == "parquet" else _read_arrow(path, name)
+        return _Part(Place(name, data.num_rows), data, lambda _: data)
+    file = open_text(name, _content(path, name, head), format)
+    data = file.read(text)
+    place = Place(name, data.num_rows, first_line=file.first_line(data.num_rows))
+    del file  # its bytes are read again in the rare case that they are needed, and not kept until then
+    return _Part(place, data, lambda names: open_text(name, _content(path, name, head), format).read({*names, *text}))
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a file; the errors of the system as ours."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(16)
+    except FileNotFoundError:
+        raise SourceError(f"{path!r} does not exist. {_near_file(path)}") from None
+    except IsADirectoryError:
+        raise SourceError(f"{path!r} is a folder. Give a file, or a pattern such as '{path}/*.csv'.") from None
+    except PermissionError:
+        raise SourceError(f"{path!r} may not be read. Ask for permission to read it.") from None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path!r} cannot be read: {error}.") from None
+
+
+def _near_file(path: str) -> str:
+    """Advice for a path that does not exist."""
+    folder = Path(path).parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(Path(path).name, names, n=1)
+    if close:
+        return f"Did you mean {str(folder / close[0])!r}?"
+    return "Check the path." if folder.is_dir() else f"There is no folder {str(folder)!r}."
+
+
+def _file_kind(name: str, head: bytes) -> str:
+    """What a file is by its ending: text, parquet or arrow; its first bytes must agree."""
+    for mark, description in _FOREIGN.items():
+        if head.startswith(mark):
+            raise SourceError(f"{name} is {description}, not a table. {_KNOWN}")
+    lower = name.lower()
+    by_content = "parquet" if head.startswith(b"PAR1") else "arrow" if head.startswith(b"ARROW1") else "text"
+    zipped = head.startswith(b"\x1f\x8b")
+    if lower.endswith(".gz") != zipped:
+        raise SourceError(f"{name} is {'' if zipped else 'not '}compressed with gzip. Rename it as what it is.")
+    if lower.endswith(".parquet") and by_content != "parquet":
+        raise SourceError(f"{name} is {'empty' if not head else 'no Parquet file'}. {_KNOWN}")
+    if lower.endswith(_ARROW_ENDINGS):
+        if by_content != "arrow" and not head.startswith(b"\xff\xff\xff\xff"):
+            raise SourceError(f"{name} is {'empty' if not head else 'no Arrow file'}. {_KNOWN}")
+        return "arrow"
+    if lower.removesuffix(".gz").endswith(_TEXT_ENDINGS) and by_content != "text":
+        raise SourceError(f"{name} is a {by_content.capitalize()} file. Rename it to end in .{by_content}.")
+    if by_content == "text" and not zipped and head.lstrip()[:1] in (b"{", b"[", b"<"):
+        raise SourceError(f"{name} looks like JSON or a web page, not a table. {_KNOWN}")
+    return by_content
+
+
+def _content(path: str, name: str, head: bytes) -> bytes:
+    """All bytes of a text file, unpacked."""
+    try:
+        content = Path(path).read_bytes()
+        return gzip.decompress(content) if head.startswith(b"\x1f\x8b") else content
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SourceError(f"{name} is damaged or cut off: {error}. Copy it again.") from None
+    except OSError as error:
+        raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
+
+
+def _read_parquet(path: str, name: str) -> pa.Table:
+    """A Parquet file, its page checksums compared where it has them."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Arrow warns of the extension types that it does not load
+            file = parquet.ParquetFile(path, page_checksum_verification=True)
+            check_names(file.schema_arrow.names, name)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{name} is damaged or cut off: {_one_line(error)}. Copy it again.") from None
+    with file, warnings.catch_warnings(action="ignore"):
+        try:
+            return file.read()
+        except (pa.ArrowException, OSError) as error:
+            group = _damaged_group(file)
+            raise SourceError(f"{name} is damaged in row group {group}: {_one_line(error)}. Copy it again.") from None
+
+
+def _damaged_group(file: parquet.ParquetFile) -> str:
+    """The first row group, counted from 0, that cannot be read."""
+    for group in range(file.num_row_groups):
+        try:
+            file.read_row_group(group)
+        except (pa.ArrowException, OSError):
+            return f"{group} of {file.num_row_groups}"
+    return "unknown"
+
+
+def _read_arrow(path: str, name: str) -> pa.Table:
+    """An Arrow file or stream, checked in full before anything is believed."""
+    try:
+        with warnings.catch_warnings(action="ignore"), pa.OSFile(path) as file:
+            start = file.read(6)
+            file.seek(0)
+            reader = pa.ipc.open_file(file) if start == b"ARROW1" else pa.ipc.open_stream(file)
+            data = reader.read_all()
+            data.validate(full=True)
+            return data
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{name} is damaged or cut off: {_one_line(error)}. Copy it again.") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def _from_memory(source: object) -> tuple[str, pa.Table, list[str]]:
+    """Name, raw columns and notes of a table that is in memory already."""
+    notes: list[str] = []
+    library = type(source).__module__.partition(".")[0]
+    if library == "pandas" and hasattr(source, "columns"):
+        return "DataFrame", _from_pandas(source, notes), notes
+    if isinstance(source, np.ndarray):
+        return "array", _from_array(source, notes), notes
+    if isinstance(source, Mapping):
+        if len({len(values) for values in source.values()}) > 1:
+            raise ColumnError("The columns of the dict are not equally long. Give each the same number of values.")
+        return "dict", _named([(str(name), _arrow(values, str(name), notes)) for name, values in source.items()]), notes
+    if hasattr(source, "__arrow_c_stream__") or isinstance(source, pa.RecordBatch):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                return type(source).__name__, pa.table(source), notes
+        except Exception as error:  # whatever the foreign library raises for a column that Arrow does not know
+            raise ColumnError(f"{type(source).__name__} does not become a table: {_one_line(error)}.") from None
+    raise SourceError(
+        f"A {type(source).__name__} is no table. Give a path, a DataFrame, an Arrow table, a dict of columns or a "
+        "NumPy array of two axes."
+    )
+
+
+def _named(columns: Sequence[tuple[str, pa.Array]]) -> pa.Table:
+    return pa.table([values for _, values in columns], names=[name for name, _ in columns])
+
+
+def _from_pandas(frame: Any, notes: list[str]) -> pa.Table:
+    """A DataFrame column by column, without its index; a column that mixes types becomes text."""
+    names = [str(name) for name in frame.columns]
+    check_names(names, "DataFrame")
+    columns = []
+    for place, name in enumerate(names):
+        series = frame.iloc[:, place]
+        try:
+            columns.append((name, pa.array(series, from_pandas=True)))
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            values = [None if gone else value for value, gone in zip(series.tolist(), series.isna(), strict=True)]
+            columns.append((name, _mixed(values, name, notes)))
+    return _named(columns)
+
+
+def _from_array(array: NDArray[Any], notes: list[str]) -> pa.Table:
+    """[N, F] as F columns called column_1, column_2, …"""
+    if array.ndim != 2:
+        raise SourceError(f"The array has {array.ndim} axes. Give one of two: rows and columns.")
+    columns = [(f"column_{place + 1}", array[:, place]) for place in range(array.shape[1])]
+    return _named([(name, _arrow(values, name, notes)) for name, values in columns])
+
+
+def _arrow(values: Any, name: str, notes: list[str]) -> pa.Array:
+    """A sequence of values as one Arrow array."""
+    if isinstance(values, np.ndarray) and values.dtype == np.longdouble:
+        values = values.astype(np.float64)
+    try:
+        made = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return _mixed(list(values), name, notes)
+    return made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made
+
+
+def _mixed(values: list[Any], name: str, notes: list[str]) -> pa.Array:
+    """Values of several plain types as text; None and NaN are missing."""
+    absent = [value is None or (isinstance(value, float | np.floating) and value != value) for value in values]
+    present = [value for value, gone in zip(values, absent, strict=True) if not gone]
+    strange = next((value for value in present if not isinstance(value, str | bool | int | float | np.generic)), None)
+    if strange is not None or any(isinstance(value, complex | bytes) for value in present):
+        kind = type(present[0] if strange is None else strange).__name__
+        raise ColumnError(f"Column {name!r} holds values of type {kind}. Make them numbers or text.")
+    notes.append(f"{name}: mixes text with other values, all taken as text")
+    return pa.array([None if gone else str(value) for value, gone in zip(values, absent, strict=True)], pa.string())

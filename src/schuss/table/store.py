@@ -1,0 +1,59 @@
+"""Encoded rows as training asks for them: windows of rows with the order to visit them in, and plain blocks."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from schuss.arrays import RowIndex, Rows
+from schuss.table.order import permutation
+
+
+class Store(Protocol):
+    """Rows in memory or on disk; training cannot tell which."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def total_weight(self) -> float:
+        """Σ w_i over all rows."""
+        ...
+
+    def chunks(
+        self, seed: int, epoch: int, batch_size: int, steps: int, start: int = 0
+    ) -> Iterator[tuple[Rows, RowIndex]]:
+        """The rows of an epoch in its order, `steps` batches at a time, from batch number `start` on.
+
+        Each item is a window of rows and the positions within it, in the order to visit them. Only the last batch of
+        an epoch may be short.
+        """
+        ...
+
+    def blocks(self, size: int) -> Iterator[Rows]:
+        """All rows in stored order, `size` at a time."""
+        ...
+
+
+class MemoryStore:
+    """Rows that lie in memory: the window is all of them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def total_weight(self) -> float:
+        """Σ w_i over all rows."""
+        return self.rows.total_weight
+
+    def chunks(
+        self, seed: int, epoch: int, batch_size: int, steps: int, start: int = 0
+    ) -> Iterator[tuple[Rows, RowIndex]]:
+        """The rows of an epoch in its order, `steps` batches at a time, from batch number `start` on."""
+        order = permutation(seed, epoch, len(self.rows))
+        for first in range(start * batch_size, len(order), steps * batch_size):
+            yield self.rows, order[first : first + steps * batch_size]
+
+    def blocks(self, size: int) -> Iterator[Rows]:
+        """All rows in stored order, `size` at a time."""
+        return self.rows.batches(size)

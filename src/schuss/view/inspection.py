@@ -1,0 +1,100 @@
+"""What is in a model, and what would be done with each column of a table, as text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.table import Table as Grid
+
+from schuss.model import Model
+from schuss.progress import score_words
+from schuss.table.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    Schema,
+    find_target,
+    learn_schema,
+)
+from schuss.table.source import TableFormat, read_table
+
+
+def inspect_model(model: Model, as_json: bool) -> None:
+    """Prints network, schema, choices with their reasons, and scores."""
+    record, target = model.record, model.encoding.schema.target
+    if as_json:
+        shown = {"network": model.network.description(), "loss": model.loss.name, "record": msgspec.to_builtins(record)}
+        print(json.dumps(shown))
+        return
+    console = Console(highlight=False)
+    console.print(f"{target.task}: {', '.join(target.names)} ({target.reason})", markup=False)
+    layers = Grid(
+        "layer", "inputs", "outputs", "activation", "numbers in W", "mean |weight|", box=None, title_justify="left"
+    )
+    for layer in model.network.layers:
+        size = float(np.abs(layer.weights(model.W)).mean()) if layer.inputs else 0.0
+        layers.add_row(
+            layer.name, str(layer.inputs), str(layer.outputs), layer.activation, f"{layer.size:,}", f"{size:.4g}"
+        )
+    console.print(layers)
+    console.print(f"W: {model.network.parameters:,} numbers, {model.W.dtype}")
+    console.print(_columns(model.encoding.schema))
+    for name, reason in record.reasons.items():
+        console.print(f"{name}: {reason}", markup=False)
+    rows = ", ".join(f"{name} {count:,}" for name, count in record.rows.items())
+    console.print(
+        f"trained for {record.epochs} epochs, {record.seconds:.1f} s: {record.outcome.replace('_', ' ')}. rows: {rows}"
+    )
+    for part, scores in record.scores.items():
+        known: Mapping[str, float] = {name: float("nan") if value is None else value for name, value in scores.items()}
+        console.print(f"{part}: {score_words(known)}", markup=False)
+
+
+def inspect_table(source: object, target_names: Sequence[str], format: TableFormat, as_json: bool) -> None:
+    """Prints what each column of a table is taken for; without a target the last column stands in for it."""
+    table = read_table(source, format)
+    names = tuple(target_names) or (table.data.column_names[-1],)
+    target = find_target(table, names, None)
+    schema = learn_schema(table, target, np.arange(table.data.num_rows))
+    if as_json:
+        columns = msgspec.to_builtins(schema.columns)
+        print(json.dumps({"rows": table.data.num_rows, "columns": columns}))
+        return
+    console = Console(highlight=False)
+    console.print(f"{table.name}: {table.data.num_rows:,} rows, {table.data.num_columns} columns", markup=False)
+    for note in table.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(_columns(schema))
+    for name, reason in schema.dropped:
+        console.print(f"left out: {name} ({reason})", markup=False)
+    stands_in = "" if target_names else "   (the last column, as no --target was given)"
+    console.print(f"target: {', '.join(names)}: {target.task}, {target.reason}{stands_in}", markup=False)
+
+
+def _columns(schema: Schema) -> Grid:
+    grid = Grid("column", "kind", "missing", "distinct", "values", box=None)
+    for column in schema.columns:
+        kind = type(column).__name__.removesuffix("Column").lower()
+        distinct = "2" if isinstance(column, BooleanColumn) else f"{column.distinct:,}"
+        grid.add_row(_plain(column.name), kind, f"{column.missing:,}", distinct, _plain(_values(column)))
+    return grid
+
+
+def _values(column: Column) -> str:
+    if isinstance(column, NumericColumn):
+        return f"{column.least:,.6g} to {column.greatest:,.6g}, mean {column.mean:,.6g}, median {column.median:,.6g}"
+    if isinstance(column, CategoricalColumn):
+        shown = ", ".join(
+            f"{level} ({count:,})" for level, count in zip(column.levels[:4], column.counts, strict=False)
+        )
+        return shown + (", …" if len(column.levels) > 4 else "")
+    return f"true in {column.share:.1%}"
+
+
+def _plain(text: Any) -> str:
+    """Text in which rich sees no markup."""
+    return str(text).replace("[", "\\[")

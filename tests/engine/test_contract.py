@@ -1,0 +1,212 @@
+"""What every engine must do, over all activations, losses and optimisers: whatever is in the tables is tested here.
+
+Tolerances: float32 rounds to 6e-8 relative. A sum of n products in float32 is off by some √n of that, so that outputs
+and gradients of these small networks agree with float64 to about 1e-6 of their largest entry; 1e-5 leaves room for
+other orders of summation. Over 50 steps the differences of W add up, and rules that divide by √s enlarge them: at most
+2e-6 was seen, 2e-5 is allowed. That is far below what any mistake in a rule does (a missing penalty moves W by 1e-3).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from schuss.arrays import Matrix, Rows, Vector
+from schuss.descent.optimizers import OPTIMIZERS, GradientDescent, Optimizer
+from schuss.engine import make_engine
+from schuss.engine.protocol import Cost, Engine, EngineState
+from schuss.losses import LOSSES
+from schuss.network import Network
+from schuss.network.activations import ACTIVATIONS
+
+ENGINES = ("reference", "native")
+LEVELS = (4, 3)
+STEPS, BATCH = 50, 32
+# Outputs of the network for each loss, and a generator of targets; a new loss needs an entry.
+OUTPUTS = {"squared_error": 3, "log_loss": 1, "cross_entropy": 4}
+
+
+def targets(loss: str, generator: np.random.Generator, count: int) -> Matrix:
+    if loss == "squared_error":
+        return generator.normal(size=(count, OUTPUTS[loss]))
+    return generator.integers(0, {"log_loss": 2, "cross_entropy": 4}[loss], (count, 1)).astype(np.float64)
+
+
+def rows_for(loss: str, count: int, seed: int = 0) -> Rows:
+    """Rows with features, codes (some of them -1) and weights (some of them 0), all exact in float32."""
+    generator = np.random.default_rng(seed)
+    return Rows.from_arrays(
+        generator.normal(size=(count, 5)).astype(np.float32),
+        targets(loss, generator, count).astype(np.float32),
+        generator.integers(0, 4, count) * 0.5,
+        np.stack([generator.integers(-1, levels, count) for levels in LEVELS], axis=1),
+    )
+
+
+def network_for(activation: str, loss: str) -> Network:
+    return Network(inputs=5, hidden=(19, 7), outputs=OUTPUTS[loss], activation=activation, categories=LEVELS)
+
+
+def start(network: Network) -> Vector:
+    """A starting W with biases that are not 0, so that they are tested too."""
+    W = network.initial(seed=1)
+    W[~network.is_weight] = np.random.default_rng(2).normal(size=int((~network.is_weight).sum())) * 0.1
+    return W
+
+
+def away_from_kinks(network: Network, rows: Rows, W: Vector) -> bool:
+    """No z of a hidden layer is so near 0 that a small step of W could move it across."""
+    x = network.input_matrix(rows.features.astype(np.float64), rows.codes)
+    for layer in network.layers[:-1]:
+        z = x @ layer.weights(W) + layer.biases(W)
+        if np.abs(z).min() < 1e-4:
+            return False
+        x, _ = layer.forward(W, x)
+    return True
+
+
+def both(network: Network, cost: Cost, optimizer: Optimizer) -> tuple[Engine, Engine]:
+    return make_engine(network, cost, optimizer, "native"), make_engine(network, cost, optimizer, "reference")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_gradient_of_the_reference_agrees_with_central_differences(activation: str, loss: str) -> None:
+    network = network_for(activation, loss)
+    W = start(network).astype(np.float64)
+    rows = next(rows for seed in range(99) if away_from_kinks(network, rows := rows_for(loss, 12, seed), W))
+    engine = make_engine(network, Cost(LOSSES[loss]), GradientDescent(), "reference")
+    total, gradient = engine.gradient(W, rows)
+    assert total == engine.total_loss(W, rows)
+    step, differences = 1e-5, np.empty(len(W))
+    for i in range(len(W)):
+        left, right = W.copy(), W.copy()
+        left[i] -= step
+        right[i] += step
+        differences[i] = (engine.total_loss(right, rows) - engine.total_loss(left, rows)) / (2 * step)
+    assert np.abs(gradient - differences).max() < 1e-6 * np.abs(gradient).max()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_native_outputs_losses_and_gradients_agree_with_the_reference(activation: str, loss: str) -> None:
+    network, rows = network_for(activation, loss), rows_for(loss, 333)
+    native, reference = both(network, Cost(LOSSES[loss]), GradientDescent())
+    W = start(network)
+    outputs, expected = native.outputs(W, rows), reference.outputs(W, rows)
+    assert outputs.shape == expected.shape
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    total, gradient = native.gradient(W, rows)
+    expected_total, expected_gradient = reference.gradient(W, rows)
+    np.testing.assert_allclose(total, expected_total, rtol=1e-6)
+    np.testing.assert_allclose(native.total_loss(W, rows), expected_total, rtol=1e-6)
+    assert gradient.dtype == np.float64
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=0, atol=1e-5 * np.abs(expected_gradient).max())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_native_training_agrees_with_the_reference(activation: str, loss: str, optimizer: str) -> None:
+    network, rows = network_for(activation, loss), rows_for(loss, 333)
+    rule = replace(OPTIMIZERS[optimizer](), weight_decay=0.1)
+    native, reference = both(network, Cost(LOSSES[loss], l2=0.05, mean_weight=0.8), rule)
+    state = EngineState.start(start(network), rule)
+    generator = np.random.default_rng(3)
+    order = np.concatenate([generator.permutation(333) for _ in range(5)])
+    order = order[: STEPS * BATCH - 9]  # the last batch is short
+    rates = rule.learning_rate * np.linspace(2, 0.5, STEPS)
+    native.load(state)
+    reference.load(state)
+    losses = native.train(rows, order, BATCH, rates)
+    np.testing.assert_allclose(losses, reference.train(rows, order, BATCH, rates), rtol=1e-5)
+    reached, expected = native.state(), reference.state()
+    assert reached.step == expected.step == STEPS
+    assert np.abs(reached.W - state.W).max() > 1e-3  # it did move
+    np.testing.assert_allclose(reached.vectors, expected.vectors, rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(reached.W, expected.W, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_one_step_of_gradient_descent_is_W_minus_the_rate_times_the_average_gradient(name: str) -> None:
+    for count in (1, 7, 128, 129, 1000):
+        rows = replace(rows_for("squared_error", count), weights=None)
+        network = network_for("tanh", "squared_error")
+        engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name)
+        W = start(network)
+        W[~network.is_weight] = 0
+        _, gradient = engine.gradient(W, rows)
+        engine.load(EngineState.start(W, GradientDescent()))
+        engine.train(rows, np.arange(count), count, np.array([0.03]))
+        expected = (W - 0.03 * gradient / count).astype(np.float32)
+        assert (np.abs(engine.state().W - expected) <= 2 * np.spacing(np.abs(expected))).all()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", ENGINES)
+def test_one_call_of_ten_steps_equals_ten_calls_of_one(name: str, optimizer: str) -> None:
+    network, rows, rule = network_for("relu", "log_loss"), rows_for("log_loss", 100), OPTIMIZERS[optimizer]()
+    order, rates = np.random.default_rng(0).permutation(100)[:95], np.linspace(0.01, 0.001, 10)
+    reached = []
+    for cut in (10, 1):
+        engine = make_engine(network, Cost(LOSSES["log_loss"], l2=0.01), rule, name)
+        engine.load(EngineState.start(start(network), rule))
+        losses = [engine.train(rows, order[i * 10 : (i + cut) * 10], 10, rates[i : i + cut]) for i in range(0, 10, cut)]
+        reached.append((np.concatenate(losses), engine.state().W, engine.state().vectors))
+    for one, ten in zip(*reached, strict=True):
+        np.testing.assert_array_equal(one, ten)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_state_that_was_loaded_comes_out_as_it_went_in(name: str, optimizer: str) -> None:
+    network, rule = network_for("relu", "cross_entropy"), OPTIMIZERS[optimizer]()
+    generator = np.random.default_rng(0)
+    W = generator.normal(size=network.parameters).astype(np.float32)
+    vectors = generator.normal(size=(rule.memory, network.parameters)).astype(np.float32)
+    engine = make_engine(network, Cost(LOSSES["cross_entropy"]), rule, name)
+    engine.load(EngineState(W, vectors, 17))
+    state = engine.state()
+    np.testing.assert_array_equal(state.W, W)
+    np.testing.assert_array_equal(state.vectors, vectors)
+    assert state.step == 17
+    state.W[:] = 0  # a copy: the engine keeps its own
+    np.testing.assert_array_equal(engine.state().W, W)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_looking_at_a_W_does_not_disturb_training(name: str) -> None:
+    network, rows = network_for("gelu", "squared_error"), rows_for("squared_error", 64)
+    reached = []
+    for looks in (False, True):
+        engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name)
+        engine.load(EngineState.start(start(network), GradientDescent()))
+        for _ in range(3):
+            engine.train(rows, np.arange(64), 32, np.array([0.01, 0.01]))
+            if looks:
+                engine.gradient(start(network), rows)
+                engine.outputs(start(network) * 2, rows)
+        reached.append(engine.state().W)
+    np.testing.assert_array_equal(reached[0], reached[1])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_total_loss_is_the_sum_over_batches_of_any_size(name: str) -> None:
+    for loss in LOSSES:
+        network, rows = network_for("silu", loss), rows_for(loss, 1000)
+        engine = make_engine(network, Cost(LOSSES[loss]), GradientDescent(), name)
+        W = start(network)
+        total = engine.total_loss(W, rows)
+        for size in (1, 7, 77, 128, 999):
+            assert abs(sum(engine.total_loss(W, batch) for batch in rows.batches(size)) - total) < 1e-12 * abs(total)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_batch_whose_weights_are_all_0_leaves_W_as_it_is(name: str) -> None:
+    network = network_for("relu", "squared_error")
+    rows = replace(rows_for("squared_error", 8), weights=np.zeros(8))
+    engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name)
+    engine.load(EngineState.start(start(network), GradientDescent()))
+    assert engine.train(rows, np.arange(8), 8, np.array([0.1]))[0] == 0
+    np.testing.assert_array_equal(engine.state().W, start(network))

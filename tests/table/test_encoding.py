@@ -1,0 +1,343 @@
+"""Encoded rows: what training saw and what prediction sees are the same function of the same values."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from schuss.errors import CellError, ColumnError
+from schuss.table.encoding import Encoding, places_of
+from schuss.table.schema import find_target, learn_schema, target_rows
+from schuss.table.source import Table, TableFormat, read_table
+
+DATA = Path(__file__).parents[2] / "../shared/data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")
+
+
+def encoding(columns: dict[str, Any], names: tuple[str, ...] = ("y",), **settings: Any) -> tuple[Encoding, Table]:
+    """An encoding learned from all rows of a table whose target is y, and that table."""
+    size = len(next(iter(columns.values())))
+    table = read_table({"y": np.arange(size) + 0.5, **columns})
+    target = find_target(table, names)
+    return Encoding(learn_schema(table, target, target_rows(table, target), **settings)), table
+
+
+MIXED: dict[str, Any] = {
+    "age": [20, None, 40, 60],
+    "smoker": [True, False, None, True],
+    "town": ["b", "a", None, "b"],
+    "height": [1.5, 1.6, 1.7, 1.9],
+}
+
+
+# -- training rows ------------------------------------------------------------------------------------------------
+
+
+def test_features_stand_in_the_order_of_the_table_with_their_indicators() -> None:
+    made, table = encoding(MIXED)
+    assert made.feature_names == ("age", "age is missing", "smoker", "smoker is missing", "height")
+    assert (made.features, made.categories, made.category_names, made.targets) == (5, (3,), ("town",), 1)
+    rows = made.encode(table)
+    assert rows.features.dtype == np.float32
+    assert rows.features.flags.c_contiguous
+    assert rows.features.shape == (4, 5)
+    assert rows.codes.tolist() == [[0], [1], [2], [0]]
+    assert rows.weights is None
+
+
+def test_scaling_is_that_of_the_formula() -> None:
+    made, table = encoding({"x": [1.0, 2.0, 4.0, None]})
+    x = np.array([1.0, 2.0, 4.0])
+    wanted = np.append((x - x.mean()) / x.std(), 0.0)
+    assert made.encode(table).features[:, 0].tolist() == wanted.astype(np.float32).tolist()
+    assert made.encode(table).features[:, 1].tolist() == [0, 0, 0, 1]
+
+
+def test_truth_values_are_standardised() -> None:
+    made, table = encoding({"x": [True, False, None, True]})
+    share = 2 / 3
+    wanted = (np.array([1, 0, 1]) - share) / np.sqrt(share * (1 - share))
+    np.testing.assert_allclose(made.encode(table).features[[0, 1, 3], 0], wanted, rtol=1e-6)
+    assert made.encode(table).features[2].tolist() == [0, 1]
+
+
+def test_fault_16_a_constant_column_with_gaps_is_its_indicator() -> None:
+    made, table = encoding({"x": [7, None, 7], "f": [None, False, False]})
+    assert made.feature_names == ("x is missing", "f is missing")
+    assert made.encode(table).features.tolist() == [[0, 1], [1, 0], [0, 0]]
+
+
+def test_fault_14_missing_numbers_become_the_middle_and_an_indicator() -> None:
+    made, table = encoding({"x": [1.0, np.nan, 3.0], "z": [1, 2, 3]})
+    assert np.isfinite(made.encode(table).features).all()
+    later = made.encode(read_table({"x": [np.nan], "z": [None]}), target=False)
+    assert later.features[0, [0, 1, 2]].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_rounding_happens_once() -> None:
+    x = np.array([1e9, 1e9 + 1e-3, 1e9 + 2e-3])
+    made, table = encoding({"x": x})
+    np.testing.assert_allclose(made.encode(table).features[:, 0], (x - x.mean()) / x.std(), rtol=1e-5)
+
+
+def test_targets_of_a_regression_are_standardised() -> None:
+    made, table = encoding({"x": [1, 2, 3], "y": [1e6 + 1.5, 1e6 + 2.5, 1e6 + 3.5]})
+    assert made.encode(table).targets.ravel().tolist() == pytest.approx([-np.sqrt(1.5), 0, np.sqrt(1.5)])
+    two, both = encoding({"x": [1, 2], "y": [1.5, 2.5], "z": [0, 4]}, names=("y", "z"))
+    assert (two.targets, two.encode(both).targets.tolist()) == (2, [[-1, -1], [1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers"),
+    [
+        (["no", "yes", "no"], [0, 1, 0]),
+        ([True, False, True], [1, 0, 1]),
+        ([7, 3, 7] * 5, [1, 0, 1] * 5),
+        ([2.0, None, 5.0] * 5, [0, 1] * 5),
+        (["c", "a", "b"], [2, 0, 1]),
+    ],
+)
+def test_classes_become_their_numbers_and_back(labels: list[Any], numbers: list[int]) -> None:
+    made, table = encoding({"x": np.arange(len(labels)), "y": labels})
+    rows = made.encode(table, target_rows(table, made.schema.target))
+    assert rows.targets.ravel().tolist() == numbers
+    classes = made.schema.target.classes
+    outputs = np.eye(len(classes))[numbers] if len(classes) > 2 else np.array(numbers)[:, np.newaxis] - 0.5
+    assert made.decode(outputs).tolist() == [label for label in labels if label is not None]
+
+
+def test_decoded_labels_have_the_type_of_the_target() -> None:
+    for labels, kind in ((["a", "b"], "U"), ([True, False], "b"), ([1, 2] * 5, "i"), ([1.0, 2.0] * 5, "f")):
+        made, _ = encoding({"x": np.arange(len(labels)), "y": labels})
+        assert made.decode(np.array([[0.5], [-0.5]])).dtype.kind == kind
+        assert made.decode(np.array([[0.0, 1.0]])).tolist() == [made.schema.target.classes[1]]
+
+
+def test_outputs_of_a_regression_come_back_in_its_units() -> None:
+    made, table = encoding({"x": [1, 2, 3], "y": [100.5, 200.5, 600.5]})
+    back = made.decode(made.encode(table).targets)
+    assert back.shape == (3,)
+    assert back.dtype == np.float64
+    np.testing.assert_allclose(back, [100.5, 200.5, 600.5], rtol=1e-6)
+    two, both = encoding({"x": [1, 2], "y": [1.5, 2.5], "z": [0, 4]}, names=("y", "z"))
+    assert two.decode(two.encode(both).targets).tolist() == [[1.5, 0], [2.5, 4]]
+
+
+def test_weights_come_as_they_are() -> None:
+    made, table = encoding({"x": [1, 2, 3], "w": [0.5, 0, 2]}, weight="w")
+    weights = made.encode(table).weights
+    assert weights is not None
+    assert weights.tolist() == [0.5, 0, 2]
+    assert made.encode(table, np.array([1])).weights is not None
+    assert made.encode(read_table({"x": [1]}), target=False).weights is None
+    assert made.encode(read_table({"x": [1], "y": [1.5]})).weights is None
+
+
+def test_prediction_has_no_targets() -> None:
+    made, _ = encoding({"x": [1, 2, 3]})
+    assert made.encode(read_table({"x": [5]}), target=False).targets.shape == (1, 0)
+
+
+cells = st.one_of(st.none(), st.floats(-1e3, 1e3))
+
+
+@given(
+    st.lists(
+        st.tuples(cells, st.sampled_from(["a", "b", "c", None]), st.sampled_from([True, False, None])), min_size=2
+    ),
+    st.data(),
+)
+@settings(max_examples=60)
+def test_a_row_is_encoded_alike_however_the_table_is_cut(rows: list[tuple[Any, Any, Any]], data: st.DataObject) -> None:
+    x, c, b = zip(*rows, strict=True)
+    made, table = encoding({"z": np.arange(len(x)), "x": x, "c": c, "b": b})
+    whole = made.encode(table)
+    index = np.array(data.draw(st.lists(st.integers(0, len(x) - 1), max_size=20)), np.int64)
+    start = data.draw(st.integers(0, len(x) - 1))
+    for piece in (index, np.arange(start, len(x)), np.arange(len(x))[::-1]):
+        part, wanted = made.encode(table, piece), whole.take(piece)
+        for name in ("features", "codes", "targets"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(wanted, name))
+    sliced = made.encode(table.slice(start, len(x)))
+    np.testing.assert_array_equal(sliced.features, whole.features[start:])
+
+
+def test_many_blocks_are_encoded_as_one() -> None:
+    x = np.random.default_rng(0).normal(size=50_000)
+    made, table = encoding({"x": x, "c": np.where(x > 0, "p", "n")})
+    inner = np.random.default_rng(1).permutation(np.arange(1, len(x) - 1))
+    order = np.array([0, *inner, len(x) - 1])  # its ends are those of an unbroken order
+    np.testing.assert_array_equal(made.encode(table, order).features, made.encode(table).features[order])
+    wanted = ((x - made.schema.columns[0].mean) / x.std()).astype(np.float32)  # type: ignore[union-attr]
+    np.testing.assert_allclose(made.encode(table).features[:, 0], wanted, rtol=1e-6)
+
+
+# -- prediction ---------------------------------------------------------------------------------------------------
+
+
+def test_fault_20_columns_are_matched_by_name() -> None:
+    made, table = encoding(MIXED)
+    shuffled = {"more": [1, 2, 3, 4], **{name: MIXED[name] for name in reversed(MIXED)}}
+    predicted = made.encode(read_table(shuffled), target=False)
+    np.testing.assert_array_equal(predicted.features, made.encode(table).features)
+    np.testing.assert_array_equal(predicted.codes, made.encode(table).codes)
+
+
+def test_fault_20_a_missing_column_is_named() -> None:
+    made, _ = encoding(MIXED)
+    with pytest.raises(ColumnError, match=r"dict has no column 'town'\. Did you mean 'Towns'"):
+        made.encode(
+            read_table({**{n: MIXED[n] for n in ("age", "smoker", "height")}, "Towns": ["a"] * 4}), target=False
+        )
+
+
+def test_fault_19_unseen_and_rare_texts_share_a_level_when_training_had_one() -> None:
+    made, table = encoding({"x": ["a"] * 60 + ["b"] * 60 + ["rare", None]})
+    later = read_table({"x": ["b", "a", "rare", "new", None]})
+    assert made.categories == (4,)
+    assert made.encode(later, target=False).codes.ravel().tolist() == [1, 0, 2, 2, 3]
+    assert made.encode(table).codes.ravel().tolist()[-2:] == [2, 3]
+
+
+def test_fault_19_unseen_texts_have_no_level_when_training_had_none_to_spare() -> None:
+    made, _ = encoding({"x": ["a", "b", "a"]})
+    assert made.encode(read_table({"x": ["b", "new", None]}), target=False).codes.ravel().tolist() == [1, -1, -1]
+
+
+def test_fault_21_text_among_numbers_is_told_with_value_and_row(tmp_path: Path) -> None:
+    made, _ = encoding(MIXED)
+    path = tmp_path / "new.csv"
+    path.write_text("age,smoker,town,height\n20,true,a,1.5\n30,true,a,tall\n40,true,a,short\n")
+    with pytest.raises(CellError, match=r"new\.csv, line 3: 'height' holds 'tall', and was a number in training"):
+        made.encode(read_table(path), target=False)
+
+
+def test_fault_21_numbers_as_text_are_told_with_their_column() -> None:
+    made, _ = encoding({"x": [1, 2, 3]})
+    with pytest.raises(ColumnError, match="'x' holds numbers written as text"):
+        made.encode(read_table({"x": ["1", "2"]}), target=False)
+
+
+def test_fault_21_numbers_other_than_0_and_1_are_no_truth_values() -> None:
+    made, table = encoding({"x": [True, False, True]})
+    plain = made.encode(read_table({"x": [1, 0, 1]}), target=False).features
+    np.testing.assert_array_equal(plain, made.encode(table).features)
+    with pytest.raises(CellError, match="row 2: 'x' holds 2, and was true or false"):
+        made.encode(read_table({"x": [1, 2]}), target=False)
+    with pytest.raises(CellError, match="row 1: 'x' holds 'perhaps'"):
+        made.encode(read_table({"x": ["perhaps"]}), target=False)
+
+
+def test_truth_values_are_numbers_where_numbers_are_expected() -> None:
+    made, table = encoding({"x": [0, 1, 1]})
+    later = made.encode(read_table({"x": [False, True, True]}), target=False)
+    np.testing.assert_array_equal(later.features, made.encode(table).features)
+
+
+@pytest.mark.parametrize(
+    ("levels", "values", "codes"),
+    [
+        (["3", "4", "x"], [3, 4, 5], [0, 1, -1]),
+        (["3", "4", "x"], [3.0, None, 4.0], [0, -2, 1]),
+        (["2.5", "x"], [2.5], [0]),
+        (["2.50", "x"], [2.5], [0]),
+        (["01", "x"], [1], [0]),
+        (["01", "1", "x"], [1], [1]),
+        (["01", "001", "x"], [1], [-1]),
+        (["TRUE", "false", "1"], [True, False], [0, 1]),
+        (["true", "1"], [1], [1]),
+        ([3, 4], [3.0, 4.0, 4.5], [0, 1, -1]),
+        ([False, True], [1, 0], [1, 0]),
+        ([3, 4], ["3"], [-1]),
+    ],
+)
+def test_fault_21_numbers_stand_for_the_text_that_reads_as_them(
+    levels: list[Any], values: list[Any], codes: list[int]
+) -> None:
+    table = read_table({"x": values})
+    assert places_of(table.data["x"], levels, -1, -2).tolist() == codes
+
+
+def test_texts_of_digits_are_found_again_in_a_file_that_has_nothing_else(tmp_path: Path) -> None:
+    made, _ = encoding({"x": ["01", "1", "x", "1"]})
+    path = tmp_path / "new.csv"
+    path.write_text("x\n01\n1\n")
+    table = read_table(path, text=made.category_names)
+    assert made.encode(table, target=False).codes.ravel().tolist() == [1, 0]
+
+
+def test_a_column_without_values_is_missing_whatever_its_type() -> None:
+    made, _ = encoding(MIXED)
+    for empty in (None, np.nan, "", pd.NaT):
+        column = pd.Series([empty], dtype=object)
+        later = read_table(pd.DataFrame(dict.fromkeys(MIXED, column)))
+        rows = made.encode(later, target=False)
+        assert rows.features.tolist() == [[0, 1, 0, 1, 0]]
+        assert rows.codes.tolist() == [[2]]
+
+
+def test_fault_15_infinite_values_are_refused_at_prediction() -> None:
+    made, _ = encoding({"x": [1.0, 2.0]})
+    with pytest.raises(CellError, match="row 2: 'x' holds inf"):
+        made.encode(read_table({"x": [1.0, np.inf]}), target=False)
+
+
+def test_a_value_beyond_float32_is_told_with_its_row() -> None:
+    made, _ = encoding({"x": [1.0, 2.0]})
+    with pytest.raises(CellError, match="row 2: the value of 'x' lies too far"):
+        made.encode(read_table({"x": [1.0, 1e200]}), target=False)
+
+
+def test_an_unseen_class_is_told_with_its_label() -> None:
+    made, _ = encoding({"x": [1, 2, 3], "y": ["a", "b", "a"]})
+    with pytest.raises(CellError, match="row 2: the class 'c' in 'y' did not occur"):
+        made.encode(read_table({"x": [1, 2], "y": ["a", "c"]}))
+
+
+def test_a_missing_target_is_told_with_its_row() -> None:
+    for values in (["a", "b", None], [1.5, 2.5, None]):
+        made, table = encoding({"x": [1, 2, 3], "y": values})
+        with pytest.raises(CellError, match="row 3: the target 'y' is missing"):
+            made.encode(table)
+
+
+def test_errors_name_the_line_of_the_table_also_for_some_of_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,1.5\n2,2.5\n3,\n4,4.5\n")
+    table = read_table(path)
+    target = find_target(table, ["y"])
+    made = Encoding(learn_schema(table, target, target_rows(table, target)))
+    for rows in (np.array([1, 2]), np.array([0, 2]), np.array([3, 2])):
+        with pytest.raises(CellError, match=r"t\.csv, line 4: the target 'y' is missing"):
+            made.encode(table, rows)
+
+
+# -- real tables --------------------------------------------------------------------------------------------------
+
+
+@needs_data
+def test_adult_trains_and_its_test_file_encodes() -> None:
+    format = TableFormat(header=False)
+    table = read_table(DATA / "adult/adult.data.gz", format)
+    target = find_target(table, ["column_15"])
+    made = Encoding(learn_schema(table, target, target_rows(table, target)))
+    assert (target.task, target.classes) == ("binary", ("<=50K", ">50K"))
+    assert (made.features, len(made.categories)) == (6, 8)
+    rows = made.encode(table)
+    assert rows.targets.sum() == 7841
+    np.testing.assert_allclose(rows.features.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(rows.features.std(axis=0), 1, rtol=1e-3)
+
+
+@needs_data
+def test_flights_leave_out_rows_without_a_target_and_drop_what_says_nothing() -> None:
+    table = read_table(DATA / "nycflights13/flights.csv.gz")
+    target = find_target(table, ["arr_delay"])
+    rows = target_rows(table, target)
+    schema = learn_schema(table, target, rows)
+    assert (target.task, len(rows)) == ("regression", 336_776 - 9_430)
+    assert dict(schema.dropped) == {"year": "constant"}
+    assert np.isfinite(Encoding(schema).encode(table, rows).features).all()

@@ -1,0 +1,114 @@
+"""Orders and splits are pure functions: the same everywhere, each row once, sizes exact, classes balanced."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from schuss.errors import SettingError
+from schuss.table.order import Split, permutation, split
+
+PERMUTATION_7_3_12 = [2, 5, 9, 7, 3, 0, 6, 8, 4, 1, 11, 10]
+SPLIT_7 = ([0, 1, 3, 4, 6, 9], [7, 8], [2, 5])
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 1000), st.integers(0, 500))
+def test_an_order_holds_every_row_once(seed: int, epoch: int, count: int) -> None:
+    order = permutation(seed, epoch, count)
+    assert order.dtype == np.int64
+    assert sorted(order.tolist()) == list(range(count))
+
+
+def test_an_order_is_the_same_on_every_machine() -> None:
+    assert permutation(7, 3, 12).tolist() == PERMUTATION_7_3_12
+
+
+def test_orders_differ_by_seed_and_epoch() -> None:
+    orders = {tuple(permutation(seed, epoch, 50).tolist()) for seed in range(4) for epoch in range(4)}
+    assert len(orders) == 16
+
+
+def test_every_row_is_as_likely_in_every_place() -> None:
+    orders = np.array([permutation(0, epoch, 10) for epoch in range(4000)])
+    counts = np.array([np.bincount(orders[:, place], minlength=10) for place in range(10)])
+    assert np.abs(counts - 400).max() < 100  # 5 deviations of a binomial
+
+
+def _parts(parts: Split) -> tuple[list[int], list[int], list[int]]:
+    return parts.training.tolist(), parts.validation.tolist(), parts.test.tolist()
+
+
+def _rounded(fraction: float, count: int) -> int:
+    size = int(fraction * count + 0.5)
+    return max(size, 1) if fraction > 0 and count >= 3 else size
+
+
+fractions = st.floats(0, 0.45)
+
+
+@given(st.integers(0, 2**63 - 1), fractions, fractions, st.integers(1, 400))
+def test_split_sizes_are_exact(seed: int, validation: float, test: float, count: int) -> None:
+    parts = split(seed, validation, test, None, count)
+    assert sorted(itertools.chain(*_parts(parts))) == list(range(count))
+    for part in _parts(parts):
+        assert part == sorted(part)
+    wanted_test = min(_rounded(test, count), count - 1)
+    assert len(parts.test) == wanted_test
+    assert len(parts.validation) == min(_rounded(validation, count), count - 1 - wanted_test)
+    assert len(parts.training) >= 1
+
+
+@given(st.integers(0, 1000), fractions, fractions, st.lists(st.integers(0, 4), min_size=1, max_size=300))
+@settings(max_examples=200)
+def test_splits_are_balanced_and_every_class_keeps_a_training_row(
+    seed: int, validation: float, test: float, labels: list[int]
+) -> None:
+    classes = np.array(labels)
+    parts = split(seed, validation, test, classes, len(labels))
+    assert sorted(itertools.chain(*_parts(parts))) == list(range(len(labels)))
+    assert set(classes[parts.training]) == set(labels)
+    spare = sum(labels.count(label) - 1 for label in set(labels))
+    assert len(parts.test) == min(_rounded(test, len(labels)), spare)
+    assert len(parts.validation) == min(_rounded(validation, len(labels)), spare - len(parts.test))
+
+
+def test_large_classes_are_shared_out_in_proportion() -> None:
+    classes = np.array(["a"] * 700 + ["b"] * 290 + ["c"] * 10)
+    parts = split(1, 0.1, 0.2, classes, 1000)
+    for rows, share in ((parts.test, 0.2), (parts.validation, 0.1)):
+        sizes = [int((classes[rows] == name).sum()) for name in "abc"]
+        assert np.abs(np.array(sizes) - share * np.array([700, 290, 10])).max() <= 1
+
+
+def test_whether_a_row_is_tested_depends_on_seed_and_row_alone() -> None:
+    tested = [set(split(seed, 0.0, 0.5, None, 1000).test.tolist()) for seed in (0, 0, 1)]
+    assert tested[0] == tested[1] != tested[2]
+    more = set(split(0, 0.0, 0.5, None, 2000).test.tolist())
+    assert len(tested[0] & more) > 450  # the same hashes decide, at nearly the same threshold
+
+
+def test_a_split_is_the_same_on_every_machine() -> None:
+    assert _parts(split(7, 0.2, 0.2, None, 10)) == SPLIT_7
+
+
+def test_split_and_order_draw_from_different_streams() -> None:
+    tested = split(0, 0.0, 0.5, None, 1000).test
+    assert 150 < len(set(tested.tolist()) & set(permutation(0, 0, 1000)[:500].tolist())) < 350
+
+
+@pytest.mark.parametrize(("validation", "test"), [(-0.1, 0), (0.5, 0.5), (0, 1.0), (float("nan"), 0)])
+def test_impossible_fractions_are_refused(validation: float, test: float) -> None:
+    with pytest.raises(SettingError, match="below 1"):
+        split(0, validation, test, None, 10)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_impossible_seeds_are_refused(seed: int) -> None:
+    with pytest.raises(SettingError, match="seed"):
+        permutation(seed, 0, 10)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fault_17_one_or_two_rows_are_all_for_training(count: int) -> None:
+    assert len(split(0, 0.1, 0.1, None, count).training) == count

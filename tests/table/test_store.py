@@ -1,0 +1,41 @@
+"""A store gives every row once an epoch, in the order of the epoch, however it is cut into chunks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from schuss.arrays import Rows
+from schuss.table.order import permutation
+from schuss.table.store import MemoryStore, Store
+
+
+def _store(count: int, weight: bool = False) -> MemoryStore:
+    numbers = np.arange(count, dtype=np.float32)
+    return MemoryStore(Rows.from_arrays(numbers, numbers, numbers + 1 if weight else None))
+
+
+@given(st.integers(1, 60), st.integers(1, 10), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
+def test_chunks_are_the_order_of_the_epoch_from_any_start(
+    count: int, batch_size: int, steps: int, epoch: int, start: int
+) -> None:
+    chunks = list(_store(count).chunks(5, epoch, batch_size, steps, start))
+    seen = [rows.features[positions, 0] for rows, positions in chunks]
+    assert np.concatenate([*seen, np.empty(0)]).tolist() == permutation(5, epoch, count)[start * batch_size :].tolist()
+    assert all(len(positions) == batch_size * steps for _, positions in chunks[:-1])
+
+
+def test_the_window_of_a_memory_store_is_no_copy() -> None:
+    store = _store(10)
+    assert all(rows is store.rows for rows, _ in store.chunks(0, 0, 3, 2))
+
+
+def test_blocks_are_all_rows_in_stored_order() -> None:
+    blocks = list(_store(10).blocks(4))
+    assert [len(block) for block in blocks] == [4, 4, 2]
+    assert np.concatenate([block.targets for block in blocks]).ravel().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(("weight", "total"), [(False, 10.0), (True, 55.0)])
+def test_a_store_knows_its_length_and_weight(weight: bool, total: float) -> None:
+    store: Store = _store(10, weight)
+    assert (len(store), store.total_weight) == (10, total)

@@ -1,0 +1,335 @@
+"""The command line: what a person types, what comes out, and what bad input leads to."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+
+import schuss
+from schuss import cli
+
+RANDOM = np.random.default_rng(0)
+COUNT = 200
+FAST = ("--hidden", "8", "--epochs", "5")
+
+
+class Session:
+    """Runs the program inside this process, in a folder of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._capture = monkeypatch, capsys
+
+    def __call__(self, *arguments: str, exit_code: int = 0) -> str:
+        """Standard output; with another exit code than 0, standard error."""
+        self._patch.setattr(sys, "argv", ["schuss", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        out, err = self._capture.readouterr()
+        assert code == exit_code, out + err
+        assert "Traceback" not in out + err
+        return err if exit_code else out
+
+    def refuses(self, *arguments: str) -> str:
+        """The one message with which the program refuses; nothing was written."""
+        before = sorted(os.listdir())
+        message = self(*arguments, exit_code=1)
+        assert sorted(os.listdir()) == before
+        assert message.startswith("error: ")
+        assert message.count("\n") == 1
+        return message
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Session:
+    monkeypatch.chdir(tmp_path)
+    frame().to_csv("houses.csv", index=False)
+    return Session(monkeypatch, capsys)
+
+
+def frame(count: int = COUNT) -> pd.DataFrame:
+    size, kind = RANDOM.normal(size=count), RANDOM.choice(["flat", "house"], count)
+    return pd.DataFrame({"size": size, "kind": kind, "price": 100 + 20 * size + 30 * (kind == "flat")})
+
+
+def write(name: str, text: str | bytes) -> str:
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+def rows(header: str, row: Callable[[int], str], count: int = 40) -> str:
+    return header + "\n" + "".join(row(i) + "\n" for i in range(count))
+
+
+def test_train_evaluate_predict_inspect(program: Session) -> None:
+    said = program("train", "houses.csv", "--target", "price", *FAST)
+    assert "houses.csv: 200 rows" in said
+    assert "task: regression (price: 200 distinct numbers)   train 160 · validation 20 · test 20" in said
+    assert "network: 1 numbers + 2 levels → 8 → 1   W: 41 numbers" in said
+    assert "mean of the target alone" in said
+    assert "saved houses.schuss" in said
+    assert "RMSE" in program("evaluate", "houses.schuss", "houses.csv")
+    assert "200 predictions" in program("predict", "houses.schuss", "houses.csv", "-o", "predicted.csv")
+    predicted = pd.read_csv("predicted.csv")["price"]
+    expected = schuss.Model.load("houses.schuss").predict("houses.csv")
+    np.testing.assert_allclose(predicted, expected, rtol=1e-12)
+    assert "hidden: 8 (chosen by you)" in program("inspect", "houses.schuss")
+    assert "categorical" in program("inspect", "houses.csv", "--target", "price")
+
+
+def test_predictions_of_classes_with_probabilities_as_parquet(program: Session) -> None:
+    program("train", "houses.csv", "-t", "kind", "-q", *FAST, "-o", "kind.schuss")
+    program("predict", "kind.schuss", "houses.csv", "-o", "p.parquet", "--probabilities")
+    table = pyarrow.parquet.read_table("p.parquet").to_pydict()
+    assert list(table) == ["kind", "probability of flat", "probability of house"]
+    shares = zip(table["probability of flat"], table["probability of house"], strict=True)
+    assert table["kind"] == ["flat" if flat >= house else "house" for flat, house in shares]
+
+
+def test_quiet_says_nothing_and_json_says_json(program: Session) -> None:
+    assert program("train", "houses.csv", "-t", "price", "--quiet", *FAST) == ""
+    lines = [json.loads(line) for line in program("train", "houses.csv", "-t", "price", "--json", *FAST).splitlines()]
+    assert [line["event"] for line in lines] == ["prepared", *["epoch"] * 5, "finished", "saved"]
+    assert lines[-1]["scores"]["test"]["rmse"] > 0
+    scores = json.loads(program("evaluate", "houses.schuss", "houses.csv", "--json"))
+    assert scores["total_loss"] == pytest.approx(scores["loss"] * COUNT)
+    assert json.loads(program("inspect", "houses.schuss", "--json"))["network"]["hidden"] == [8]
+    assert json.loads(program("inspect", "houses.csv", "--json"))["rows"] == COUNT
+
+
+def test_every_setting_is_an_option_and_reaches_the_training(program: Session) -> None:
+    program(
+        "train", "houses.csv", "-t", "price", "-q", "--hidden", "4,3", "--activation", "tanh", "--optimizer", "lion",
+        "--learning-rate", "0.002", "--schedule", "constant", "--l2", "0.1", "--weight-decay", "0.2",
+        "--batch-size", "7", "--epochs", "2", "--seconds", "60", "--patience", "3", "--seed", "5", "--threads", "1",
+        "--loss", "squared_error", "--precision", "float64",
+    )  # fmt: skip
+    model = schuss.Model.load("houses.schuss")
+    chosen = [name for name, reason in model.record.reasons.items() if "chosen by you" in reason]
+    assert sorted(chosen) == sorted(
+        ["hidden", "activation", "optimizer", "learning_rate", "schedule", "weight_decay", "batch_size", "epochs",
+         "patience", "loss"]
+    )  # fmt: skip
+    assert model.network.hidden == (4, 3)
+    assert model.precision == "float64"
+
+
+def test_the_same_command_gives_the_same_W(program: Session) -> None:
+    for name in ("a.schuss", "b.schuss"):
+        program("train", "houses.csv", "-t", "price", "-q", *FAST, "--seed", "3", "-o", name)
+    assert (schuss.Model.load("a.schuss").W == schuss.Model.load("b.schuss").W).all()
+
+
+def test_held_out_rows_can_be_files_of_their_own(program: Session) -> None:
+    frame(30).to_csv("valid.csv", index=False)
+    frame(40).to_csv("test.csv", index=False)
+    program("train", "houses.csv", "-t", "price", "-q", *FAST, "--validation", "valid.csv", "--test", "test.csv")
+    record = schuss.Model.load("houses.schuss").record
+    assert record.rows == {"training": COUNT, "validation": 30, "test": 40}
+    program("train", "houses.csv", "-t", "price", "-q", *FAST, "--validation", "0.25", "--test", "0")
+    assert schuss.Model.load("houses.schuss").record.rows == {"training": 150, "validation": 50}
+
+
+def test_weights_exclusions_tasks_and_several_files(program: Session) -> None:
+    table = frame().assign(w=1.0, stars=np.arange(COUNT) % 5)
+    table[:100].to_csv("part-1.csv", index=False)
+    table[100:].to_csv("part-2.csv", index=False)
+    said = program("train", "part-*.csv", "-t", "stars", "--task", "regression", "--weight", "w", "-x", "kind", *FAST,
+                   "-o", "m.schuss")  # fmt: skip
+    assert "left out: kind (excluded by you)" in said
+    schema = schuss.Model.load("m.schuss").encoding.schema
+    assert (schema.target.task, schema.weight, schema.rows) == ("regression", "w", 160)
+    assert "w" not in [column.name for column in schema.columns]
+
+
+def test_text_files_are_read_as_they_are_said_to_be(program: Session) -> None:
+    write("t.txt", "".join(f"{i}|{'-' if i % 5 == 0 else i * 2}|{i % 2}\n" for i in range(100)))
+    said = program(
+        "train", "t.txt", "-t", "column_3", "--separator", "|", "--no-header", "--missing", "-", *FAST, "-o", "m.schuss"
+    )
+    assert "20 missing in column_2" in said or "missing in column_2" in said
+    assert "task: binary" in said
+
+
+def test_rows_without_a_target_are_left_out_and_counted(program: Session) -> None:
+    write("gaps.csv", rows("x,y", lambda i: f"{i},{'' if i % 4 == 0 else i * 1.5}"))
+    assert "left out: 10 rows without a value in y" in program("train", "gaps.csv", "-t", "y", *FAST)
+
+
+def test_progress_in_a_terminal_is_one_line_that_moves(program: Session) -> None:
+    code = "import pty, sys; sys.exit(pty.spawn([sys.executable, '-m', 'schuss', *sys.argv[1:]]) >> 8)"
+    frame(20_000).to_csv("big.csv", index=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "big.csv", "-t", "price", "--epochs", "30", "--hidden", "64"],
+        capture_output=True, text=True, env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "━" in done.stdout
+    assert "rows/s" in done.stdout
+    assert "saved big.schuss" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_fault_04_an_interruption_saves_and_says_so(program: Session, number: int, code: int) -> None:
+    frame(5000).to_csv("big.csv", index=False)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "schuss", "train", "big.csv", "-t", "price", "--epochs", "99999", "--patience", "99999"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout
+    while "epoch" not in (line := running.stdout.readline()):
+        assert line
+    time.sleep(0.2)
+    running.send_signal(number)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == code, err
+    assert "interrupted" in out
+    assert "saved big.schuss" in out
+    assert np.isfinite(schuss.Model.load("big.schuss").W).all()
+
+
+def test_a_diverging_training_saves_nothing_and_gives_advice(program: Session) -> None:
+    message = program.refuses(
+        "train", "houses.csv", "-t", "price", "-q", "--optimizer", "gradient_descent", "--learning-rate", "1e6",
+        "--validation", "0",
+    )  # fmt: skip
+    assert "learning rate ten times smaller" in message
+
+
+def test_wrong_usage_has_exit_code_2(program: Session) -> None:
+    assert "--target" in program("train", "houses.csv", exit_code=2)
+    assert "rely" in program("train", "houses.csv", "-t", "price", "--activation", "rely", exit_code=2)
+    assert "widths" in program("train", "houses.csv", "-t", "price", "--hidden", "a,b", exit_code=2)
+    assert "No such command" in program("trian", exit_code=2)
+
+
+def test_settings_out_of_range_are_named(program: Session) -> None:
+    assert "epochs is 0" in program.refuses("train", "houses.csv", "-t", "price", "--epochs", "0")
+    assert "leave some to train on" in program.refuses(
+        "train", "houses.csv", "-t", "price", "--test", "0.6", "--validation", "0.6"
+    )
+
+
+def test_fault_07_output_that_cannot_be_written_is_refused_before_the_table_is_read(program: Session) -> None:
+    assert "nowhere" in program.refuses("train", "no-such.csv", "-t", "price", "-o", "nowhere/m.schuss")
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    assert "nowhere" in program.refuses("predict", "houses.schuss", "houses.csv", "-o", "nowhere/p.csv")
+    assert ".parquet" in program.refuses("predict", "houses.schuss", "houses.csv", "-o", "p.xlsx")
+
+
+def test_fault_14_missing_values_are_filled_and_flagged(program: Session) -> None:
+    write("gaps.csv", rows("x,k,y", lambda i: f"{'' if i % 3 else i},{'' if i % 4 else 'a'},{i}"))
+    said = program("train", "gaps.csv", "-t", "y", *FAST)
+    assert "missing" in said
+    assert "x is missing" in schuss.Model.load("gaps.schuss").encoding.feature_names
+
+
+def test_fault_15_infinite_values_are_refused_with_their_place(program: Session) -> None:
+    write("t.csv", rows("x,y", lambda i: f"{'inf' if i == 7 else i},{i}"))
+    assert "line 9" in program.refuses("train", "t.csv", "-t", "y")
+    assert "line 9" in program.refuses("train", "t.csv", "-t", "x")
+
+
+def test_fault_16_constant_and_empty_columns_are_left_out(program: Session) -> None:
+    write("t.csv", rows("x,one,none,gap,y", lambda i: f"{i},1,,{'' if i % 2 else 5},{i}"))
+    said = program("train", "t.csv", "-t", "y", *FAST)
+    assert "one (constant" in said
+    assert "none (" in said
+    assert np.isfinite(schuss.Model.load("t.schuss").predict("t.csv")).all()
+
+
+def test_fault_16_only_constant_columns_are_refused(program: Session) -> None:
+    write("t.csv", rows("one,y", lambda i: f"1,{i}"))
+    assert "no column left to predict from" in program.refuses("train", "t.csv", "-t", "y")
+
+
+def test_fault_17_a_table_of_one_row_is_refused_and_one_of_three_is_trained_on(program: Session) -> None:
+    write("one.csv", "x,y\n1,2\n")
+    program.refuses("train", "one.csv", "-t", "y")
+    write("three.csv", "x,y\n1,2.5\n2,3\n3,4\n")
+    program("train", "three.csv", "-t", "y", "-q", *FAST)
+    assert np.isfinite(schuss.Model.load("three.schuss").predict("three.csv")).all()
+
+
+def test_fault_18_a_single_class_gives_a_warning_and_a_constant_model(program: Session) -> None:
+    write("t.csv", rows("x,y", lambda i: f"{i},same"))
+    assert "every row has the same class" in program("train", "t.csv", "-t", "y", *FAST)
+    assert set(schuss.Model.load("t.schuss").predict("t.csv")) == {"same"}
+
+
+def test_fault_19_a_category_never_seen_is_predicted_from_the_other_columns(program: Session) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    write("new.csv", "size,kind\n0.5,castle\n0.5,\n")
+    program("predict", "houses.schuss", "new.csv", "-o", "p.csv")
+    assert np.isfinite(pd.read_csv("p.csv")["price"]).all()
+
+
+def test_fault_20_missing_columns_are_named_and_extra_or_reordered_ones_do_no_harm(program: Session) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    write("reordered.csv", "more,kind,size\n1,flat,0.5\n")
+    program("predict", "houses.schuss", "reordered.csv", "-o", "p.csv")
+    write("fewer.csv", "sise\n0.5\n")
+    assert "'size'" in program.refuses("predict", "houses.schuss", "fewer.csv", "-o", "q.csv")
+
+
+def test_fault_21_text_in_a_numeric_column_is_named_with_its_place(program: Session) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    write("drift.csv", "size,kind\n0.5,flat\nlarge,flat\n")
+    message = program.refuses("predict", "houses.schuss", "drift.csv", "-o", "p.csv")
+    assert "'size'" in message
+    assert "line 3" in message
+    assert "'large'" in message
+
+
+def test_fault_23_ragged_rows_and_open_quotes_are_refused_with_their_line(program: Session) -> None:
+    write("t.csv", "x,y\n1,2\n3,4,5\n")
+    assert "line 3" in program.refuses("train", "t.csv", "-t", "y")
+    write("t.csv", 'x,y\n1,2\n"3,4\n')
+    program.refuses("train", "t.csv", "-t", "y")
+
+
+def test_fault_25_doubled_and_empty_names_are_refused(program: Session) -> None:
+    assert "'x'" in program.refuses("train", write("t.csv", "x,x,y\n1,2,3\n"), "-t", "y")
+    program.refuses("train", write("t.csv", "x,,y\n1,2,3\n"), "-t", "y")
+
+
+@pytest.mark.parametrize("content", ["", "x,y\n"])
+def test_fault_27_empty_files_and_bare_headers_are_refused(program: Session, content: str) -> None:
+    program.refuses("train", write("t.csv", content), "-t", "y")
+
+
+def test_a_wrong_target_is_refused_with_the_nearest_name(program: Session) -> None:
+    assert "'price'" in program.refuses("train", "houses.csv", "-t", "prize")
+
+
+def test_files_that_are_missing_unreadable_or_no_tables_are_refused(program: Session) -> None:
+    assert "houses.csv" in program.refuses("train", "hoses.csv", "-t", "price")
+    Path("folder").mkdir()
+    program.refuses("train", "folder", "-t", "price")
+    assert "PNG" in program.refuses("train", write("t.csv", b"\x89PNG\r\n\x1a\n" + bytes(50)), "-t", "price")
+    program.refuses("train", write("t.parquet", b"PAR1" + bytes(50)), "-t", "price")
+
+
+def test_fault_38_to_41_models_that_are_none_are_refused(program: Session) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    whole = Path("houses.schuss").read_bytes()
+    altered = bytearray(whole)
+    altered[-1] ^= 1
+    for content in (whole[: len(whole) // 2], bytes(altered), pickle.dumps([1]), b"", b"PK\x03\x04" + bytes(100)):
+        write("m.schuss", content)
+        for command in (["predict", "m.schuss", "houses.csv", "-o", "p.csv"], ["evaluate", "m.schuss", "houses.csv"],
+                        ["inspect", "m.schuss"]):  # fmt: skip
+            assert "m.schuss" in program.refuses(*command)
+    assert "No such file" in program.refuses("evaluate", "none.schuss", "houses.csv")

@@ -1,0 +1,154 @@
+"""The loop: what it yields, when it stops, what it keeps, and that nothing but the seed decides W."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from schuss import Network, Rows
+from schuss.arrays import Vector
+from schuss.descent import Adam, Constant, Cosine
+from schuss.engine.protocol import Cost, EngineState
+from schuss.engine.reference import ReferenceEngine
+from schuss.losses import SquaredError
+from schuss.table.store import MemoryStore
+from schuss.training import loop
+from schuss.training.loop import Chunk, Epoch, Event, Finished, Plan, descend
+from schuss.training.state import TrainingState
+from schuss.training.stopping import Outcome
+
+NETWORK = Network(inputs=2, hidden=(4,), activation="tanh")
+PLAN = Plan(learning_rate=0.01, schedule=Cosine(), batch_size=8, epochs=5, seed=3)
+RANDOM = np.random.default_rng(0)
+ROWS = Rows.from_arrays(RANDOM.normal(size=(50, 2)), RANDOM.normal(size=50))
+
+
+def run(plan: Plan = PLAN, rows: Rows = ROWS, **options) -> list[Event]:  # type: ignore[no-untyped-def]
+    engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
+    state = TrainingState(EngineState.start(NETWORK.initial(0), Adam()))
+    return list(descend(engine, state, MemoryStore(rows), plan, **options))
+
+
+def finished(events: list[Event]) -> Finished:
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+def losses_in_turn(values: list[float]):  # type: ignore[no-untyped-def]
+    """A validation that says these losses after one another."""
+    left = iter(values)
+
+    def validate(W: Vector) -> Mapping[str, float]:
+        return {"loss": next(left)}
+
+    return validate
+
+
+def test_every_epoch_ends_once_and_the_last_event_is_finished() -> None:
+    events = run()
+    assert [event.epoch for event in events if isinstance(event, Epoch)] == [1, 2, 3, 4, 5]
+    assert finished(events).outcome is Outcome.COMPLETED
+    assert finished(events).state.engine.step == 5 * math.ceil(50 / 8)
+
+
+def test_chunks_follow_one_another_without_a_gap() -> None:
+    chunks = [event for event in run() if isinstance(event, Chunk)]
+    assert chunks[0].first_step == 1
+    for one, following in pairwise(chunks):
+        assert following.first_step == one.last_step + 1
+    assert all(chunk.least <= chunk.mean <= chunk.greatest for chunk in chunks)
+
+
+def test_same_seed_gives_the_same_W_bit_for_bit_and_another_seed_another() -> None:
+    assert (finished(run()).state.W == finished(run()).state.W).all()
+    assert (finished(run()).state.W != finished(run(replace(PLAN, seed=4))).state.W).any()
+
+
+def test_the_length_of_chunks_never_changes_W(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_first_chunk", lambda parameters, batch_size: 1)
+    monkeypatch.setattr(loop, "_next_chunk", lambda *measured: 2)
+    short = finished(run()).state.W
+    monkeypatch.undo()
+    assert (finished(run()).state.W == short).all()
+
+
+def test_stops_early_and_keeps_the_best_W() -> None:
+    seen: list[Vector] = []
+    validate = losses_in_turn([3.0, 1.0, 2.0, 2.0, 0.0])
+
+    def remembering(W: Vector) -> Mapping[str, float]:
+        seen.append(W.copy())
+        return dict(validate(W))
+
+    end = finished(run(replace(PLAN, patience=2), validate=remembering))
+    assert end.outcome is Outcome.EARLY_STOPPED
+    assert (end.state.epoch, end.state.best_epoch, end.state.best_loss) == (4, 2, 1.0)
+    assert (end.state.W == seen[1]).all()
+
+
+def test_without_patience_all_epochs_are_done_and_the_best_W_is_kept() -> None:
+    end = finished(run(validate=losses_in_turn([3.0, 1.0, 2.0, 2.0, 2.0])))
+    assert end.outcome is Outcome.COMPLETED
+    assert end.state.best_epoch == 2
+
+
+def test_time_budget_ends_training_and_says_so() -> None:
+    end = finished(run(replace(PLAN, epochs=10**6, seconds=0.2)))
+    assert end.outcome is Outcome.OUT_OF_TIME
+    assert 0 < end.state.epoch < 10**6
+
+
+def test_an_interruption_ends_training_after_the_running_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_first_chunk", lambda parameters, batch_size: 1)
+    end = finished(run(interrupted=lambda: True))
+    assert end.outcome is Outcome.INTERRUPTED
+    assert end.state.engine.step == 1
+
+
+def test_divergence_is_a_named_outcome_and_the_W_kept_is_finite() -> None:
+    plan = replace(PLAN, schedule=Constant(), epochs=20)
+    huge = Rows(ROWS.features, ROWS.codes, ROWS.targets.copy())
+    validations = 0
+
+    def spoil(W: Vector) -> Mapping[str, float]:
+        nonlocal validations
+        validations += 1
+        if validations == 3:
+            huge.targets[:] = np.inf
+        return {"loss": 1.0 / validations}
+
+    end = finished(run(plan, huge, validate=spoil))
+    assert end.outcome is Outcome.DIVERGED
+    assert end.state.best_epoch == 3
+    assert np.isfinite(end.state.W).all()
+    assert "learning rate" in end.outcome.advice
+
+
+def test_a_validation_loss_that_is_no_number_is_divergence() -> None:
+    end = finished(run(validate=losses_in_turn([1.0, float("nan")])))
+    assert end.outcome is Outcome.DIVERGED
+    assert end.state.best_epoch == 1
+
+
+def test_losses_are_reported_in_the_unit_of_the_target() -> None:
+    plain = [event.loss for event in run() if isinstance(event, Epoch)]
+    scaled = [event.loss for event in run(replace(PLAN, loss_unit=100.0)) if isinstance(event, Epoch)]
+    np.testing.assert_allclose(scaled, np.multiply(plain, 100.0))
+
+
+def test_the_loss_of_an_epoch_counts_every_row_once_in_spite_of_a_short_batch() -> None:
+    events = run(replace(PLAN, learning_rate=1e-300, epochs=1))
+    (epoch,) = (event for event in events if isinstance(event, Epoch))
+    engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
+    assert epoch.loss == pytest.approx(engine.total_loss(NETWORK.initial(0), ROWS) / 50, rel=1e-6)
+
+
+def test_training_goes_on_from_a_state() -> None:
+    end = finished(run())
+    engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
+    events = list(descend(engine, end.state, MemoryStore(ROWS), replace(PLAN, epochs=7)))
+    assert [event.epoch for event in events if isinstance(event, Epoch)] == [6, 7]
+    assert finished(events).state.engine.step == 7 * 7
