@@ -7,6 +7,7 @@ earlier W was kept; 130 interrupted, the best W so far was kept; 143 the same by
 import json
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
@@ -244,8 +245,14 @@ def inspect(
         inspect_table(path, target, _format(separator, no_header, missing), as_json)
 
 
+def _show_warning(message: Warning | str, *where: Any) -> None:
+    """A warning is one line, without the place in the code that gave it."""
+    click.echo(f"warning: {message}", err=True)
+
+
 def main() -> None:
     """The program: errors become one message and a non-zero exit code, never a traceback."""
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 from schuss.arrays import Matrix, Vector
 from schuss.errors import SettingError
+from schuss.network.activations import sigmoid, softplus
 
 
 class Loss(Protocol):
@@ -57,16 +57,16 @@ class LogLoss:
     tasks: ClassVar[tuple[str, ...]] = ("binary",)
 
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
-        """log(1 + exp(output)) − target · output, written so that it never overflows."""
-        return np.asarray((-log_expit(-outputs) - targets * outputs).sum(axis=1))
+        """−log sigmoid(± output), with + where the target is 1: never overflows and never cancels."""
+        return np.asarray(softplus((1 - 2 * targets) * outputs).sum(axis=1))
 
     def derivative(self, outputs: Matrix, targets: Matrix) -> Matrix:
         """P − target."""
-        return np.asarray(expit(outputs) - targets)
+        return np.asarray(sigmoid(outputs) - targets)
 
     def prediction(self, outputs: Matrix) -> Matrix:
         """[B, 2]: the probabilities of class 0 and class 1."""
-        return np.hstack([expit(-outputs), expit(outputs)])
+        return np.hstack([sigmoid(-outputs), sigmoid(outputs)])
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class CrossEntropy:
 
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
         """Minus the logarithm of the softmax at the target."""
-        return -np.take_along_axis(log_softmax(outputs, axis=1), _class_numbers(targets), axis=1)[:, 0]
+        return -np.take_along_axis(_log_softmax(outputs), _class_numbers(targets), axis=1)[:, 0]
 
     def derivative(self, outputs: Matrix, targets: Matrix) -> Matrix:
         """P − 1 at the target, p elsewhere."""
-        gradient = softmax(outputs, axis=1)
+        gradient = np.exp(_log_softmax(outputs))
         np.put_along_axis(
             gradient,
             _class_numbers(targets),
@@ -93,7 +93,13 @@ class CrossEntropy:
 
     def prediction(self, outputs: Matrix) -> Matrix:
         """[B, K]: the probability of each class."""
-        return np.asarray(softmax(outputs, axis=1))
+        return np.asarray(np.exp(_log_softmax(outputs)))
+
+
+def _log_softmax(outputs: Matrix) -> Matrix:
+    """log(exp(o_k) / Σ exp(o)), the largest output taken out first so that nothing overflows."""
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def _class_numbers(targets: Matrix) -> np.typing.NDArray[np.int64]:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
 from schuss.table.schema import CategoricalColumn, Schema
+from schuss.table.source import Table
 from schuss.training.loop import Chunk, Epoch, Finished, Plan
 from schuss.training.stopping import Outcome
 
@@ -152,9 +153,7 @@ def introduction(prepared: Prepared) -> list[str]:
     """What was read, what it is taken for, and what will be trained."""
     schema, recipe, table = prepared.encoding.schema, prepared.recipe, prepared.table
     target = schema.target
-    lines = [
-        f"{table.name}: {table.data.num_rows:,} rows, {len(schema.columns)} columns in use: {column_words(schema)}"
-    ]
+    lines = [f"{table.name}: {table.data.num_rows:,} rows, {column_words(schema, table)}"]
     lines += [f"  note: {note}" for note in table.notes]
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
     if prepared.without_target:
@@ -172,17 +171,18 @@ def introduction(prepared: Prepared) -> list[str]:
     return lines
 
 
-def column_words(schema: Schema) -> str:
-    """8 numeric, 1 categorical (5 levels), 207 missing in total_bedrooms."""
+def column_words(schema: Schema, table: Table) -> str:
+    """9 columns: 8 numeric, 1 categorical (5 levels), 207 missing in total_bedrooms; of all rows."""
     counts = Counter(_kind(column) for column in schema.columns)
     levels = sum(len(column.levels) for column in schema.columns if isinstance(column, CategoricalColumn))
     words = [f"{n} {kind}" + (f" ({levels:,} levels)" if kind == "categorical" else "") for kind, n in counts.items()]
-    gaps = [(column.missing, column.name) for column in schema.columns if column.missing]
+    missing = [(table.data[column.name].null_count, column.name) for column in schema.columns]
+    gaps = [(count, name) for count, name in missing if count]
     if len(gaps) > 3:
         words.append(f"{sum(count for count, _ in gaps):,} missing values in {len(gaps)} columns")
     else:
         words += [f"{count:,} missing in {name}" for count, name in gaps]
-    return ", ".join(words)
+    return f"{len(schema.columns)} columns: {', '.join(words)}"
 
 
 def conclusion(event: Finished) -> str:
@@ -230,8 +230,10 @@ def _rounded(value: float) -> str:
     """Five digits, with thousands separators."""
     if not math.isfinite(value):
         return str(value)
+    if abs(value) >= 1e9:
+        return f"{value:.4g}"
     digits = 0 if value == 0 else max(0, 4 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(digits, 6)}f}" if abs(value) < 1e12 else f"{value:.4g}"
+    return f"{value:,.{min(digits, 6)}f}"
 
 
 def _kind(column: object) -> str:

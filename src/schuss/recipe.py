@@ -64,7 +64,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
-    optimizer, rate = _rule(settings, target.task, bool(network.hidden), steps * epochs, choose)
+    optimizer, rate = _rule(settings, target.task, rows, steps * epochs, choose)
     schedule = choose("schedule", settings.schedule, "cosine", "ends on small steps")
     patience = None
     if validated:
@@ -93,17 +93,25 @@ def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
     return loss
 
 
-def _rule(settings: Settings, task: str, deep: bool, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
+def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
     """The optimiser with its weight decay, and the learning rate."""
-    choice = choose("optimizer", settings.optimizer, "adamw" if deep else "adam", "takes gradients of any scale")
+    choice = choose(
+        "optimizer", settings.optimizer, "adam" if settings.hidden == () else "adamw", "takes gradients of any scale"
+    )
     optimizer = optimizer_named(choice)
     faster = 3 if task == "regression" and isinstance(optimizer, Adam) else 1
     rate = choose("learning_rate", settings.learning_rate, faster * optimizer.learning_rate, f"suits {optimizer.name}")
     decay = optimizer.weight_decay
-    if choice == "adamw":  # all steps together shrink a weight by the same share, however many there are
-        decay = (1.2 if task == "regression" else 2.4) / (rate * steps)
+    if choice == "adamw":
+        decay = _shrinkage(task, rows, steps) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
     return optimizer_named(optimizer, decay), rate
+
+
+def _shrinkage(task: str, rows: int, steps: int) -> float:
+    """Learning rate · weight decay: the same over all steps however many there are, and more for fewer rows."""
+    whole = 3.0 * max(1.0, math.sqrt(10_000 / rows)) if task == "regression" else 2.4
+    return min(whole / steps, 0.01)
 
 
 class _Chooser:

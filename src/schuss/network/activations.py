@@ -1,10 +1,10 @@
 """Activations: value and derivative side by side, each a function of the layer's sum z."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import erf, expit, log_expit
 
 from schuss.arrays import Matrix
 from schuss.errors import SettingError
@@ -34,13 +34,23 @@ def activation(name: str) -> Activation:
     return ACTIVATIONS[name]
 
 
-def _softplus(z: Matrix) -> Matrix:
-    return np.asarray(-log_expit(-z))  # log(1 + exp(z)), quiet about NaN
+def sigmoid(z: Matrix) -> Matrix:
+    """1 / (1 + exp(−z)), exact in both tails."""
+    small = np.exp(-np.abs(z))
+    return np.asarray(np.where(z < 0, small, 1) / (1 + small))
+
+
+def softplus(z: Matrix) -> Matrix:
+    """log(1 + exp(z)), which is −log sigmoid(−z)."""
+    return np.asarray(np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
+
+
+_erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 def _normal_share(z: Matrix) -> Matrix:
     """Φ(z), the share of a standard normal below z."""
-    return np.asarray(0.5 * (1 + erf(z / np.sqrt(2))))
+    return np.asarray(0.5 * _erfc(-z / math.sqrt(2)), np.float64)
 
 
 def _normal_density(z: Matrix) -> Matrix:
@@ -53,12 +63,12 @@ def _exp_of_negative(z: Matrix) -> Matrix:
 
 
 def _mish_derivative(z: Matrix) -> Matrix:
-    gate = np.tanh(_softplus(z))
-    return np.asarray(gate + z * (1 - gate * gate) * expit(z))
+    gate = np.tanh(softplus(z))
+    return np.asarray(gate + z * (1 - gate * gate) * sigmoid(z))
 
 
 def _silu_derivative(z: Matrix) -> Matrix:
-    gate = expit(z)
+    gate = sigmoid(z)
     return np.asarray(gate + z * gate * (1 - gate))
 
 
@@ -75,12 +85,12 @@ ACTIVATIONS = {
             "he_normal",
         ),
         Activation("tanh", np.tanh, lambda z: 1 - np.tanh(z) ** 2, "glorot_normal"),
-        Activation("sigmoid", expit, lambda z: expit(z) * (1 - expit(z)), "glorot_normal"),
+        Activation("sigmoid", sigmoid, lambda z: sigmoid(z) * (1 - sigmoid(z)), "glorot_normal"),
         # x Φ(x), the exact form (Hendrycks & Gimpel 2016, section 2)
         Activation(
             "gelu", lambda z: z * _normal_share(z), lambda z: _normal_share(z) + z * _normal_density(z), "he_normal"
         ),
-        Activation("silu", lambda z: z * expit(z), _silu_derivative, "he_normal"),
+        Activation("silu", lambda z: z * sigmoid(z), _silu_derivative, "he_normal"),
         Activation(
             "selu",
             lambda z: _SELU_SCALE * np.where(z < 0, _SELU_ALPHA * np.expm1(np.minimum(z, 0)), z),
@@ -88,7 +98,7 @@ ACTIVATIONS = {
             "lecun_normal",
         ),
         # x tanh(softplus(x)) (Misra 2019)
-        Activation("mish", lambda z: z * np.tanh(_softplus(z)), _mish_derivative, "he_normal"),
-        Activation("softplus", _softplus, expit, "he_normal"),
+        Activation("mish", lambda z: z * np.tanh(softplus(z)), _mish_derivative, "he_normal"),
+        Activation("softplus", softplus, sigmoid, "he_normal"),
     )
 }

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from schuss.arrays import RowIndex
 from schuss.errors import ColumnError
 
 Kind: TypeAlias = Literal["missing", "integer", "float", "boolean", "date", "text"]
@@ -102,6 +103,13 @@ def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
     """[N] place of each value in the list of distinct values, -1 where it is missing; and that list."""
     array = _whole(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
     return _filled(array.indices, np.full(len(array), -1, np.int32)), array.dictionary.to_pylist()
+
+
+def as_slice(rows: RowIndex) -> RowIndex | slice:
+    """Rows in unbroken ascending order as a slice, which reads without a copy."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def first_not_number(column: pa.ChunkedArray) -> tuple[int, str] | None:

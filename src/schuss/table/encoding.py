@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
 from schuss.errors import CellError, ColumnError
-from schuss.table.columns import Numbers, codes, first_not_number, kind_of, numbers
+from schuss.table.columns import Numbers, as_slice, codes, first_not_number, kind_of, numbers
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -111,7 +111,7 @@ class Encoding:
             CellError: a value is impossible: infinite, no number, an unseen class, a missing target.
         """
         index = np.arange(len(table), dtype=np.int64) if rows is None else rows
-        span = _as_slice(index)
+        span = as_slice(index)
         if isinstance(span, slice) and len(index) < len(table):
             return self.encode(table.slice(span.start, span.stop), target=target)
         features = self._encode_features(table, index)
@@ -150,7 +150,7 @@ class Encoding:
         features = np.empty((len(index), self.features), np.float32)
 
         def write(block: slice) -> None:
-            rows = _as_slice(index[block])
+            rows = as_slice(index[block])
             with np.errstate(over="ignore"):
                 for place, feature in enumerate(self.layout):
                     features[block, place] = feature.of(values[feature.column][rows])
@@ -276,10 +276,3 @@ def _check_present(table: Table, name: str, index: RowIndex, absent: NDArray[np.
 
 def _blocks(count: int) -> list[slice]:
     return [slice(start, min(start + _BLOCK_ROWS, count)) for start in range(0, count, _BLOCK_ROWS)]
-
-
-def _as_slice(rows: RowIndex) -> RowIndex | slice:
-    """Rows in unbroken ascending order as a slice, which reads without a copy."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows

@@ -69,6 +69,8 @@ def split(seed: int, validation: float, test: float, classes: NDArray[Any] | Non
         raise SettingError(
             f"validation is {validation} and test is {test}: give fractions of at least 0, together below 1."
         )
+    if not validation and not test:
+        return Split(np.arange(count), np.zeros(0, np.int64), np.zeros(0, np.int64))
     members = np.zeros(count, np.int64) if classes is None else np.unique(classes, return_inverse=True)[1].reshape(-1)
     sizes = np.bincount(members, minlength=1)
     spare = np.maximum(sizes - 1, 0)

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from schuss.arrays import RowIndex
 from schuss.errors import CellError, ColumnError, SettingError
-from schuss.table.columns import Kind, Numbers, codes, first_not_number, integers, kind_of, nearest, numbers, present
+from schuss.table.columns import (
+    Kind,
+    Numbers,
+    as_slice,
+    codes,
+    first_not_number,
+    integers,
+    kind_of,
+    nearest,
+    numbers,
+    present,
+)
 from schuss.table.source import Table
 
 Task: TypeAlias = Literal["regression", "binary", "multiclass"]
@@ -26,6 +37,8 @@ TargetKind: TypeAlias = Literal["integer", "float", "boolean", "text"]
 MOST_NUMBER_CLASSES = 20  # more distinct whole numbers than this are a quantity
 FEWEST_ROWS_PER_CLASS = 5  # fewer rows per distinct whole number than this are a quantity
 MOST_CLASSES = 1000
+MOST_COUNTED = 10_000  # distinct numbers are counted up to here: all that are to be counted must be sorted
+_ROWS_LOOKED_AT = 16_384  # first, to see whether there are more
 MOST_LEVELS = 1000
 FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
 SMALL_TABLE = 100  # … in tables of at least so many training rows
@@ -35,7 +48,10 @@ _TINY = 1e-300
 
 
 class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
-    """A column of numbers, dates among them. missing, distinct, least … are those of the training rows."""
+    """A column of numbers, dates among them. missing, distinct, least … are those of the training rows.
+
+    distinct: exact up to MOST_COUNTED; one more than that stands for any larger number.
+    """
 
     name: str
     missing: int
@@ -44,7 +60,6 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     greatest: float
     mean: float
     deviation: float
-    median: float
     whole: bool
 
 
@@ -222,6 +237,20 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
     return weights
 
 
+def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """The distinct values in ascending order; of more than MOST_COUNTED, just one more than that."""
+    for some in (values[:_ROWS_LOOKED_AT], values):
+        distinct = np.unique(some)
+        if len(distinct) > MOST_COUNTED:
+            return distinct[: MOST_COUNTED + 1]
+    return distinct
+
+
+def count_words(distinct: int) -> str:
+    """How many distinct numbers there are, in words."""
+    return f"{distinct:,}" if distinct <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
+
+
 def check_finite(table: Table, name: str, values: Numbers) -> None:
     """Raises a CellError with the count and the first row when a column (NaN: missing) holds infinite values."""
     infinite = np.isinf(values)
@@ -272,7 +301,7 @@ def _labels(column: pa.ChunkedArray, kind: TargetKind) -> tuple[tuple[Label, ...
     else:
         values = numbers(column)
         values = values[np.isfinite(values)]
-    distinct = np.unique(values)
+    distinct = distinct_numbers(values)
     return tuple((distinct > 0 if kind == "boolean" else distinct).tolist()), len(values)
 
 
@@ -282,9 +311,9 @@ def _choose_task(kind: TargetKind, labels: tuple[Label, ...], rows: int) -> tupl
     if kind in ("text", "boolean"):
         return _classes_task(count), f"{count:,} distinct " + ("texts" if kind == "text" else "truth values")
     if any(label != int(label) for label in labels):
-        return "regression", f"{count:,} distinct numbers"
+        return "regression", f"{count_words(count)} distinct numbers"
     if count > MOST_NUMBER_CLASSES or rows < FEWEST_ROWS_PER_CLASS * count:
-        return "regression", f"{count:,} distinct numbers"
+        return "regression", f"{count_words(count)} distinct numbers"
     return _classes_task(count), f"{count:,} distinct whole numbers"
 
 
@@ -330,13 +359,13 @@ def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None)
         return _learn_categorical(name, column, training)
     values = numbers(column)
     check_finite(table, name, values)
-    values = values[training]
-    valid = ~np.isnan(values)
-    missing = int(len(values) - np.count_nonzero(valid))
-    if missing == len(values):
-        return "all missing"
-    if missing:
+    values, missing = values[as_slice(training)], 0
+    if column.null_count:
+        valid = ~np.isnan(values)
+        missing = int(len(values) - np.count_nonzero(valid))
         values, weights = values[valid], None if weights is None else weights[valid]
+    if not len(values):
+        return "all missing"
     if kind == "boolean":
         share = float(values.mean())
         return "constant" if not missing and share in (0.0, 1.0) else BooleanColumn(name, missing, share)
@@ -345,19 +374,16 @@ def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None)
 
 
 def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | None) -> NumericColumn:
-    """One sort gives the extremes, the number of distinct values and every quantile."""
     mean, deviation = _moments(values, weights)
-    ascending = np.sort(values)
     return NumericColumn(
         name=name,
         missing=missing,
-        distinct=1 + int(np.count_nonzero(ascending[1:] != ascending[:-1])),
-        least=float(ascending[0]),
-        greatest=float(ascending[-1]),
+        distinct=len(distinct_numbers(values)),
+        least=float(values.min()),
+        greatest=float(values.max()),
         mean=mean,
         deviation=deviation,
-        median=_quantile(ascending, 0.5),
-        whole=bool((np.floor(values) == values).all()),
+        whole=all((np.floor(some) == some).all() for some in (values[:100], values)),
     )
 
 
@@ -365,23 +391,15 @@ def _moments(values: Numbers, weights: Numbers | None) -> tuple[float, float]:
     """Mean and deviation, Σ w x / Σ w and √(Σ w (x - mean)² / Σ w); a deviation of 0 becomes 1."""
     if weights is not None and not (weights > 0).any():
         weights = None
-    most = float(np.abs(values).max())
+    most = max(abs(float(values.min())), abs(float(values.max())))
     scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
     scaled = values if scale == 1.0 else values / scale
     mean = float(np.average(scaled, weights=weights))
-    deviation = float(np.sqrt(np.average(np.square(scaled - mean), weights=weights))) * scale
+    offset = scaled - mean
+    deviation = float(np.sqrt(np.average(np.square(offset, out=offset), weights=weights))) * scale
     if values.min() == values.max():
         return float(values[0]), 1.0
     return mean * scale, deviation if deviation > _TINY else 1.0
-
-
-def _quantile(ascending: Numbers, share: float) -> float:
-    """The quantile, between two values in proportion."""
-    place = share * (len(ascending) - 1)
-    low = int(place)
-    high = min(low + 1, len(ascending) - 1)
-    part = place - low
-    return float(ascending[low] * (1 - part) + ascending[high] * part)
 
 
 def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex) -> CategoricalColumn | str:

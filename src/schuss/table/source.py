@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from schuss.errors import ColumnError, SourceError
 from schuss.table.columns import Kind, canonical, check_names, common_kind, kind_of, nearest
-from schuss.table.delimited import TableFormat, open_text
+from schuss.table.delimited import TableFormat, TextFile, open_text
 
 __all__ = ["Place", "Table", "TableFormat", "read_table"]
 
@@ -49,25 +49,24 @@ _KNOWN = "Give CSV, TSV, Parquet or Arrow."
 class Place:
     """Where rows came from: a file or an object, how many rows, and the number of the first, from 0.
 
-    first_line: the line of the first row in a text file, where lines can be counted.
+    line_of_row_0: looks into a text file for the line of its first row, None where lines cannot be counted. Messages
+        ask for it, nobody else: reading does not pay for it.
     """
 
     name: str
     rows: int
     first_row: int = 0
-    first_line: int | None = None
+    line_of_row_0: Callable[[], int | None] = lambda: None
 
     def say(self, row: int) -> str:
         """Row `row` of these, counted from 0, in words."""
-        if self.first_line is None:
-            return f"{self.name}, row {self.first_row + row + 1:,}"
-        return f"{self.name}, line {self.first_line + row:,}"
+        line, row = self.line_of_row_0(), self.first_row + row
+        return f"{self.name}, row {row + 1:,}" if line is None else f"{self.name}, line {line + row:,}"
 
     def slice(self, start: int, stop: int) -> "Place":
         """The rows from start up to stop."""
         start, stop = max(start, 0), min(stop, self.rows)
-        line = None if self.first_line is None else self.first_line + start
-        return Place(self.name, max(stop - start, 0), self.first_row + start, line)
+        return Place(self.name, max(stop - start, 0), self.first_row + start, self.line_of_row_0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +214,8 @@ def _column(name: str, kind: Kind, parts: Sequence[_Part], notes: list[str]) -> 
     pieces = [canonical(part.data[name], kind) for part in parts]
     if kind == "integer" and any(pa.types.is_floating(piece.type) for piece in pieces):
         pieces = [piece.cast(pa.float64(), safe=False) for piece in pieces]
+    if len(pieces) == 1:
+        return pieces[0]  # combine_chunks would copy it
     joined = pa.chunked_array(pieces)
     return (joined.unify_dictionaries() if kind == "text" else joined).combine_chunks()
 
@@ -245,11 +246,13 @@ def _read_file(path: str, format: TableFormat, text: Collection[str]) -> _Part:
     if kind != "text":
         data = _read_parquet(path, name) if kind == "parquet" else _read_arrow(path, name)
         return _Part(Place(name, data.num_rows), data, lambda _: data)
-    file = open_text(name, _content(path, name, head), format)
-    data = file.read(text)
-    place = Place(name, data.num_rows, first_line=file.first_line(data.num_rows))
-    del file  # its bytes are read again in the rare case that they are needed, and not kept until then
-    return _Part(place, data, lambda names: open_text(name, _content(path, name, head), format).read({*names, *text}))
+
+    def opened() -> TextFile:  # anew in the rare case that it is needed again: its bytes are not kept until then
+        return open_text(name, _content(path, name, head), format)
+
+    data = opened().read(text)
+    place = Place(name, data.num_rows, line_of_row_0=lambda: opened().first_line(data.num_rows))
+    return _Part(place, data, lambda names: opened().read({*names, *text}))
 
 
 def _head(path: str) -> bytes:

@@ -17,6 +17,7 @@ from schuss.table.schema import (
     Column,
     NumericColumn,
     Schema,
+    count_words,
     find_target,
     learn_schema,
 )
@@ -79,14 +80,14 @@ def _columns(schema: Schema) -> Grid:
     grid = Grid("column", "kind", "missing", "distinct", "values", box=None)
     for column in schema.columns:
         kind = type(column).__name__.removesuffix("Column").lower()
-        distinct = "2" if isinstance(column, BooleanColumn) else f"{column.distinct:,}"
+        distinct = "2" if isinstance(column, BooleanColumn) else count_words(column.distinct)
         grid.add_row(_plain(column.name), kind, f"{column.missing:,}", distinct, _plain(_values(column)))
     return grid
 
 
 def _values(column: Column) -> str:
     if isinstance(column, NumericColumn):
-        return f"{column.least:,.6g} to {column.greatest:,.6g}, mean {column.mean:,.6g}, median {column.median:,.6g}"
+        return f"{column.least:,.6g} to {column.greatest:,.6g}, mean {column.mean:,.6g}"
     if isinstance(column, CategoricalColumn):
         shown = ", ".join(
             f"{level} ({count:,})" for level, count in zip(column.levels[:4], column.counts, strict=False)
