@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,11 @@ def test_training_from_a_file_loads_neither_scikit_learn_nor_pandas_nor_torch(tm
         "print(sorted({'sklearn', 'pandas', 'torch', 'polars'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_the_version_is_the_one_that_is_built() -> None:
+    project = tomllib.loads((HOUSE.parents[1] / "pyproject.toml").read_text())["project"]
+    assert schuss.__version__ == project["version"]
 
 
 def test_every_public_name_can_be_had() -> None:

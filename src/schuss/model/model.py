@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+import schuss
 from schuss import metrics
 from schuss.arrays import Matrix, RowIndex, Rows, Vector
 from schuss.descent.optimizers import GradientDescent
@@ -152,7 +153,7 @@ class Model:
         """
         card = _Card(
             format=FORMAT,
-            version="0.1.0",
+            version=schuss.__version__,
             encoding=self.encoding,
             network=self.network.description(),
             loss=self.loss.name,
