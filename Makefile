@@ -1,5 +1,6 @@
 # make demo    trains on real tables and shows what comes out
 # make test    runs every test
+# make sanitize runs the engine's tests on a core built with AddressSanitizer and UndefinedBehaviorSanitizer
 # make check   formatting, lint, types: what CI runs before the tests
 # Each makes .venv, installs the pinned dependencies and builds the core first; a second call finds all of that done.
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORE := CMakeLists.txt $(shell find core -type f)
 
-.PHONY: demo test check format clean
+.PHONY: demo test check sanitize format clean
 
 demo: .venv/built
 	$(BIN)/python examples/demo.py
@@ -19,6 +20,17 @@ check: .venv/built
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The sanitized core lies beside a copy of the package; -S keeps the installed one out of sight.
+SANITIZED := build/sanitized
+sanitize: .venv/built
+	$(BIN)/cmake -S . -B $(SANITIZED)/build -G Ninja -DSCHUSS_SANITIZE=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+		-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(CURDIR)/$(SANITIZED)/schuss
+	$(BIN)/cmake --build $(SANITIZED)/build
+	cp -r src/schuss/. $(SANITIZED)/schuss
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+		$(BIN)/python -S -m pytest -p no:cacheprovider tests/engine
 
 format: .venv/built
 	$(BIN)/ruff check --fix .

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,17 +28,20 @@ class Session:
     """Runs the program inside this process, in a folder of its own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._patch, self._capture = monkeypatch, capsys
+        self._patch, self._capture, self.said_aside = monkeypatch, capsys, ""
 
     def __call__(self, *arguments: str, exit_code: int = 0) -> str:
         """Standard output; with another exit code than 0, standard error."""
         self._patch.setattr(sys, "argv", ["schuss", *arguments])
         code = 0
         try:
-            cli.main()
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                cli.main()
         except SystemExit as error:
             code = int(error.code or 0)
         out, err = self._capture.readouterr()
+        self.said_aside = err
         assert code == exit_code, out + err
         assert "Traceback" not in out + err
         return err if exit_code else out
@@ -165,7 +169,7 @@ def test_text_files_are_read_as_they_are_said_to_be(program: Session) -> None:
 
 def test_rows_without_a_target_are_left_out_and_counted(program: Session) -> None:
     write("gaps.csv", rows("x,y", lambda i: f"{i},{'' if i % 4 == 0 else i * 1.5}"))
-    assert "left out: 10 rows without a value in y" in program("train", "gaps.csv", "-t", "y", *FAST)
+    assert "left out: 10 rows (no value in the target)" in program("train", "gaps.csv", "-t", "y", *FAST)
 
 
 def test_progress_in_a_terminal_is_one_line_that_moves(program: Session) -> None:
@@ -200,6 +204,80 @@ def test_fault_04_an_interruption_saves_and_says_so(program: Session, number: in
     assert np.isfinite(schuss.Model.load("big.schuss").W).all()
 
 
+def test_an_interruption_before_the_first_epoch_keeps_the_model_that_was_there(program: Session) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    before = Path("houses.schuss").read_bytes()
+    frame(20_000).to_csv("houses.csv", index=False)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "schuss", "train", "houses.csv", "-t", "price", "--hidden", "2048,2048"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdout
+    while "network" not in running.stdout.readline():
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "nothing was saved" in err
+    assert Path("houses.schuss").read_bytes() == before
+
+
+def test_a_reader_that_goes_away_loses_no_training(program: Session) -> None:
+    command = f"{sys.executable} -m schuss train houses.csv -t price --epochs 5 --hidden 8 | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.startswith("houses.csv: 200 rows")
+    assert done.stderr == ""
+    assert schuss.Model.load("houses.schuss").record.epochs == 5
+
+
+def test_what_is_read_is_never_written_over(program: Session) -> None:
+    assert ".schuss" in program.refuses("train", "houses.csv", "-t", "price", "-o", "houses.csv")
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    assert "is what is read" in program.refuses("predict", "houses.schuss", "houses.csv", "-o", "houses.csv")
+    os.mkfifo("pipe.schuss")
+    assert "device" in program.refuses("train", "houses.csv", "-t", "price", "-o", "pipe.schuss")
+    assert "device" in program.refuses("inspect", "pipe.schuss")
+
+
+def test_a_replaced_model_is_mentioned(program: Session) -> None:
+    program("train", "houses.csv", "-t", "price", *FAST)
+    assert "in place of the one that was there" in program("train", "houses.csv", "-t", "price", *FAST)
+
+
+def test_several_tables_become_model_schuss_whoever_resolves_the_pattern(program: Session) -> None:
+    frame().to_csv("houses-2.csv", index=False)
+    for tables in (["houses.csv", "houses-2.csv"], ["houses*.csv"]):
+        program("train", *tables, "-t", "price", "-q", *FAST)
+        Path("model.schuss").unlink()
+
+
+def test_predictions_read_categories_as_the_model_knows_them(program: Session) -> None:
+    level = RANDOM.choice(["01", "1", "A7"], 300)
+    pd.DataFrame({"code": level, "y": np.where(level == "01", 100.5, -100.5)}).to_csv("codes.csv", index=False)
+    program("train", "codes.csv", "-t", "y", "-q", "--hidden", "8", "--epochs", "60", "--learning-rate", "0.01")
+    write("new.csv", "code\n01\n1\n")
+    program("predict", "codes.schuss", "new.csv", "-o", "p.csv")
+    predicted = pd.read_csv("p.csv")["y"].to_numpy()
+    np.testing.assert_allclose(predicted, schuss.Model.load("codes.schuss").predict("new.csv"))
+    assert predicted[0] > 50
+    assert predicted[1] < -50
+
+
+def test_words_for_missing_values_travel_in_the_model(program: Session) -> None:
+    write("t.csv", rows("x,y", lambda i: f"{-999 if i % 5 == 0 else 'NA' if i % 7 == 0 else i},{i}"))
+    said = program("train", "t.csv", "-t", "y", "--missing", "-999", *FAST)
+    assert "1 numeric, 12 missing in x" in said
+    told = program("evaluate", "t.schuss", "t.csv", "--missing", "-999")
+    assert program("evaluate", "t.schuss", "t.csv") == told
+
+
+def test_several_targets_each_have_their_score(program: Session) -> None:
+    frame().assign(cents=lambda table: 100 * table["price"]).to_csv("two.csv", index=False)
+    said = program("train", "two.csv", "-t", "price", "-t", "cents", *FAST)
+    assert "RMSE of price" in said
+    assert "RMSE of cents" in said
+
+
 def test_a_diverging_training_saves_nothing_and_gives_advice(program: Session) -> None:
     message = program.refuses(
         "train", "houses.csv", "-t", "price", "-q", "--optimizer", "gradient_descent", "--learning-rate", "1e6",
@@ -217,7 +295,7 @@ def test_wrong_usage_has_exit_code_2(program: Session) -> None:
 
 def test_settings_out_of_range_are_named(program: Session) -> None:
     assert "epochs is 0" in program.refuses("train", "houses.csv", "-t", "price", "--epochs", "0")
-    assert "leave some to train on" in program.refuses(
+    assert "together below 1" in program.refuses(
         "train", "houses.csv", "-t", "price", "--test", "0.6", "--validation", "0.6"
     )
 
@@ -265,7 +343,8 @@ def test_fault_17_a_table_of_one_row_is_refused_and_one_of_three_is_trained_on(p
 
 def test_fault_18_a_single_class_gives_a_warning_and_a_constant_model(program: Session) -> None:
     write("t.csv", rows("x,y", lambda i: f"{i},same"))
-    assert "every row has the same class" in program("train", "t.csv", "-t", "y", *FAST)
+    program("train", "t.csv", "-t", "y", "--quiet", *FAST)
+    assert "warning: Every row has the same class, same" in program.said_aside
     assert set(schuss.Model.load("t.schuss").predict("t.csv")) == {"same"}
 
 

@@ -31,6 +31,7 @@ EXPECTED_FAILURES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Every row has the same class")
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
     [SchussRegressor(), SchussClassifier()], expected_failed_checks=lambda _: EXPECTED_FAILURES, xfail_strict=True
 )
@@ -38,6 +39,7 @@ def test_contract_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+@pytest.mark.filterwarnings("ignore:Every row has the same class")
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
     [
         each(
@@ -132,6 +134,33 @@ def test_weights_pull_the_prediction() -> None:
     np.testing.assert_allclose(trained.predict([[1.0], [2.0]]), 2.5, atol=0.2)
 
 
+def test_weights_count_in_every_call_and_in_the_validation() -> None:
+    y = np.array([0.0, 10.0] * 100)
+    weights = np.array([3.0, 1.0] * 100)
+    same_x = np.tile([[1.0], [2.0]], (50, 1)).repeat(2, axis=0)
+    trained = SchussRegressor(hidden=(), learning_rate=0.05, random_state=0).partial_fit(same_x, y)
+    for _ in range(100):
+        trained.partial_fit(same_x, y, sample_weight=weights)
+    np.testing.assert_allclose(trained.predict([[1.0], [2.0]]), 2.5, atol=0.3)
+    held_out = (same_x, np.where(weights > 1, y, 1e6), np.where(weights > 1, 1.0, 0.0))
+    scores = SchussRegressor(epochs=2, random_state=0).fit(same_x, y, validation_data=held_out).validation_scores_
+    assert scores[-1]["loss"] < 1000
+
+
+def test_a_feature_may_be_called_sample_weight() -> None:
+    frame = pd.DataFrame({"sample_weight": X[:, 0], "y": X[:, 1]})
+    trained = SchussRegressor(hidden=(), learning_rate=0.05, random_state=0).fit(frame, 2 * X[:, 0])
+    assert trained.score(frame, 2 * X[:, 0]) > 0.99
+
+
+def test_partial_fit_does_not_decay_the_weights_away() -> None:
+    trained = SchussRegressor(hidden=(32,), random_state=0)
+    for _ in range(200):
+        trained.partial_fit(X, Y)
+    assert trained.n_epochs_ == 200
+    assert trained.score(X, Y) > 0.999
+
+
 def test_validation_data_choose_the_best_W() -> None:
     trained = SchussRegressor(hidden=(8,), epochs=30, random_state=0).fit(X, Y, validation_data=(X[:50], Y[:50]))
     record = trained.model_.record
@@ -172,8 +201,9 @@ def test_warm_start_goes_on_and_a_fresh_fit_starts_again() -> None:
     assert (cold.fit(X, Y).model_.W == first).all()
     before = warm.score(X, Y)
     assert warm.fit(X, Y).score(X, Y) > before
-    with pytest.raises(ValueError, match="warm_start=False"):
-        warm.set_params(hidden=(9,)).fit(X, Y)
+    for changed in ({"hidden": (5, 3)}, {"hidden": (8,), "optimizer": "momentum"}):
+        with pytest.raises(ValueError, match="warm_start=False"):
+            warm.set_params(**changed).fit(X, Y)
 
 
 def test_a_typed_group_can_be_cloned_pickled_and_searched() -> None:
@@ -191,7 +221,7 @@ def test_a_typed_group_can_be_cloned_pickled_and_searched() -> None:
 def test_the_model_inside_predicts_the_same_labels() -> None:
     labels = np.where(X[:, 0] > 0, 7, -3)
     trained = SchussClassifier(hidden=(8,), random_state=0).fit(X, labels)
-    frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(3)])
+    frame = pd.DataFrame(X, columns=[f"column_{i + 1}" for i in range(3)])
     assert (trained.model_.predict(frame) == trained.predict(X)).all()
     assert trained.model_.predict(frame).dtype.kind == "i"
 
@@ -216,7 +246,8 @@ def test_fault_17_one_row_is_refused_and_two_are_trained_on() -> None:
 
 
 def test_fault_18_a_single_class_is_predicted_always() -> None:
-    trained = SchussClassifier(epochs=2).fit(X, ["same"] * 200)
+    with pytest.warns(UserWarning, match="same class"):
+        trained = SchussClassifier(epochs=2).fit(X, ["same"] * 200)
     assert set(trained.predict(X)) == {"same"}
     assert (trained.predict_proba(X) == 1).all()
 

@@ -90,7 +90,7 @@ def test_tensors_and_metadata_come_back_as_they_went(tmp_path: Path) -> None:
 def test_fault_07_output_that_cannot_be_written_is_found_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="does not exist"):
         check_writable(tmp_path / "nowhere" / "file")
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is a folder or a device"):
         check_writable(tmp_path)
     check_writable(tmp_path / "file")
     assert os.listdir(tmp_path) == []
@@ -192,7 +192,7 @@ def test_a_safetensors_file_of_another_program_is_no_model(tmp_path: Path) -> No
 
 def test_missing_empty_and_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    for path, words in ((tmp_path / "none", "No such file"), (tmp_path / "empty", "empty"), (tmp_path, "directory")):
+    for path, words in ((tmp_path / "none", "No such file"), (tmp_path / "empty", "empty"), (tmp_path, "folder")):
         with pytest.raises(ModelFileError, match=words):
             read_tensors(path)
 

@@ -79,9 +79,15 @@ def test_rows_that_cannot_be_used_are_refused(X: object, y: object, weight: obje
 
 def test_rows_that_do_not_fit_the_network_are_refused() -> None:
     rows = Rows.from_arrays([[1.0, 2.0]], [1.0])
-    with pytest.raises(SettingError, match="2 features"):
+    with pytest.raises(DataError, match=r"\(1, 2\)"):
         Objective(Network(inputs=3), "squared_error", rows)
-    with pytest.raises(SettingError, match="1 targets"):
+    with pytest.raises(DataError, match="2 columns"):
         Objective(Network(inputs=2, outputs=2), "squared_error", rows)
+    with pytest.raises(DataError, match="0 or 1"):
+        Objective(Network(inputs=2), "log_loss", Rows.from_arrays([[1.0, 2.0]], [-1.0]))
+    with pytest.raises(DataError, match="from 0 to 2"):
+        Objective(Network(inputs=2, outputs=3), "cross_entropy", Rows.from_arrays([[1.0, 2.0]], [3.0]))
+    with pytest.raises(DataError, match="2 levels"):
+        Objective(Network(inputs=1, categories=(2,)), "squared_error", Rows.from_arrays([[1.0]], [1.0], codes=[[2]]))
     with pytest.raises(SettingError, match="shape"):
         Objective(Network(inputs=2), "squared_error", rows)(np.zeros(5))

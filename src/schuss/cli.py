@@ -4,7 +4,9 @@ Exit codes: 0 done; 1 an error that the message explains; 2 wrong usage; 3 train
 earlier W was kept; 130 interrupted, the best W so far was kept; 143 the same by SIGTERM.
 """
 
+import io
 import json
+import os
 import signal
 import sys
 import warnings
@@ -18,7 +20,7 @@ from typing import Any
 import click
 
 import schuss
-from schuss.errors import SchussError
+from schuss.errors import SchussError, SettingError
 from schuss.settings import Settings
 
 _PART = "FRACTION|FILE"
@@ -98,7 +100,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How text files are read."""
     for decorator in (
-        click.option("--missing", multiple=True, help="Text that stands for a missing value; may be repeated."),
+        click.option("--missing", multiple=True, help="One more text for a missing value; may be repeated."),
         click.option(
             "--no-header", is_flag=True, help="The first line holds values: columns are column_1, column_2, …"
         ),
@@ -108,12 +110,23 @@ def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _default_model(table: tuple[str, ...]) -> Path:
+    """houses.csv.gz -> houses.schuss, in the working folder; model.schuss for several tables."""
+    name = Path(table[0]).name
+    if len(table) > 1 or any(letter in name for letter in "*?["):
+        return Path("model.schuss")
+    known = (".gz", ".csv", ".tsv", ".txt", ".data", ".parquet", ".arrow", ".feather", ".ipc")
+    for ending in known:
+        name = name.removesuffix(ending)
+    return Path(f"{name or 'model'}.schuss")
+
+
 def _format(separator: str | None, no_header: bool, missing: Sequence[str]) -> "schuss.TableFormat":
     options: dict[str, Any] = {"header": not no_header}
     if separator is not None:
         options["separator"] = separator.replace("\\t", "\t")
     if missing:
-        options["missing"] = ("", *missing)
+        options["missing"] = (*schuss.TableFormat().missing, *missing)
     return schuss.TableFormat(**options)
 
 
@@ -133,7 +146,12 @@ def cli() -> None:
 )
 @click.option("--validation", type=_Part(), metavar=_PART, help="Rows that choose the best W. [default: 0.1]")
 @click.option("--test", type=_Part(), metavar=_PART, help="Rows that score it at the end. [default: 0.1]")
-@click.option("--out", "-o", type=click.Path(path_type=Path), help="Model file. [default: TABLE.schuss, here]")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Model file. [default: TABLE.schuss or model.schuss]",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: each epoch, then the result.")
 @_format_options
@@ -158,8 +176,11 @@ def train(
     from schuss.files import check_writable
     from schuss.progress import JsonLines, Progress, Silent
 
-    out = out or Path(Path(table[0]).name.split(".")[0].replace("*", "") or "model").with_suffix(".schuss")
+    out = out or _default_model(table)
+    if out.suffix != ".schuss":
+        raise SettingError(f"{out}: a model is a .schuss file; end its name so.")
     check_writable(out)
+    replaced = out.exists()
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
@@ -176,8 +197,11 @@ def train(
             interrupted=interrupt,
             **{name: value for name, value in settings.items() if value is not None},
         )
+        if interrupt.signal and not model.record.epochs:
+            click.echo("interrupted before the first epoch was done: nothing was saved", err=True)
+            sys.exit(128 + interrupt.signal)
         model.save(out)
-    report.saved(model, out)
+    report.saved(model, out, replaced)
     if interrupt.signal:
         sys.exit(128 + interrupt.signal)
     if model.record.outcome == "diverged":
@@ -201,14 +225,17 @@ def predict(
 ) -> None:
     """Predicts every row of TABLE with MODEL and writes the predictions, in order, to a file."""
     from schuss.files import check_writable
+    from schuss.model.model import read_for
     from schuss.model.predictions import write_predictions
-    from schuss.table.source import read_table
 
-    trained = schuss.Model.load(model)
+    if out.resolve() in (model.resolve(), *(Path(each).resolve() for each in table)):
+        raise SettingError(f"{out} is what is read: give the predictions a name of their own.")
     check_writable(out)
-    read = read_table(list(table) if len(table) > 1 else table[0], _format(separator, no_header, missing))
+    trained = schuss.Model.load(model)
+    source: object = list(table) if len(table) > 1 else table[0]
+    read = read_for(trained.encoding, source, _format(separator, no_header, missing))
     write_predictions(trained, read, out, probabilities)
-    click.echo(f"{read.data.num_rows:,} predictions written to {out}")
+    click.echo(f"{len(read):,} predictions written to {out}")
 
 
 @cli.command()
@@ -220,12 +247,12 @@ def evaluate(
     model: Path, table: tuple[str, ...], as_json: bool, separator: str | None, no_header: bool, missing: tuple[str, ...]
 ) -> None:
     """Scores MODEL on a TABLE that holds the target."""
-    from schuss.progress import score_words
+    from schuss.progress import score_words, without_nan
 
     trained = schuss.Model.load(model)
     source = list(table) if len(table) > 1 else table[0]
     scores = trained.evaluate(source, _format(separator, no_header, missing))
-    click.echo(json.dumps(scores) if as_json else score_words(scores))
+    click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))
 
 
 @cli.command()
@@ -253,6 +280,9 @@ def _show_warning(message: Warning | str, *where: Any) -> None:
 def main() -> None:
     """The program: errors become one message and a non-zero exit code, never a traceback."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where the terminal knows no arrows
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -265,5 +295,9 @@ def main() -> None:
     except SchussError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except BrokenPipeError:
+    except MemoryError as error:
+        click.echo(f"error: there is not enough memory ({error}). Choose a smaller network or table.", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # whoever read what was said has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,6 +1,8 @@
 """SchussRegressor and SchussClassifier: the same training behind scikit-learn's interface."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -14,15 +16,17 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from schuss.arrays import Matrix
 from schuss.descent.optimizers import Optimizer
 from schuss.descent.schedules import Schedule
-from schuss.engine.protocol import EngineState
 from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
 from schuss.model import Model
+from schuss.model.model import read_for
+from schuss.network import Network
 from schuss.progress import Progress, Silent
 from schuss.settings import Settings
 from schuss.table.schema import Target, find_target
 from schuss.table.source import Table, read_table
 from schuss.training.loop import Epoch
+from schuss.training.state import TrainingState
 
 _DEFAULTS = Settings()
 _WEIGHT = "sample_weight"
@@ -33,7 +37,8 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     """What the two estimators share: they differ in what they do with y."""
 
     model_: Model
-    _state: EngineState
+    _state: TrainingState
+    _kind: tuple[Network, type[Optimizer], str]
 
     def __init__(
         self,
@@ -82,7 +87,8 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         held_out: Any = self.validation
         if validation_data is not None:
             held_out, _ = self._training_table(*validation_data, reset=False)
-        self._train(table, target, self._settings(), held_out, going_on)
+        start = TrainingState(self._state.engine) if going_on else None
+        self._train(table, target, self._settings(), held_out, start)
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
@@ -90,19 +96,27 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, first: bool) -> None:
         """One epoch at a constant learning rate; scales and levels are those of the first call."""
         table, target = self._training_table(X, y, sample_weight, reset=first)
-        self._train(table, target, self._settings(epochs=1, schedule="constant"), 0.0, going_on=not first)
+        start = None if first else TrainingState(self._state.engine, epoch=self._state.epoch)
+        epochs = 1 + (start.epoch if start else 0)
+        decay = 0.0 if self.weight_decay is None else self.weight_decay  # what the recipe takes is for a whole training
+        settings = self._settings(epochs=epochs, schedule="constant", weight_decay=decay)
+        self._train(table, target, settings, 0.0, start)
 
-    def _train(self, table: Table, target: Target, settings: Settings, held_out: Any, going_on: bool) -> None:
-        weight = _WEIGHT if _WEIGHT in table.data.column_names else None
-        encoding = self.model_.encoding if going_on else None
+    def _train(
+        self, table: Table, target: Target, settings: Settings, held_out: Any, start: TrainingState | None
+    ) -> None:
+        """Trains from `start`, or afresh; the last column of the table holds the weights."""
+        encoding = self.model_.encoding if start else None
+        weight = table.names[-1]
         prepared = prepare(table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0)
-        start = self._state if going_on else None
-        if start is not None and len(start.W) != prepared.recipe.network.parameters:
-            raise ValueError("The network has changed since the last fit: set warm_start=False to start afresh.")
+        kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
+        if start and kind != self._kind:
+            raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
+        self._kind = kind
         self._history: list[Epoch] = []
         with Progress() if self.verbose else Silent() as report:
             self.model_, state = fit(prepared, settings, start=start, observers=[report, self._remember])
-        self._state = EngineState(self.model_.W, state.engine.vectors, state.engine.step)
+        self._state = replace(state, engine=replace(state.engine, W=self.model_.W))
         self.n_epochs_ = state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
         self.validation_scores_ = [dict(event.scores) for event in self._history if event.scores]
@@ -117,7 +131,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         for own in ("validation", "verbose", "warm_start"):
             del chosen[own]
         state, jobs = chosen.pop("random_state"), chosen.pop("n_jobs")
-        seed = state if isinstance(state, int) else check_random_state(state).randint(2**31 - 1)
+        seed = int(state) if isinstance(state, Integral) else check_random_state(state).randint(2**31 - 1)
         return Settings(**{**chosen, "seed": seed, "threads": None if jobs is None or jobs < 1 else jobs, **others})
 
     def _training_table(self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool) -> tuple[Table, Target]:
@@ -126,24 +140,24 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError(_NO_Y.format(type(self).__name__))
         table, targets = self._feature_table(X, reset), self._target_columns(y)
         data = table.data
-        names = tuple(_free_name(name, data.column_names) for name in targets)
+        names = _free_names(list(targets), table.names)
         for name, column in zip(names, targets.values(), strict=True):
             if len(column) != data.num_rows:
                 raise ValueError(f"X has {data.num_rows} rows and y {len(column)}: they must be as many.")
             data = data.append_column(name, column)
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            if not weights.any():
-                raise ValueError("All sample weights are zero: at least one must be above.")
-            data = data.append_column(_WEIGHT, pa.array(weights)).filter(pa.array(weights > 0))
-        whole = Table(table.name, data, table.notes)
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not weights.any():
+            raise ValueError("All sample weights are zero: at least one must be above.")
+        (weight,) = _free_names([_WEIGHT], [*table.names, *names])
+        data = data.append_column(weight, pa.array(weights)).filter(pa.array(weights > 0))
+        whole = replace(table, data=data, places=())
         return whole, self._target(names, whole)
 
     def _feature_table(self, X: Any, reset: bool) -> Table:
-        """X as a table: a frame keeps its columns and their kinds, anything else becomes columns x0, x1, …"""
+        """X as a table: a frame keeps its columns and their kinds, anything else becomes column_1, column_2, …"""
         if hasattr(X, "columns") or hasattr(X, "column_names"):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            return read_table(X)
+            return read_for(self.model_.encoding, X, None) if hasattr(self, "model_") and not reset else read_table(X)
         matrix = validate_data(
             self,
             X,
@@ -152,8 +166,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             ensure_all_finite="allow-nan",
             ensure_min_samples=2 if reset else 1,
         )
-        columns = {f"x{i}": pa.array(matrix[:, i], from_pandas=True) for i in range(matrix.shape[1])}
-        return Table("X", pa.table(columns), ())
+        return read_table(matrix)
 
     def _outputs(self, X: Any) -> Matrix:
         """Outputs before the link, [N, K]."""
@@ -326,8 +339,8 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
 
 
-def _free_name(name: str, taken: list[str]) -> str:
-    """The name, with underscores behind it as long as a feature is called the same."""
-    while name in taken:
-        name += "_"
-    return name
+def _free_names(names: list[str], taken: list[str]) -> tuple[str, ...]:
+    """The names, with underscores behind them as long as a feature is called the same."""
+    while set(names) & set(taken):
+        names = [f"{name}_" for name in names]
+    return tuple(names)

@@ -96,6 +96,8 @@ def replacing(path: str | os.PathLike[str], storage: Storage = STORAGE) -> Itera
         OutputError: the file cannot be written: what stood under the name before still stands there.
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is a folder or a device: give the name of a file.")
     temporary = _temporary(target)
     try:
         try:
@@ -125,8 +127,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         OutputError: the folder is missing or cannot be written to, or the name is a folder.
     """
     target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder: give the name of a file.")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is a folder or a device: give the name of a file.")
     temporary = _temporary(target)
     try:
         STORAGE.create(temporary).close()
@@ -160,6 +162,8 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[np.flo
     path = Path(path)
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise ModelFileError(f"{path}: is a folder or a device, not a file.")
         with path.open("rb") as file:
             start = file.read(8)
             _check_start(path, start, size)
@@ -225,7 +229,5 @@ def _output_error(target: Path, error: OSError) -> OutputError:
     if isinstance(error, OutputError):
         return error
     if isinstance(error, FileNotFoundError):
-        return OutputError(
-            f"{target}: the folder {target.parent} does not exist. Make it, or choose another with --out."
-        )
+        return OutputError(f"{target}: the folder {target.parent} does not exist. Make it, or choose another.")
     return OutputError(f"{target}: cannot be written ({error.strerror or error}). Nothing was left under that name.")

@@ -3,22 +3,25 @@
 read -> find the target -> split -> learn the schema -> encode -> decide -> descend -> evaluate
 """
 
+import difflib
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Matrix, RowIndex, Rows
+from schuss.arrays import Matrix, RowIndex, Rows, Vector
 from schuss.engine import make_engine
 from schuss.engine.protocol import Engine, EngineState
-from schuss.errors import DivergedError, SettingError, SourceError
-from schuss.model.model import Model, Record, read_for, scores
+from schuss.errors import DivergedError, SettingError
+from schuss.model.model import Model, Record, read_for, rows_to_score, scores, weighted_total
 from schuss.recipe import Recipe, decide, held_out_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding, places_of
 from schuss.table.order import split
-from schuss.table.schema import Target, Task, find_target, learn_schema, target_rows
+from schuss.table.schema import Target, Task, find_target, learn_schema, row_weights, target_rows
 from schuss.table.source import Table, TableFormat, read_table
 from schuss.table.store import MemoryStore
 from schuss.training.loop import Event, Finished, Validation, descend
@@ -31,7 +34,7 @@ class Prepared:
     """A table made ready for training, and what was decided for it: the first event of a job.
 
     training, validation, test: encoded rows; None where there are none.
-    without_target: rows that were left out because their target is missing.
+    left_out: rows that are in no part, by reason.
     """
 
     table: Table
@@ -40,7 +43,7 @@ class Prepared:
     validation: Rows | None
     test: Rows | None
     recipe: Recipe
-    without_target: int
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ Observer: TypeAlias = Callable[[JobEvent], None]
 
 def train(
     table: object,
-    target: str | Sequence[str],
+    target: str | int | Sequence[str],
     *,
     weight: str | None = None,
     exclude: Sequence[str] = (),
@@ -96,7 +99,7 @@ def train(
         DivergedError: the loss became infinite before any W was worth keeping.
     """
     chosen = make_settings(settings)
-    names = (target,) if isinstance(target, str) else tuple(target)
+    names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
     read = read_table(table, format or TableFormat())
     prepared = prepare(
         read,
@@ -114,11 +117,12 @@ def train(
 
 def make_settings(settings: Mapping[str, Any]) -> Settings:
     """Settings from names and values. Raises SettingError for an unknown name or an impossible value."""
-    unknown = [name for name in settings if name not in Settings.__dataclass_fields__]
-    if unknown:
-        raise SettingError(
-            f"There is no setting {unknown[0]!r}: choose from {', '.join(Settings.__dataclass_fields__)}."
-        )
+    known = list(Settings.__dataclass_fields__)
+    for name in settings:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            advice = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(known)}."
+            raise SettingError(f"There is no setting {name!r}. {advice}")
     return Settings(**settings)
 
 
@@ -141,8 +145,12 @@ def prepare(
         encoding: of an earlier training that is to go on; None learns it from the training rows.
     """
     usable = target_rows(table, target)
-    if not len(usable):
-        raise SourceError(f"{table.name}: no row has a value in {' and '.join(target.names)}.")
+    without_target = len(table) - len(usable)
+    if weight is not None:
+        usable = usable[row_weights(table, weight, usable) > 0]
+    without_weight = len(table) - without_target - len(usable)
+    if validation is None and settings.hidden == ():
+        validation = 0.0  # a linear network has one optimum, and nothing to gain from stopping on the way
     parts = _split(table, target, usable, settings.seed, validation, test)
     if encoding is None:
         schema = learn_schema(table, target, parts["training"], weight=weight, exclude=exclude)
@@ -152,15 +160,18 @@ def prepare(
     of_test = _held_out(table, parts["test"], test, encoding, format)
     mean_weight = training.total_weight / len(training)
     recipe = decide(settings, encoding, len(training), mean_weight, of_validation is not None)
-    without_target = table.data.num_rows - len(usable)
-    return Prepared(table, encoding, training, of_validation, of_test, recipe, without_target)
+    left_out = {"no value in the target": without_target, "weight 0": without_weight}
+    left_out = {reason: count for reason, count in left_out.items() if count}
+    if len(target.classes) == 1:
+        warnings.warn(f"Every row has the same class, {target.classes[0]}: the model can only say that.", stacklevel=3)
+    return Prepared(table, encoding, training, of_validation, of_test, recipe, left_out)
 
 
 def fit(
     prepared: Prepared,
     settings: Settings,
     *,
-    start: EngineState | None = None,
+    start: TrainingState | None = None,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, TrainingState]:
@@ -172,7 +183,8 @@ def fit(
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
     engine = make_engine(recipe.network, recipe.cost, recipe.optimizer, recipe.engine)
     _tell(watch, prepared)
-    state = TrainingState(start or EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer))
+    fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
+    state = start or TrainingState(fresh)
     validate = _validation(engine, prepared)
     outcome = Outcome.COMPLETED
     for event in descend(engine, state, MemoryStore(prepared.training), recipe.plan, validate, interrupted):
@@ -197,8 +209,6 @@ def _split(
 ) -> dict[str, RowIndex]:
     """Row numbers of each part; a part that is a table of its own takes none."""
     fractions = [_fraction(name, given, len(usable)) for name, given in (("validation", validation), ("test", test))]
-    if sum(fractions) >= 1:
-        raise SettingError(f"validation and test together take {sum(fractions):g} of the rows: leave some to train on.")
     classes = None
     if target.classes:
         classes = places_of(table.data[target.names[0]], target.classes, -1, -1)[usable]
@@ -209,9 +219,9 @@ def _split(
 def _fraction(name: str, given: float | object, rows: int) -> float:
     if given is None:
         return held_out_fraction(rows)
-    if isinstance(given, bool) or not isinstance(given, int | float):
+    if not isinstance(given, Real):
         return 0.0
-    if not 0 <= given < 1:
+    if isinstance(given, bool) or not 0 <= float(given) < 1:
         raise SettingError(f"{name} is {given}: give a fraction from 0 up to 1, or a table.")
     return float(given)
 
@@ -220,10 +230,10 @@ def _held_out(
     table: Table, rows: RowIndex, given: float | object, encoding: Encoding, format: TableFormat | None
 ) -> Rows | None:
     """Encoded rows of a held-out part: from the table itself, or from the table that was given for it."""
-    if given is None or isinstance(given, int | float):
+    if given is None or isinstance(given, Real):
         return encoding.encode(table, rows) if len(rows) else None
     own = read_for(encoding, given, format)
-    return encoding.encode(own, target_rows(own, encoding.schema.target))
+    return encoding.encode(own, rows_to_score(own, encoding.schema))
 
 
 def _validation(engine: Engine, prepared: Prepared) -> Validation | None:
@@ -232,7 +242,15 @@ def _validation(engine: Engine, prepared: Prepared) -> Validation | None:
     if rows is None:
         return None
     loss, encoding = prepared.recipe.cost.loss, prepared.encoding
-    return lambda W: scores(encoding, loss, engine.outputs(W, rows), rows)
+
+    def validate(W: Vector) -> Mapping[str, float]:
+        outputs = engine.outputs(W, rows)
+        found = scores(encoding, loss, outputs, rows)
+        if len(encoding.schema.target.names) > 1:  # the best W is chosen as W is trained: no target counts for more
+            found["loss"] = weighted_total(loss.value(outputs, rows.targets), rows) / rows.total_weight
+        return found
+
+    return validate
 
 
 def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Record:
@@ -245,6 +263,7 @@ def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Recor
         seconds=state.seconds,
         rows={name: len(part) for name, part in rows.items() if part is not None},
         reasons=dict(prepared.recipe.reasons),
+        left_out=dict(prepared.left_out),
         notes=prepared.table.notes,
     )
 

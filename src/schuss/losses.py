@@ -4,20 +4,27 @@ A loss takes outputs [B, K] and targets [B, T] and knows nothing of weights, ave
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from schuss.arrays import Matrix, Vector
-from schuss.errors import SettingError
+from schuss.arrays import Mask, Matrix, Vector
+from schuss.errors import DataError, SettingError
 from schuss.network.activations import sigmoid, softplus
 
 
+@runtime_checkable
 class Loss(Protocol):
     """What a network is trained to make small."""
 
     name: ClassVar[str]
     tasks: ClassVar[tuple[str, ...]]  # what it can be used for
+
+    def outputs(self, targets: int, classes: int) -> int:
+        """K, the outputs that a network needs for so many target columns or classes."""
+
+    def check(self, targets: Matrix, outputs: int) -> None:
+        """Raises DataError where targets [N, T] do not fit so many outputs, or a target is impossible."""
 
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
         """L_i of each row: outputs [B, K], targets [B, T] -> [B]."""
@@ -35,6 +42,14 @@ class SquaredError:
 
     name: ClassVar[str] = "squared_error"
     tasks: ClassVar[tuple[str, ...]] = ("regression",)
+
+    def outputs(self, targets: int, classes: int) -> int:
+        """One for each target."""
+        return targets
+
+    def check(self, targets: Matrix, outputs: int) -> None:
+        """T = K."""
+        _check_width(self, targets, outputs)
 
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
         """Shapes as in Loss."""
@@ -56,6 +71,15 @@ class LogLoss:
     name: ClassVar[str] = "log_loss"
     tasks: ClassVar[tuple[str, ...]] = ("binary",)
 
+    def outputs(self, targets: int, classes: int) -> int:
+        """One, whose sigmoid is the probability of class 1."""
+        return 1
+
+    def check(self, targets: Matrix, outputs: int) -> None:
+        """T = K; 0 or 1."""
+        _check_width(self, targets, outputs)
+        _check_each(targets, (targets == 0) | (targets == 1), "0 or 1")
+
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
         """−log sigmoid(± output), with + where the target is 1: never overflows and never cancels."""
         return np.asarray(softplus((1 - 2 * targets) * outputs).sum(axis=1))
@@ -76,6 +100,16 @@ class CrossEntropy:
     name: ClassVar[str] = "cross_entropy"
     tasks: ClassVar[tuple[str, ...]] = ("binary", "multiclass")
 
+    def outputs(self, targets: int, classes: int) -> int:
+        """One for each class."""
+        return classes
+
+    def check(self, targets: Matrix, outputs: int) -> None:
+        """T = 1; whole numbers from 0 up to K − 1."""
+        _check_width(self, targets, 1)
+        whole = (targets >= 0) & (targets < outputs) & (targets == np.floor(targets))
+        _check_each(targets, whole, f"a class number from 0 to {outputs - 1}")
+
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
         """Minus the logarithm of the softmax at the target."""
         return -np.take_along_axis(_log_softmax(outputs), _class_numbers(targets), axis=1)[:, 0]
@@ -94,6 +128,17 @@ class CrossEntropy:
     def prediction(self, outputs: Matrix) -> Matrix:
         """[B, K]: the probability of each class."""
         return np.asarray(np.exp(_log_softmax(outputs)))
+
+
+def _check_width(loss: Loss, targets: Matrix, width: int) -> None:
+    if targets.ndim != 2 or targets.shape[1] != width:
+        raise DataError(f"The targets have shape {targets.shape}: {loss.name} takes {width} columns here.")
+
+
+def _check_each(targets: Matrix, possible: Mask, what: str) -> None:
+    if not possible.all():
+        row, column = (int(i) for i in np.argwhere(~possible)[0])
+        raise DataError(f"The target of row {row} is {targets[row, column]}: it must be {what}.")
 
 
 def _log_softmax(outputs: Matrix) -> Matrix:

@@ -19,7 +19,8 @@ def regression_scores(actual: Matrix, predicted: Matrix, weights: Vector | None 
     spread = _average((actual - mean) ** 2, weights)
     mse = _average(residual**2, weights)
     with np.errstate(divide="ignore", invalid="ignore"):
-        determination = np.where(spread > 0, 1 - mse / spread, np.nan)
+        varies = actual.max(axis=0) > actual.min(axis=0)
+        determination = np.where(varies & (spread > 0), 1 - mse / spread, np.nan)
     return {
         "rmse": float(np.sqrt(mse).mean()),
         "r2": float(determination.mean()),

@@ -24,7 +24,7 @@ class Objective:
         l2: λ of the penalty on weights, biases free; at least 0.
 
     Raises:
-        SettingError: the rows do not fit the network or the loss.
+        DataError: the rows do not fit the network or the loss.
 
     >>> rows = Rows.from_arrays([[0.0], [1.0]], [1.0, 3.0])
     >>> float(Objective(Network(inputs=1), "squared_error", rows)(np.array([2.0, 1.0])))
@@ -33,13 +33,8 @@ class Objective:
 
     def __init__(self, network: Network, loss: str | Loss, rows: Rows, l2: float = 0.0) -> None:
         loss = loss_named(loss)
-        if rows.features.shape[1] != network.inputs or rows.codes.shape[1] != len(network.categories):
-            raise SettingError(
-                f"The rows have {rows.features.shape[1]} features and {rows.codes.shape[1]} categorical columns, "
-                f"the network takes {network.inputs} and {len(network.categories)}."
-            )
-        if loss.name == "squared_error" and rows.targets.shape[1] != network.outputs:
-            raise SettingError(f"The rows have {rows.targets.shape[1]} targets, the network {network.outputs} outputs.")
+        network.check_inputs(rows.features, rows.codes)
+        loss.check(rows.targets, network.outputs)
         self.network, self.loss, self.rows, self.l2 = network, loss, rows, l2
         self._engine = ReferenceEngine(network, Cost(loss), GradientDescent())
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from typing import Any, TypeAlias
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
+from rich.table import Column
 
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
@@ -39,7 +42,7 @@ class Silent:
     def __call__(self, event: JobEvent) -> None:
         """Nothing to say."""
 
-    def saved(self, model: Model, path: Path) -> None:
+    def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Nothing to say."""
 
 
@@ -49,26 +52,30 @@ class JsonLines(Silent):
     def __call__(self, event: JobEvent) -> None:
         """Prepared, Epoch and Finished become lines."""
         if isinstance(event, Prepared):
-            self._line("prepared", rows=_part_rows(event), task=event.encoding.schema.target.task, W=_size(event))
+            task, size = event.encoding.schema.target.task, event.recipe.network.parameters
+            self._line("prepared", rows=_part_rows(event), left_out=dict(event.left_out), task=task, W=size)
         elif isinstance(event, Epoch):
             self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
         elif isinstance(event, Finished):
             self._line("finished", outcome=event.outcome.name.lower(), epoch=event.state.epoch)
 
-    def saved(self, model: Model, path: Path) -> None:
+    def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """The last line: where the model is and how good it is."""
         record = model.record
         self._line("saved", path=str(path), scores=record.scores, best_epoch=record.best_epoch, seconds=record.seconds)
 
     def _line(self, event: str, **content: Any) -> None:
-        click.echo(json.dumps({"event": event, **_without_nan(content)}))
+        try:
+            click.echo(json.dumps({"event": event, **without_nan(content)}))
+        except BrokenPipeError:
+            _say_nothing_more()
 
 
 class Progress(Silent):
     """Words and a bar for a person; plain lines where the output is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or _Console(highlight=False)
         self._bar: Bar | None = None
         self._task = TaskID(0)
         self._line_at = -math.inf
@@ -87,7 +94,7 @@ class Progress(Silent):
         if isinstance(event, Prepared):
             self._prepared = event
             for line in introduction(event):
-                self._console.print(line, soft_wrap=True, markup=False)
+                self._print(line)
             self._start_bar(event.recipe.plan)
         elif isinstance(event, Chunk):
             self._moved(event.epoch - 1 + event.rows / self._rows, event.mean, event.rows, event.seconds)
@@ -96,13 +103,16 @@ class Progress(Silent):
             self._moved(event.epoch, event.loss, 0, event.seconds)
         elif isinstance(event, Finished):
             self._stop_bar()
-            self._console.print(conclusion(event), soft_wrap=True, markup=False)
+            self._print(conclusion(event))
         elif isinstance(event, Evaluated):
-            self._console.print(_test_words(event), soft_wrap=True, markup=False)
+            self._print(_test_words(event))
 
-    def saved(self, model: Model, path: Path) -> None:
+    def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Where the model is."""
-        self._console.print(f"saved {path}", soft_wrap=True, markup=False)
+        self._print(f"saved {path}" + (", in place of the one that was there" if replaced else ""))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=not self._console.is_terminal, markup=False)
 
     @property
     def _rows(self) -> int:
@@ -110,9 +120,16 @@ class Progress(Silent):
 
     def _start_bar(self, plan: Plan) -> None:
         if self._console.is_terminal:
-            columns = (TextColumn("  epoch {task.fields[epoch]}"), BarColumn(22), TextColumn("{task.fields[words]}"))
-            self._bar = Bar(*columns, console=self._console, transient=True, refresh_per_second=5)
-            self._task = self._bar.add_task("", total=plan.epochs, epoch=f"1/{plan.epochs}", words="")
+            whole = Column(no_wrap=True, min_width=len(f"  epoch {plan.epochs}/{plan.epochs}"))
+            rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            columns = (
+                TextColumn("  epoch {task.fields[epoch]}", table_column=whole),
+                BarColumn(22, table_column=Column(min_width=10)),
+                TextColumn("{task.fields[left]} left", table_column=Column(no_wrap=True, min_width=9)),
+                TextColumn("{task.fields[words]}", table_column=rest),
+            )
+            self._bar = Bar(*columns, console=self._console, transient=True, refresh_per_second=5, expand=True)
+            self._task = self._bar.add_task("", total=plan.epochs, epoch=f"1/{plan.epochs}", left="…", words="")
             self._bar.start()
 
     def _stop_bar(self) -> None:
@@ -128,25 +145,44 @@ class Progress(Silent):
         if not self._bar and (rows or (now - self._line_at < _SECONDS_BETWEEN_LINES and epochs < total)):
             return
         self._line_at = now
-        words = self._words(epochs, loss, seconds, total)
-        number = f"{math.ceil(epochs)}/{total}"
+        number, left = f"{math.ceil(epochs)}/{total}", self._time_left(epochs, seconds)
+        words = self._words(epochs, loss, seconds)
         if self._bar:
-            self._bar.update(self._task, completed=epochs, epoch=number, words=words)
+            self._bar.update(self._task, completed=epochs, epoch=number, left=left, words=words)
         else:
-            self._console.print(f"  epoch {number}  {words}", soft_wrap=True, markup=False)
+            self._print(f"  epoch {number}  {left} left  {words}")
 
-    def _words(self, epochs: float, loss: float, seconds: float, total: int) -> str:
+    def _time_left(self, epochs: float, seconds: float) -> str:
+        """Minutes and seconds to the end of the last epoch, or of the time budget."""
+        assert self._prepared
+        plan = self._prepared.recipe.plan
+        left = seconds / max(epochs, 1e-9) * (plan.epochs - epochs)
+        left = min(left, max(plan.seconds - seconds, 0.0)) if plan.seconds else left
+        return f"{int(left) // 60}:{int(left) % 60:02d}"
+
+    def _words(self, epochs: float, loss: float, seconds: float) -> str:
+        """What may be cut off in a narrow terminal, the most telling first."""
         parts = [loss_words(loss, self._prepared)]
         if self._epoch and self._epoch.scores and self._best:
-            parts.append(f"validation {_main_score(self._epoch.scores)} (best: epoch {self._best.epoch})")
+            parts.insert(0, f"validation {_main_score(self._epoch.scores)} (best: epoch {self._best.epoch})")
         if seconds > 0 and epochs > 0:
-            parts.append(f"{_rounded(epochs * self._rows / seconds)} rows/s")
-            left = seconds / epochs * (total - epochs)
-            parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
+            parts.append(f"{int(epochs * self._rows / seconds):,} rows/s")
         return "  ".join(parts)
 
 
 Report: TypeAlias = Silent | JsonLines | Progress
+
+
+class _Console(Console):
+    """Says nothing more once its reader has gone (`| head`): that is no reason to lose a training."""
+
+    def on_broken_pipe(self) -> None:
+        """Instead of rich's own answer, which is to exit."""
+        _say_nothing_more()
+
+
+def _say_nothing_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def introduction(prepared: Prepared) -> list[str]:
@@ -156,10 +192,7 @@ def introduction(prepared: Prepared) -> list[str]:
     lines = [f"{table.name}: {table.data.num_rows:,} rows, {column_words(schema, table)}"]
     lines += [f"  note: {note}" for note in table.notes]
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
-    if prepared.without_target:
-        lines.append(f"  left out: {prepared.without_target:,} rows without a value in {', '.join(target.names)}")
-    if len(target.classes) == 1:
-        lines.append(f"  warning: every row has the same class, {target.classes[0]}: the model can only say that")
+    lines += [f"  left out: {count:,} rows ({reason})" for reason, count in prepared.left_out.items()]
     parts = " · ".join(f"{name} {rows:,}" for name, rows in _part_rows(prepared).items())
     lines.append(f"task: {target.task} ({', '.join(target.names)}: {target.reason})   {parts}")
     inputs = f"{prepared.encoding.features} numbers"
@@ -174,7 +207,7 @@ def introduction(prepared: Prepared) -> list[str]:
 def column_words(schema: Schema, table: Table) -> str:
     """9 columns: 8 numeric, 1 categorical (5 levels), 207 missing in total_bedrooms; of all rows."""
     counts = Counter(_kind(column) for column in schema.columns)
-    levels = sum(len(column.levels) for column in schema.columns if isinstance(column, CategoricalColumn))
+    levels = sum(column.codes for column in schema.columns if isinstance(column, CategoricalColumn))
     words = [f"{n} {kind}" + (f" ({levels:,} levels)" if kind == "categorical" else "") for kind, n in counts.items()]
     missing = [(table.data[column.name].null_count, column.name) for column in schema.columns]
     gaps = [(count, name) for count, name in missing if count]
@@ -182,7 +215,8 @@ def column_words(schema: Schema, table: Table) -> str:
         words.append(f"{sum(count for count, _ in gaps):,} missing values in {len(gaps)} columns")
     else:
         words += [f"{count:,} missing in {name}" for count, name in gaps]
-    return f"{len(schema.columns)} columns: {', '.join(words)}"
+    count = len(schema.columns)
+    return f"{count} column{'' if count == 1 else 's'}: {', '.join(words)}"
 
 
 def conclusion(event: Finished) -> str:
@@ -191,12 +225,16 @@ def conclusion(event: Finished) -> str:
     kept = f"W of epoch {state.best_epoch} kept (best on the validation rows)" if state.best_epoch else "last W kept"
     if event.outcome is Outcome.COMPLETED:
         return f"done at epoch {state.epoch}, {kept}"
+    if event.outcome is Outcome.EARLY_STOPPED:
+        return f"epoch {state.epoch}: {event.outcome.advice}. {kept[0].upper()}{kept[1:]}"
+    if not state.best_epoch and (event.outcome is Outcome.DIVERGED or not state.epoch):
+        return f"epoch {state.epoch + 1}: {event.outcome.advice}"
     return f"epoch {state.epoch + 1}: {event.outcome.advice}. {kept[0].upper()}{kept[1:]}"
 
 
 def loss_words(loss: float, prepared: Prepared | None) -> str:
     """Loss 2.21e+09 (RMSE 47,010): for a single number to predict, its root is in the target's units."""
-    words = f"loss {loss:.4g}"
+    words = f"loss {_rounded(loss)}"
     target = prepared.encoding.schema.target if prepared else None
     if target and target.task == "regression" and len(target.names) == 1 and loss >= 0:
         words += f" (RMSE {_rounded(math.sqrt(loss))})"
@@ -204,12 +242,16 @@ def loss_words(loss: float, prepared: Prepared | None) -> str:
 
 
 def score_words(scores: Mapping[str, float]) -> str:
-    """RMSE 44,912   R² 0.851   MAE 29,640."""
-    return "   ".join(f"{_NAMES[name]} {_score(name, scores[name])}" for name in _NAMES if name in scores)
+    """RMSE 44,912   R² 0.851   MAE 29,640; of several targets each has its RMSE, and R² is their mean."""
+    several = {name: name.replace("rmse", "RMSE") for name in scores if name.startswith("rmse of ")}
+    names = {name: word for name, word in _NAMES.items() if name in scores} if not several else {"r2": "mean R²"}
+    return "   ".join(f"{word} {_score(name, scores[name])}" for name, word in (several | names).items())
 
 
 def _test_words(event: Evaluated) -> str:
     constant = event.constant
+    if "rmse of " in " ".join(constant):
+        return f"test: {score_words(event.scores)}"
     if "rmse" in constant:
         return f"test: {score_words(event.scores)}   (mean of the target alone: RMSE {_rounded(constant['rmse'])})"
     alone = f"most frequent class alone: accuracy {_score('accuracy', constant['accuracy'])}"
@@ -245,12 +287,8 @@ def _part_rows(prepared: Prepared) -> dict[str, int]:
     return {name: len(part) for name, part in parts.items() if part is not None}
 
 
-def _size(prepared: Prepared) -> int:
-    return prepared.recipe.network.parameters
-
-
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no NaN and no infinity: they become null."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

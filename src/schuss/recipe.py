@@ -57,7 +57,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     network = Network(
         inputs=encoding.features,
         hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
-        outputs=_outputs(encoding, loss),
+        outputs=loss.outputs(encoding.targets, len(target.classes)),
         activation=choose("activation", settings.activation, "relu", "the fastest; none was better where measured"),
         categories=encoding.categories,
     )
@@ -124,11 +124,6 @@ class _Chooser:
         value = default if chosen is None else chosen
         self.reasons[name] = f"{_words(value)} ({reason if chosen is None else 'chosen by you'})"
         return value
-
-
-def _outputs(encoding: Encoding, loss: Loss) -> int:
-    """K."""
-    return {"squared_error": encoding.targets, "log_loss": 1}.get(loss.name, len(encoding.schema.target.classes))
 
 
 def _batch_size(rows: int) -> int:

@@ -94,7 +94,7 @@ def _number(name: str, value: Any, whole: bool) -> float | int:
 
 def _choice(name: str, value: Any, limits: Any) -> Any:
     if not isinstance(value, str):
-        if "instance" in limits and hasattr(value, "name"):
+        if isinstance(value, limits.get("instance", ())):
             return value
         raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['names'])}.")
     if value not in limits["names"]:

@@ -280,15 +280,15 @@ def test_arrays_that_are_not_contiguous_are_read_right() -> None:
 def test_rows_that_do_not_fit_the_network_are_refused() -> None:
     network = Network(4, (3,), 2, categories=(3,))
     engine, W, rows = native(network), network.initial(), some_rows(network, 6)
-    with pytest.raises(SettingError, match="this network takes"):
+    with pytest.raises(DataError, match="this network takes"):
         engine.outputs(W, replace(rows, features=rows.features[:, :3]))
-    with pytest.raises(SettingError, match="this network takes"):
+    with pytest.raises(DataError, match="this network takes"):
         engine.outputs(W, replace(rows, codes=np.zeros((6, 0), np.int32)))
-    with pytest.raises(SettingError, match="this network takes"):
+    with pytest.raises(DataError, match="this network takes"):
         engine.outputs(W, replace(rows, features=rows.features[:5]))
-    with pytest.raises(SettingError, match="targets have shape"):
+    with pytest.raises(DataError, match="targets have shape"):
         engine.total_loss(W, replace(rows, targets=rows.targets[:, :1]))
-    with pytest.raises(SettingError, match="weights have shape"):
+    with pytest.raises(DataError, match="must be as many"):
         engine.total_loss(W, replace(rows, weights=np.ones(5)))
     with pytest.raises(SettingError, match="W has shape"):
         engine.gradient(W[:-1], rows)

@@ -13,6 +13,7 @@ import schuss
 from schuss import Model, files
 from schuss.errors import DataError, ModelFileError, SettingError
 from schuss.files import read_tensors, write_tensors
+from schuss.losses import SquaredError
 from schuss.model import model as model_module
 
 RANDOM = np.random.default_rng(0)
@@ -105,6 +106,7 @@ def test_loading_gives_back_the_very_same_model(model: Model, tmp_path: Path) ->
 
 def test_pickling_gives_back_the_very_same_model(model: Model) -> None:
     again = pickle.loads(pickle.dumps(model))
+    assert not again.W.flags.writeable
     assert (again.predict(FRAME) == model.predict(FRAME)).all()
 
 
@@ -162,6 +164,10 @@ def test_fault_09_a_newer_format_is_refused_by_its_number(regression: Model, tmp
         lambda card: card["encoding"]["schema"].update(columns=[{"type": "lambda"}]),
         lambda card: card["encoding"]["schema"].update(columns=[]),
         lambda card: card.pop("encoding"),
+        lambda card: card["encoding"]["schema"]["target"].update(deviation=[]),
+        lambda card: card["encoding"]["schema"]["target"].update(names=[]),
+        lambda card: card["encoding"]["schema"]["target"].update(task="binary"),
+        lambda card: card.update(loss="cross_entropy"),
         lambda card: card.update(format="1"),
     ],
 )
@@ -205,6 +211,44 @@ def test_predictions_do_not_depend_on_the_blocks_they_are_made_in(
     whole = model.outputs(FRAME)
     monkeypatch.setattr(model_module, "_BLOCK", 7)
     assert (model.outputs(FRAME) == whole).all()
+
+
+def test_the_loss_of_several_targets_is_their_residual_sum_of_squares() -> None:
+    table = FRAME.assign(cents=100 * FRAME["price"]).drop(columns="dear")
+    trained = schuss.train(table, ["price", "cents"], **SETTINGS)
+    residual = table[["price", "cents"]].to_numpy() - trained.predict(table)
+    scores = trained.evaluate(table)
+    assert scores["total_loss"] == pytest.approx(float(np.square(residual).sum()), rel=1e-4)
+    assert scores["rmse of cents"] == pytest.approx(float(np.sqrt(np.square(residual[:, 1]).mean())), rel=1e-4)
+
+
+def test_the_determination_of_a_constant_target_is_not_a_number(regression: Model) -> None:
+    assert np.isnan(regression.evaluate(FRAME.assign(price=0.1))["r2"])
+
+
+def test_rows_of_weight_zero_are_in_no_part_and_counted() -> None:
+    weighted = FRAME.drop(columns="dear").assign(w=np.where(np.arange(COUNT) < 6, 1.0, 0.0))
+    record = schuss.train(weighted, "price", weight="w", **SETTINGS).record
+    assert record.left_out == {"weight 0": COUNT - 6}
+    assert record.rows == {"training": 6}
+
+
+class OwnLoss(SquaredError):
+    pass
+
+
+def test_a_loss_of_one_s_own_trains_and_cannot_be_saved_in_a_schuss_file(tmp_path: Path) -> None:
+    trained = schuss.train(FRAME.drop(columns="dear"), "price", loss=OwnLoss(), hidden=(4,), epochs=2)
+    with pytest.raises(SettingError, match="pickle"):
+        trained.save(tmp_path / "m.schuss")
+    assert (pickle.loads(pickle.dumps(trained)).predict(FRAME) == trained.predict(FRAME)).all()
+
+
+def test_a_setting_of_the_wrong_kind_or_name_is_refused() -> None:
+    with pytest.raises(SettingError, match="schedule"):
+        schuss.train(FRAME, "price", schedule=schuss.Adam())
+    with pytest.raises(SettingError, match="'epochs'"):
+        schuss.train(FRAME, "price", epoch=3)
 
 
 def test_float64_is_trained_and_saved_in_float64(tmp_path: Path) -> None:

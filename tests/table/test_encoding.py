@@ -237,6 +237,48 @@ def test_truth_values_are_numbers_where_numbers_are_expected() -> None:
     np.testing.assert_array_equal(later.features, made.encode(table).features)
 
 
+DAYS = np.array(["2020-01-01", "2020-01-02", "NaT"], "M8[D]")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ([1, 2, 3], DAYS, "'x' holds dates or times, and held numbers in training"),
+        ([True, False, True], DAYS, "'x' holds dates or times, and held truth values"),
+        (["a", "b", "a"], DAYS, "'x' holds dates or times, and held text"),
+        (DAYS, [18262, 18263, 18264], "'x' holds numbers, and held dates or times"),
+        (DAYS, [True, False, None], "'x' holds truth values, and held dates or times"),
+        (DAYS, ["2020-01-01", "soon", None], "'x' holds text, and held dates or times"),
+        ([1, 2, 3], [True, False, None], "'x' holds truth values, and held numbers"),
+        ([-0.5, 0, 1], [True, False, None], "'x' holds truth values, and held numbers"),
+    ],
+)
+def test_fault_21_dates_and_truth_values_do_not_pass_for_numbers(before: Any, now: Any, told: str) -> None:
+    made, table = encoding({"x": before})
+    made.encode(table)
+    with pytest.raises(ColumnError, match=f"dict: {told}"):
+        made.encode(read_table({"x": now}), target=False)
+    for nothing in ([None], np.array(["NaT"], "M8[D]"), pd.array([None], dtype="boolean")):
+        assert len(made.encode(read_table({"x": nothing}), target=False)) == 1
+
+
+def test_fault_21_dates_are_taken_from_any_rows_of_a_table() -> None:
+    made, table = encoding({"x": DAYS})
+    whole = made.encode(table).features
+    np.testing.assert_array_equal(made.encode(table.slice(1, 3), target=False).features, whole[1:])
+    later = read_table({"x": DAYS.astype("M8[us]")})
+    np.testing.assert_array_equal(made.encode(later, target=False).features, whole)
+
+
+def test_declared_categories_are_found_again_in_plain_numbers() -> None:
+    made, table = encoding({"x": pd.Categorical([30, 4, 30])})
+    assert made.category_names == ("x",)
+    assert made.encode(table).codes.ravel().tolist() == [0, 1, 0]
+    for text in ((), ("x",)):
+        later = read_table({"x": [4, 30, 5]}, text=text)
+        assert made.encode(later, target=False).codes.ravel().tolist() == [1, 0, -1]
+
+
 @pytest.mark.parametrize(
     ("levels", "values", "codes"),
     [
@@ -289,6 +331,22 @@ def test_a_value_beyond_float32_is_told_with_its_row() -> None:
     made, _ = encoding({"x": [1.0, 2.0]})
     with pytest.raises(CellError, match="row 2: the value of 'x' lies too far"):
         made.encode(read_table({"x": [1.0, 1e200]}), target=False)
+
+
+def test_a_value_beyond_float32_is_found_in_any_block() -> None:
+    made, _ = encoding({"x": [1.0, 2.0], "z": [1.0, 3.0]})
+    z = np.ones(30_000)
+    z[20_000] = 1e200
+    with pytest.raises(CellError, match="row 20,001: the value of 'z' lies too far"):
+        made.encode(read_table({"x": np.ones(30_000), "z": z}), target=False)
+
+
+def test_a_target_beyond_float32_is_told_with_its_row() -> None:
+    made, _ = encoding({"x": [1.0, 2.0]})
+    later = read_table({"x": [1.0, 1.0, 2.0], "y": [0.5, 1.0, 1e200]})
+    for rows in (None, np.array([2, 0])):
+        with pytest.raises(CellError, match=r"row 3: the value of 'y' lies too far .* leave the row out"):
+            made.encode(later, rows)
 
 
 def test_an_unseen_class_is_told_with_its_label() -> None:

@@ -1,5 +1,6 @@
 """A schema says what every column is; kinds come from all rows, statistics from the training rows alone."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -201,6 +202,46 @@ def test_huge_and_tiny_numbers_have_finite_statistics() -> None:
         assert column.deviation > 0
 
 
+@pytest.mark.parametrize("scale", [1e-310, 1e-120, 1e120, 1e307])
+def test_a_target_of_an_extreme_scale_is_an_error(scale: float) -> None:
+    with pytest.raises(ColumnError, match=r"the target 'y' runs from .* Multiply it by a power of ten"):
+        learned({"x": [1, 2, 3, 4], "y": np.array([-1.5, 0, 1, 1.5]) * scale})
+    usual = learned({"x": [1, 2], "y": [1.5e-90, 2.5e-90], "z": [1.5e90, 2.5e90]}, names=("y", "z"))
+    assert usual.target.deviation == pytest.approx((0.5e-90, 0.5e90))
+
+
+def test_a_target_that_varies_only_in_rows_of_no_weight_has_a_scale_of_one() -> None:
+    schema = learned({"x": [1, 2, 3], "y": [0.5, 0.5, 9.5], "w": [1, 1, 0]}, weight="w")
+    assert schema.target.deviation == (1.0,)
+
+
+def test_a_column_knows_that_it_was_dates() -> None:
+    schema = learned({"day": np.array([1, 2, 3], "M8[D]"), "n": [1, 2, 3]})
+    assert [column.date for column in schema.columns if isinstance(column, NumericColumn)] == [True, False]
+
+
+def test_a_schema_knows_the_words_for_missing_values() -> None:
+    assert learned({"x": [1, 2]}).missing == ()
+    table = replace(read_table({"x": [1, 2], "y": [1.5, 2.5]}), missing=("", "-999"))
+    assert learn_schema(table, find_target(table, ["y"]), np.arange(2)).missing == ("", "-999")
+
+
+def test_a_table_without_a_target_is_described() -> None:
+    nothing = Target((), "regression", "", "float")
+    table = read_table({"x": [1.5, None, 2.5], "c": ["a", "b", "a"], "k": [7, 7, 7]})
+    schema = learn_schema(table, nothing, target_rows(table, nothing))
+    assert [column.name for column in schema.columns] == ["x", "c"]
+    assert (schema.target, schema.dropped, schema.rows) == (nothing, (("k", "constant"),), 3)
+    constant = read_table({"k": [7, 7]})
+    assert learn_schema(constant, nothing, np.arange(2)).dropped == (("k", "constant"),)
+
+
+def test_one_name_can_be_excluded_as_it_is() -> None:
+    schema = learned({"id": [1, 2], "i": [1, 2], "d": [1, 2]}, exclude="id")
+    assert [column.name for column in schema.columns] == ["i", "d"]
+    assert schema.dropped == (("id", "excluded by you"),)
+
+
 def test_truth_values_have_their_share() -> None:
     assert learned({"x": [True, False, None, True]}).columns == (BooleanColumn("x", 1, 2 / 3),)
 
@@ -296,6 +337,8 @@ def test_fault_17_one_row_has_a_schema_or_a_clear_error() -> None:
         ([1, 1, -2], "row 3: the weight in 'w' is -2"),
         ([np.inf, 1, 1], "row 1: the weight in 'w' is inf"),
         ([0, 0, 0], "all weights in 'w' are 0"),
+        ([1, 1e39, 1], r"row 2: the weight in 'w' is 1e\+39. Weights are 0 or from 1e-37 to 3e\+38"),
+        ([1, 0, 1e-38], "row 3: the weight in 'w' is 1e-38"),
     ],
 )
 def test_impossible_weights_are_told_with_their_row(weights: list[Any], told: str) -> None:
@@ -329,7 +372,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**53)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 columns: st.SearchStrategy[Column] = st.one_of(
-    st.builds(NumericColumn, texts, counts, counts, numbers, numbers, numbers, numbers, st.booleans()),
+    st.builds(NumericColumn, texts, counts, counts, numbers, numbers, numbers, numbers, st.booleans(), st.booleans()),
     st.builds(BooleanColumn, texts, counts, numbers),
     st.builds(
         CategoricalColumn, texts, counts, st.lists(texts).map(tuple), st.lists(counts).map(tuple), counts, counts
@@ -361,6 +404,7 @@ schemas = st.builds(
     st.none() | texts,
     st.lists(st.tuples(texts, texts), max_size=3).map(tuple),
     counts,
+    st.lists(texts, max_size=3).map(tuple),
 )
 
 

@@ -1,12 +1,14 @@
 """Reading: whatever comes in leaves as typed columns, or as one message that says what is wrong and where."""
 
+import contextlib
 import gzip
 import os
 import pickle
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pytest
 
 from schuss.errors import ColumnError, SettingError, SourceError
 from schuss.table.delimited import open_text
-from schuss.table.source import Table, TableFormat, read_table
+from schuss.table.source import MISSING, Table, TableFormat, read_table
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")
@@ -82,6 +84,16 @@ def test_columns_without_a_header_are_numbered(write: Write) -> None:
     assert table.where(0) == "houses.csv, line 1"
 
 
+def test_a_table_knows_the_words_that_stood_for_missing_values(write: Write, tmp_path: Path) -> None:
+    words = (*MISSING, "-999")
+    table = read_table(write("a\n1\n-999\n"), TableFormat(missing=words))
+    assert (table.missing, table.slice(1, 2).missing, values(table)) == (words, words, {"a": [1, None]})
+    assert read_table(write("a\n1\n")).missing == MISSING == TableFormat().missing
+    parquet.write_table(pa.table({"a": [2]}), tmp_path / "x.parquet")
+    assert read_table(tmp_path / "x.parquet").missing == read_table({"a": [1]}).missing == ()
+    assert read_table([tmp_path / "x.parquet", write("a\n1\n")]).missing == MISSING
+
+
 def test_words_for_missing_values_can_be_given(write: Write) -> None:
     assert values(read_table(write("a\n1\n-\n?\n"), TableFormat(missing=("-", "?")))) == {"a": [1, None, None]}
 
@@ -110,11 +122,41 @@ def test_dates_become_days(write: Write) -> None:
     assert any("day" in note and "1970-01-01" in note for note in table.notes)
 
 
+def test_a_table_knows_which_columns_were_dates(write: Write) -> None:
+    first = write("day,at,n,gap\n1970-01-02,12:00:00,1,\n", "1.csv")
+    second = write("day,at,n,gap\n,12:00:00,1970-01-02,\n", "2.csv")
+    assert read_table(first).dates == {"day", "at"}
+    assert read_table([first, second]).slice(1, 2).dates == {"day", "at"}
+    assert read_table(second, text=["at"]).dates == {"n"}
+    assert read_table({"a": np.array(["1970-01-02"], "M8[D]"), "b": [1]}).dates == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("content", "column"),
+    [
+        ("a\n1\n\n3\n", [1, None, 3]),
+        ("a\n\n\n3\n\n\n", [None, None, 3]),
+        ("a\r\nx\r\n\r\ny\r\n\r\n", ["x", None, "y"]),
+        ("a\rx\r\ry", ["x", None, "y"]),
+        ('a\n"x\n\ny"\n\n1\n', ["x\n\ny", None, "1"]),
+    ],
+)
+def test_a_blank_line_is_a_missing_value_of_a_single_column(write: Write, content: str, column: list[Any]) -> None:
+    assert values(read_table(write(content))) == {"a": column}
+
+
+def test_blank_lines_of_a_single_column_are_counted_across_blocks() -> None:
+    content = b"a\r\n" + b"1\r\n\r\n" * 5_000 + b"2\r\n"
+    table = open_text("long.csv", content, TableFormat()).read(block_bytes=1 << 10)
+    assert (len(table), table["a"].null_count) == (10_001, 5_000)
+
+
 def test_where_counts_lines_of_a_file_and_rows_otherwise(write: Write) -> None:
     assert read_table(write("a,b\n1,2\n3,4\n")).where(1) == "houses.csv, line 3"
     assert read_table(write("a,b\n1,2\n3,4\n\n\n")).where(1) == "houses.csv, line 3"
     assert read_table(write("\na,b\n1,2\n3,4")).where(1) == "houses.csv, line 4"
     assert read_table(write("a,b\n1,2\n\n3,4\n")).where(1) == "houses.csv, row 2"
+    assert read_table(write("a\n1\n\n3\n")).where(2) == "houses.csv, line 4"
     assert read_table(write('a,b\n1,"x\ny"\n3,4\n')).where(1) == "houses.csv, row 2"
     assert read_table({"a": [1, 2]}).where(1) == "dict, row 2"
 
@@ -318,13 +360,63 @@ def test_fault_27_empty_binary_files_are_errors(write: Write, name: str) -> None
         (b"a,b\n1,2\n", "x.arrow", "no Arrow file"),
         (b"a,b\n1,2\n", "x.csv.gz", "not compressed"),
         (gzip.compress(b"a,b\n1,2\n"), "x.csv", "compressed"),
-        (b"PAR1....", "x.csv", "is a Parquet file"),
+        (b"PAR1...\0", "x.csv", "is a Parquet file"),
+        (b"BZh9...\0", "x.csv", "a bzip2 file"),
+        (b"BZh9....", "x", "a bzip2 file"),
+        (b"FEA1....", "x.feather", "Feather file of version 1"),
+        (b"<DATE>,y\n1,2\n", "x", "JSON"),
+        (b'{"a": 1}', "x.csv", "no rows.*JSON"),
+        (b"[x],y\n1,2\n3\n", "x.csv", "line 3: 1 value.*JSON"),
         (b'{"a": 1}', "x.json", "JSON"),
     ],
 )
 def test_files_of_other_kinds_are_told_by_their_content(write: Write, content: bytes, name: str, told: str) -> None:
     with pytest.raises(SourceError, match=told):
         read_table(write(content, name))
+
+
+@pytest.mark.parametrize("name", ["FEA1", "PAR1", "BZh", "ARROW1", "<DATE>", "[x]", "{x}"])
+def test_a_header_may_begin_like_a_file_of_another_kind(write: Write, name: str) -> None:
+    assert values(read_table(write(f"{name},y\n1,2\n"))) == {name: [1], "y": [2]}
+
+
+@contextlib.contextmanager
+def piped(content: bytes) -> Iterator[str]:
+    """The path of a pipe that gives these bytes once."""
+    reader, writer = os.pipe()
+
+    def feed() -> None:
+        with open(writer, "wb") as file, contextlib.suppress(BrokenPipeError):
+            file.write(content)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    yield f"/dev/fd/{reader}"
+    os.close(reader)
+    feeder.join()
+
+
+needs_pipes = pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no paths here")
+
+
+@needs_pipes
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_pipe_is_read_whole_and_once(write: Write, packed: bool) -> None:
+    content = b"a,b\n" + b"1,01\n" * 30_000
+    with piped(gzip.compress(content) if packed else content) as path:
+        table = read_table([path, write("a,b\n2,x\n")])
+        assert len(table) == 30_001
+        assert table.data["b"][29_999].as_py() == "01"
+        assert table.where(29_999).endswith("line 30,001")
+
+
+@needs_pipes
+def test_a_pipe_is_text(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
+    with piped((tmp_path / "x.parquet").read_bytes()) as path, pytest.raises(SourceError, match="a pipe of Parquet"):
+        read_table(path)
+    with piped(b"") as path, pytest.raises(SourceError, match="is empty"):
+        read_table(path)
 
 
 def test_a_file_that_does_not_exist_suggests_its_neighbour(write: Write, tmp_path: Path) -> None:
@@ -450,7 +542,7 @@ def test_types_of_arrow_become_four() -> None:
         }
     )
     read = read_table(table)
-    assert kinds(read) == ["int64", "double", "double", *["dictionary"] * 3, "int64", *["double"] * 3]
+    assert kinds(read) == ["int64", "double", "double", *["dictionary"] * 4, *["double"] * 3]
     assert values(read) == {
         "small": [1, None],
         "half": [0.5, None],
@@ -458,7 +550,7 @@ def test_types_of_arrow_become_four() -> None:
         "large": ["x", None],
         "view": ["x", None],
         "category": ["x", "y"],
-        "grade": [5, 6],
+        "grade": ["5", "6"],
         "none": [None, None],
         "time": [0.5, None],
         "gap": [1.0, None],
@@ -513,6 +605,82 @@ def test_a_pandas_column_of_mixed_values_becomes_text_and_says_so() -> None:
     table = read_table(pd.DataFrame({"a": pd.Series([1, "x", None, 2.5, float("nan")], dtype=object)}))
     assert values(table) == {"a": ["1", "x", None, "2.5", None]}
     assert any(note.startswith("a: mixes") for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "numbers"),
+    [
+        (pd.Series(pd.arrays.SparseArray([0, 0, 7])), [0, 0, 7]),
+        (pd.Series(pd.arrays.SparseArray([1.5, np.nan, np.nan])), [1.5, None, None]),
+        (pd.Series(np.array([1, 2, 3], ">i4")), [1, 2, 3]),
+        (np.array([1.5, np.nan, 3], ">f8"), [1.5, None, 3]),
+        (np.array(["1970-01-02"], ">M8[s]"), [1.0]),
+        ([2**70, 1, None], [2.0**70, 1, None]),
+        (pd.Series([2**70, 1.5, np.float32(2)], dtype=object), [2.0**70, 1.5, 2]),
+    ],
+)
+def test_numbers_stay_numbers_however_they_are_stored(column: Any, numbers: list[Any]) -> None:
+    for source in ({"a": column}, pd.DataFrame({"a": column})):
+        table = read_table(source)
+        assert kinds(table)[0] in ("int64", "double")
+        assert (values(table), [note for note in table.notes if "mixes" in note]) == ({"a": numbers}, [])
+
+
+def test_numbers_beyond_float64_are_an_error() -> None:
+    with pytest.raises(ColumnError, match="'a' holds a number beyond float64"):
+        read_table({"a": [10**400, 1]})
+    with pytest.raises(ColumnError, match="'a' holds values of type complex64"):
+        read_table({"a": [np.complex64(1), 2**70]})
+
+
+@pytest.mark.parametrize(
+    ("categories", "texts"),
+    [
+        (pd.Categorical([3, 1, 3, None]), ["3", "1", "3", None]),
+        (pd.Categorical([2.5, 1.0]), ["2.5", "1"]),
+        (pd.Categorical([True, False]), ["true", "false"]),
+        (pd.Categorical(pd.to_datetime(["2020-01-01"])), ["2020-01-01 00:00:00.000000"]),
+        (pa.array([7, None]).dictionary_encode(), ["7", None]),
+        (pa.chunked_array([pa.array([7, 8]).dictionary_encode(), pa.array([9]).dictionary_encode()]), ["7", "8", "9"]),
+        (pa.array([None, None], pa.null()).dictionary_encode(), [None, None]),
+    ],
+)
+def test_declared_categories_are_text_whatever_their_values(categories: Any, texts: list[Any]) -> None:
+    table = pd.DataFrame({"a": categories}) if isinstance(categories, pd.Categorical) else pa.table({"a": categories})
+    assert values(read_table(table)) == {"a": texts}
+
+
+def test_categories_and_numbers_of_two_files_are_text_together(tmp_path: Path) -> None:
+    for name, column in (("1.arrow", pa.array([7]).dictionary_encode()), ("2.arrow", pa.array([8]))):
+        table = pa.table({"a": column})
+        with pa.OSFile(str(tmp_path / name), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+            file.write_table(table)
+    assert values(read_table(str(tmp_path / "*.arrow"))) == {"a": ["7", "8"]}
+
+
+def test_categories_of_polars_are_text() -> None:
+    words = ["y", "x", None, "y"]
+    frame = pl.DataFrame({"a": words, "b": words}, {"a": pl.Categorical, "b": pl.Enum(["x", "y"])})
+    assert values(read_table(frame)) == values(read_table(pl.concat([frame]))) == {"a": words, "b": words}
+    assert values(read_table(frame.to_dict())) == {"a": words, "b": words}
+
+
+@pytest.mark.parametrize("column", [1, None, "abc", b"abc", np.array(1), {"b": 1}, iter([1])])
+def test_a_column_of_a_dict_has_several_values(column: Any) -> None:
+    with pytest.raises(ColumnError, match="'odd'"):
+        read_table({"odd": column})
+
+
+def test_text_without_a_utf8_form_is_an_error() -> None:
+    lone = "x\ud800"
+    for column in ([lone, "y"], np.array(["y", lone]), np.array([lone, 1], object)):
+        with pytest.raises(ColumnError, match=r"'a' holds 'x\\ud800'"):
+            read_table({"a": column})
+    for source in ({lone: [1]}, pd.DataFrame([[1]], columns=pd.Index([lone], dtype=object))):
+        with pytest.raises(ColumnError, match=r"name 'x\\ud800'"):
+            read_table(source)
+    with pytest.raises(ColumnError, match=r"'a' holds 'x\\ud800'"):
+        read_table(pd.DataFrame({"a": pd.Series([lone], dtype=object)}))
 
 
 def test_polars_frames_are_read() -> None:

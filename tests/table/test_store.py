@@ -1,4 +1,4 @@
-"""A store gives every row once an epoch, in the order of the epoch, however it is cut into chunks."""
+"""A store gives every row once an epoch, in the order of the epoch."""
 
 import numpy as np
 import pytest
@@ -14,19 +14,17 @@ def _store(count: int, weight: bool = False) -> MemoryStore:
     return MemoryStore(Rows.from_arrays(numbers, numbers, numbers + 1 if weight else None))
 
 
-@given(st.integers(1, 60), st.integers(1, 10), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
-def test_chunks_are_the_order_of_the_epoch_from_any_start(
-    count: int, batch_size: int, steps: int, epoch: int, start: int
-) -> None:
-    chunks = list(_store(count).chunks(5, epoch, batch_size, steps, start))
-    seen = [rows.features[positions, 0] for rows, positions in chunks]
+@given(st.integers(1, 60), st.integers(1, 10), st.integers(0, 3), st.integers(0, 8))
+def test_windows_are_the_order_of_the_epoch_from_any_start(count: int, batch_size: int, epoch: int, start: int) -> None:
+    windows = list(_store(count).windows(5, epoch, batch_size, start))
+    seen = [rows.features[positions, 0] for rows, positions in windows]
     assert np.concatenate([*seen, np.empty(0)]).tolist() == permutation(5, epoch, count)[start * batch_size :].tolist()
-    assert all(len(positions) == batch_size * steps for _, positions in chunks[:-1])
+    assert all(len(positions) % batch_size == 0 for _, positions in windows[:-1])
 
 
 def test_the_window_of_a_memory_store_is_no_copy() -> None:
     store = _store(10)
-    assert all(rows is store.rows for rows, _ in store.chunks(0, 0, 3, 2))
+    assert all(rows is store.rows for rows, _ in store.windows(0, 0, 3))
 
 
 def test_blocks_are_all_rows_in_stored_order() -> None:

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
 from schuss import Network, Rows
 from schuss.arrays import Vector
-from schuss.descent import Adam, Constant, Cosine
+from schuss.descent import Adam, Constant, Cosine, GradientDescent
 from schuss.engine.protocol import Cost, EngineState
 from schuss.engine.reference import ReferenceEngine
 from schuss.losses import SquaredError
@@ -68,11 +69,12 @@ def test_same_seed_gives_the_same_W_bit_for_bit_and_another_seed_another() -> No
 
 
 def test_the_length_of_chunks_never_changes_W(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_first_chunk", lambda parameters, batch_size: 1)
-    monkeypatch.setattr(loop, "_next_chunk", lambda *measured: 2)
-    short = finished(run()).state.W
-    monkeypatch.undo()
-    assert (finished(run()).state.W == short).all()
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
+    short = run()
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    long = run()
+    assert len(short) > len(long)
+    assert (finished(long).state.W == finished(short).state.W).all()
 
 
 def test_stops_early_and_keeps_the_best_W() -> None:
@@ -102,7 +104,7 @@ def test_time_budget_ends_training_and_says_so() -> None:
 
 
 def test_an_interruption_ends_training_after_the_running_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_first_chunk", lambda parameters, batch_size: 1)
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
     end = finished(run(interrupted=lambda: True))
     assert end.outcome is Outcome.INTERRUPTED
     assert end.state.engine.step == 1
@@ -125,6 +127,15 @@ def test_divergence_is_a_named_outcome_and_the_W_kept_is_finite() -> None:
     assert end.state.best_epoch == 3
     assert np.isfinite(end.state.W).all()
     assert "learning rate" in end.outcome.advice
+
+
+@pytest.mark.parametrize("stop", [{"interrupted": lambda: True}, {"seconds": 1e-9}])
+def test_a_W_that_is_not_finite_is_divergence_whatever_else_ended_the_training(stop: dict[str, Any]) -> None:
+    seconds = stop.pop("seconds", None)
+    plan = replace(PLAN, learning_rate=1e308, schedule=Constant(), batch_size=50, epochs=1, seconds=seconds)
+    engine = ReferenceEngine(NETWORK, Cost(SquaredError()), GradientDescent())
+    state = TrainingState(EngineState.start(NETWORK.initial(0) * 1e3, GradientDescent()))
+    assert finished(list(descend(engine, state, MemoryStore(ROWS), plan, **stop))).outcome is Outcome.DIVERGED
 
 
 def test_a_validation_loss_that_is_no_number_is_divergence() -> None:

@@ -1,7 +1,7 @@
 """Schedules: which share of the learning rate a step takes, as a function of (step, steps) and of nothing else."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from schuss.arrays import Vector
 from schuss.errors import SettingError
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Shares of the learning rate over a training of a known number of steps."""
 

@@ -4,7 +4,6 @@ Here the arguments are checked and brought into the form that `core/` trusts: C-
 number of levels, class numbers below K, row numbers below N. Rows are looked at once, however many calls they serve.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -32,8 +31,8 @@ class NativeEngine:
     name: ClassVar[str] = "native"
 
     def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None:
-        self._network, self._loss, self._memory = network, cost.loss.name, optimizer.memory
-        self._targets = 1 if self._loss == "cross_entropy" else network.outputs
+        self._network, self._loss, self._memory = network, cost.loss, optimizer.memory
+        self._targets = 1 if self._loss.name == "cross_entropy" else network.outputs
         rule = constants(optimizer)
         weight_decay = rule.pop("weight_decay")
         try:
@@ -42,7 +41,7 @@ class NativeEngine:
                 features=network.inputs,
                 levels=list(network.categories),
                 targets=self._targets,
-                loss=self._loss,
+                loss=self._loss.name,
                 l2=cost.l2,
                 mean_weight=cost.mean_weight,
                 optimizer=optimizer.name,
@@ -110,25 +109,15 @@ class NativeEngine:
 
     def _checked_inputs(self, rows: Rows) -> tuple[_Float32, Codes]:
         if rows not in self._inputs:
-            network = self._network
-            expected = (len(rows), network.inputs), (len(rows), len(network.categories))
-            if (rows.features.shape, rows.codes.shape) != expected:
-                raise SettingError(
-                    f"Features and codes have shapes {rows.features.shape} and {rows.codes.shape}: "
-                    f"this network takes {expected[0]} and {expected[1]}."
-                )
-            self._inputs[rows] = _float32(rows.features), _checked_codes(rows.codes, network.categories)
+            self._network.check_inputs(rows.features, rows.codes)
+            self._inputs[rows] = _float32(rows.features), np.ascontiguousarray(rows.codes, np.int32)
         return self._inputs[rows]
 
     def _checked_labels(self, rows: Rows) -> tuple[_Float32, _Float32]:
         if rows not in self._labels:
-            shape = (len(rows), self._targets)
-            if rows.targets.shape != shape:
-                raise SettingError(f"The targets have shape {rows.targets.shape}: {self._loss} takes {shape} here.")
-            if rows.weights is not None and rows.weights.shape != (len(rows),):
-                raise SettingError(f"The weights have shape {rows.weights.shape}: ({len(rows)},) is expected.")
-            if self._loss == "cross_entropy":
-                _check_class_numbers(rows.targets, self._network.outputs)
+            self._loss.check(rows.targets, self._network.outputs)
+            if len(rows.features) != len(rows) or (rows.weights is not None and rows.weights.shape != (len(rows),)):
+                raise DataError(f"There are {len(rows)} targets: features, codes and weights must be as many.")
             weights = np.empty(0, np.float32) if rows.weights is None else _float32(rows.weights)
             self._labels[rows] = _float32(rows.targets), weights
         return self._labels[rows]
@@ -138,27 +127,6 @@ def _float32(values: Matrix | Vector) -> _Float32:
     """C-contiguous float32, a copy only where it must be; what is beyond float32 becomes infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, np.float32)
-
-
-def _checked_codes(codes: Codes, levels: Sequence[int]) -> Codes:
-    """Codes [N, C], each from -1 up to its column's number of levels."""
-    if len(codes) and len(levels):
-        wrong = (codes.min(axis=0) < -1) | (codes.max(axis=0) >= np.array(levels))
-        if wrong.any():
-            column = int(np.flatnonzero(wrong)[0])
-            raise DataError(
-                f"Codes of categorical column {column} run from {codes[:, column].min()} to {codes[:, column].max()}: "
-                f"it has {levels[column]} levels, so that -1 to {levels[column] - 1} are possible."
-            )
-    return np.ascontiguousarray(codes, np.int32)
-
-
-def _check_class_numbers(targets: Matrix, classes: int) -> None:
-    """Targets [N, 1] must be whole numbers from 0 up to the number of classes."""
-    wrong = ~((targets >= 0) & (targets < classes) & (targets == np.floor(targets)))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong[:, 0])[0])
-        raise DataError(f"The target of row {row} is {targets[row, 0]}: a class number from 0 to {classes - 1} is due.")
 
 
 def _checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int) -> RowIndex:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +18,10 @@ from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
 from schuss.errors import ModelFileError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
-from schuss.losses import Loss, loss_named
+from schuss.losses import LOSSES, Loss, loss_named
 from schuss.network import Network
 from schuss.table.encoding import Encoding
-from schuss.table.schema import target_rows
+from schuss.table.schema import Schema, row_weights, target_rows
 from schuss.table.source import Table, TableFormat, read_table
 
 FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
@@ -33,7 +33,8 @@ class Record:
     """What is remembered of the training.
 
     outcome: how it ended. epochs, steps: taken; best_epoch: whose W was kept, 0 for the last.
-    rows: of each part. scores: of the parts that were held out, by name. settings: resolved, with reasons.
+    rows: of each part; left_out: of none, by reason. scores: of the parts that were held out, by name.
+    reasons: every setting as it was resolved, with the reason. notes: on the reading of the table.
     """
 
     outcome: str = ""
@@ -44,6 +45,7 @@ class Record:
     rows: dict[str, int] = field(default_factory=dict)
     scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -80,6 +82,11 @@ class Model:
     def __repr__(self) -> str:
         chain = "-".join(str(layer.outputs) for layer in self.network.layers)
         return f"<schuss.Model {self.encoding.schema.target.task}: {len(self.encoding.schema.columns)}-{chain}>"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Also of the copy, W cannot be written to."""
+        self.__dict__.update(state)
+        self.W.flags.writeable = False
 
     def __getstate__(self) -> dict[str, Any]:
         """An engine is not part of the model: it is made again where the model goes."""
@@ -138,7 +145,7 @@ class Model:
             DataError: as predict, or the target is missing or no row has one.
         """
         read = read_for(self.encoding, table, format)
-        rows = self.encoding.encode(read, target_rows(read, self.encoding.schema.target))
+        rows = self.encoding.encode(read, rows_to_score(read, self.encoding.schema))
         return self.scores(self._engine.outputs(self.W, rows), rows)
 
     def scores(self, outputs: Matrix, rows: Rows) -> dict[str, float]:
@@ -151,6 +158,10 @@ class Model:
         Raises:
             OutputError: the file cannot be written.
         """
+        if type(self.loss) not in map(type, LOSSES.values()):
+            raise SettingError(
+                f"A .schuss file knows only schuss's own losses, not {type(self.loss).__name__}: pickle it."
+            )
         card = _Card(
             format=FORMAT,
             version=schuss.__version__,
@@ -176,13 +187,29 @@ class Model:
             W = tensors["W"]
             if W.shape != (network.parameters,) or W.dtype != np.dtype(card.precision) or not np.isfinite(W).all():
                 raise ValueError(f"W has shape {W.shape} and type {W.dtype}, which its network cannot have")
-            if (network.inputs, network.categories) != (card.encoding.features, card.encoding.categories):
-                raise ValueError("the network does not take what the encoding gives")
+            _check_card(card, network, loss)
             return cls(card.encoding, network, loss, W, card.record, card.precision)
         except _NewerFormatError as error:
             raise ModelFileError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise ModelFileError(f"{path}: is no model that this schuss can read ({error}).") from error
+
+
+def _check_card(card: _Card, network: Network, loss: Loss) -> None:
+    """The parts of a card fit each other: a digest only says that they are what was written."""
+    target = card.encoding.schema.target
+    numbers = 0 if target.classes else len(target.names)
+    fits = (
+        (network.inputs, network.categories) == (card.encoding.features, card.encoding.categories)
+        and network.outputs == loss.outputs(len(target.names), len(target.classes))
+        and target.task in loss.tasks
+        and (target.task == "regression") != bool(target.classes)
+        and (target.task == "binary") <= (len(target.classes) == 2)
+        and len(target.names) >= 1
+        and len(target.mean) == len(target.deviation) == numbers
+    )
+    if not fits:
+        raise ValueError("its parts do not fit each other")
 
 
 class _NewerFormatError(ValueError):
@@ -203,24 +230,45 @@ def scores(encoding: Encoding, loss: Loss, outputs: Matrix, rows: Rows) -> dict[
     Arguments:
         outputs: [N, K] before the link. rows: encoded, with targets.
     """
-    outputs = outputs.astype(np.float64)
-    if encoding.schema.target.task == "regression":
-        deviation = np.asarray(encoding.schema.target.deviation)
+    outputs, target = outputs.astype(np.float64), encoding.schema.target
+    if target.task == "regression":
+        deviation = np.asarray(target.deviation)
         actual, predicted = rows.targets * deviation, outputs * deviation  # differences need no mean
         found = metrics.regression_scores(actual, predicted, rows.weights)
-        losses = loss.value(predicted, actual) if encoding.targets == 1 else loss.value(outputs, rows.targets)
+        for number, name in enumerate(target.names if len(target.names) > 1 else ()):
+            one = slice(number, number + 1)
+            found[f"rmse of {name}"] = metrics.regression_scores(actual[:, one], predicted[:, one], rows.weights)[
+                "rmse"
+            ]
+        losses = loss.value(predicted, actual)
     else:
         found = metrics.class_scores(rows.targets[:, 0], loss.prediction(outputs), rows.weights)
         losses = loss.value(outputs, rows.targets)
-    total = float(losses.sum() if rows.weights is None else losses @ rows.weights.astype(np.float64))
+    total = weighted_total(losses, rows)
     return {"loss": total / rows.total_weight, "total_loss": total, **found}
+
+
+def weighted_total(losses: Vector, rows: Rows) -> float:
+    """Σ w_i L_i in float64."""
+    return float(losses.sum() if rows.weights is None else losses @ rows.weights.astype(np.float64))
+
+
+def rows_to_score(table: Table, schema: Schema) -> RowIndex:
+    """The rows that have a target, and a weight above 0 where the table has weights.
+
+    Raises:
+        DataError: there is none, or a weight or target is impossible.
+    """
+    rows = target_rows(table, schema.target)
+    return rows[row_weights(table, schema.weight, rows) > 0] if schema.weight in table.names else rows
 
 
 def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> Table:
     """A table for a model: what the schema knows as text is read as text, so that "01" stays what it is."""
     target = encoding.schema.target
     text = encoding.category_names + (target.names if target.kind == "text" else ())
-    return read_table(table, format or TableFormat(), text=text)
+    format = format or TableFormat()
+    return read_table(table, replace(format, missing=(*format.missing, *encoding.schema.missing)), text=text)
 
 
 def _blocks(table: Table) -> Iterator[RowIndex]:

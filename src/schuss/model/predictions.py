@@ -29,11 +29,14 @@ def write_predictions(
     """
     if path.suffix not in (".csv", ".parquet"):
         raise SettingError(f"{path}: predictions are written as .csv or .parquet; end the name with one of them.")
-    predicted = model.predict(table)
+    outputs = model.outputs(table)
+    predicted = model.encoding.decode(outputs)
     names = model.encoding.schema.target.names
     columns = {name: _column(predicted, number) for number, name in enumerate(names)}
     if probabilities:
-        shares = model.predict_proba(table)
+        if not model.classes:
+            raise SettingError("Probabilities exist for classes only; this model is a regression.")
+        shares = model.loss.prediction(outputs.astype(np.float64))
         columns |= {f"probability of {label}": pa.array(shares[:, i]) for i, label in enumerate(model.classes)}
     with replacing(path, storage) as file:
         if path.suffix == ".csv":

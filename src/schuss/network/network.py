@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from schuss.arrays import Codes, Mask, Matrix, Vector
-from schuss.errors import SettingError
+from schuss.errors import DataError, SettingError
 from schuss.network.activations import activation
 from schuss.network.layers import Dense
 
@@ -101,6 +101,22 @@ class Network:
         for number, layer in enumerate(self.layers):
             layer.initialize(W, np.random.Generator(np.random.Philox(key=(seed, number))))
         return W.astype(np.float32)
+
+    def check_inputs(self, features: Matrix, codes: Codes) -> None:
+        """Raises DataError where features [N, F] or codes [N, C] are not what this network takes."""
+        expected = (len(features), self.inputs), (len(features), len(self.categories))
+        if (features.shape, codes.shape) != expected:
+            raise DataError(
+                f"Features and codes have shapes {features.shape} and {codes.shape}: "
+                f"this network takes {expected[0]} and {expected[1]}."
+            )
+        for column, levels in enumerate(self.categories if len(codes) else ()):
+            least, greatest = codes[:, column].min(), codes[:, column].max()
+            if least < -1 or greatest >= levels:
+                raise DataError(
+                    f"Codes of categorical column {column} run from {least} to {greatest}: it has {levels} levels, so "
+                    f"that -1 to {levels - 1} are possible."
+                )
 
     def input_matrix(self, features: Matrix, codes: Codes) -> Matrix:
         """What the first layer multiplies, [B, F + Σ levels]: the features, then every code as one-hot.

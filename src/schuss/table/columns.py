@@ -23,9 +23,13 @@ _PER_DAY = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
 
 
 def kind_of(type: pa.DataType) -> Kind | None:
-    """What a column of this Arrow type holds; None when a network cannot use it (lists, structs, bytes)."""
+    """What a column of this Arrow type holds; None when a network cannot use it (lists, structs, bytes).
+
+    A dictionary is text whatever its values are: who declares categories means categories.
+    """
     if pa.types.is_dictionary(type):
-        return kind_of(type.value_type)
+        kind = kind_of(type.value_type)
+        return kind if kind in (None, "missing") else "text"
     if isinstance(type, pa.BaseExtensionType):
         return kind_of(type.storage_type)
     checks: tuple[tuple[Any, Kind], ...] = (
@@ -156,12 +160,13 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What an extension type or a dictionary stands for, as plain values; no code of an extension is ever run."""
+    """What an extension type stands for, and a dictionary as text; no code of an extension is ever run."""
     if isinstance(column.type, pa.BaseExtensionType):
         stored = [chunk.storage for chunk in column.chunks]
         return _storage(pa.chunked_array(stored, column.type.storage_type))
     if pa.types.is_dictionary(column.type) and column.type != TEXT:
-        return _storage(column.cast(column.type.value_type))
+        texts = [chunk.dictionary.cast(pa.string()).take(chunk.indices) for chunk in column.chunks]
+        return pa.chunked_array(texts, pa.string())
     return column
 
 

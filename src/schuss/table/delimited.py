@@ -26,6 +26,8 @@ _TAIL_BYTES = 1 << 12
 _INK = re.compile(rb"\S")
 _WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-nan", "n/a", "<NA>", "#N/A")
+
 
 @dataclass(frozen=True)
 class TableFormat:
@@ -38,9 +40,7 @@ class TableFormat:
 
     separator: str | None = None
     header: bool = True
-    missing: tuple[str, ...] = (
-        *("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-nan", "n/a", "<NA>", "#N/A"),
-    )
+    missing: tuple[str, ...] = MISSING
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,19 @@ class TextFile:
         return self.line if lines == rows else None
 
     def _parse(self, quoted: bool, as_text: Collection[str], block_bytes: int) -> pa.Table:
-        """Arrow's reader on what follows the header; its errors become ours, with the line."""
+        """Arrow's reader on what follows the header; its errors become ours, with the line.
+
+        A blank line is a missing value where there is one column, and nothing otherwise or at the end of the file.
+        """
+        single = len(self.names) == 1
+        end = len(self.content.rstrip(b"\r\n")) if single else len(self.content)
         try:
             return arrow_csv.read_csv(
-                pa.BufferReader(pa.py_buffer(self.content).slice(self.start)),
+                pa.BufferReader(pa.py_buffer(self.content).slice(self.start, end - self.start)),
                 read_options=arrow_csv.ReadOptions(column_names=self.names, block_size=block_bytes),
-                parse_options=arrow_csv.ParseOptions(delimiter=self.separator, newlines_in_values=quoted),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=self.separator, newlines_in_values=quoted, ignore_empty_lines=not single
+                ),
                 convert_options=arrow_csv.ConvertOptions(
                     null_values=["", *self.format.missing],
                     strings_can_be_null=True,
@@ -95,6 +102,8 @@ class TextFile:
                 ),
                 memory_pool=pa.system_memory_pool(),
             )
+        except pa.ArrowCancelled:  # Arrow's own answer to Ctrl-C
+            raise KeyboardInterrupt from None
         except pa.ArrowInvalid as error:
             self._report_encoding()
             self._report_fault()

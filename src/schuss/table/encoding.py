@@ -21,6 +21,7 @@ from schuss.table.columns import Numbers, as_slice, codes, first_not_number, kin
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
+    Column,
     Label,
     NumericColumn,
     Schema,
@@ -29,6 +30,13 @@ from schuss.table.schema import (
 )
 from schuss.table.source import Table
 
+_PLURALS = {
+    "date": "dates or times",
+    "integer": "numbers",
+    "float": "numbers",
+    "boolean": "truth values",
+    "text": "text",
+}
 _BLOCK_ROWS = 8192  # a block of features stays in the cache of one core while its columns are written
 
 
@@ -108,12 +116,14 @@ class Encoding:
 
         Raises:
             ColumnError: a column is not there or holds another kind of values.
-            CellError: a value is impossible: infinite, no number, an unseen class, a missing target.
+            CellError: a value is impossible: infinite, too far out, no number, an unseen class, a missing target.
         """
         index = np.arange(len(table), dtype=np.int64) if rows is None else rows
         span = as_slice(index)
         if isinstance(span, slice) and len(index) < len(table):
             return self.encode(table.slice(span.start, span.stop), target=target)
+        for column in self.schema.columns:
+            _check_kind(table, column)
         features = self._encode_features(table, index)
         levels = np.empty((len(index), len(self._categorical)), np.int32)
         for place, column in enumerate(self._categorical):
@@ -149,24 +159,19 @@ class Encoding:
         values = {column.name: _numbers(table, column) for column in plain}
         features = np.empty((len(index), self.features), np.float32)
 
-        def write(block: slice) -> None:
+        def write(block: slice) -> bool:
             rows = as_slice(index[block])
             with np.errstate(over="ignore"):
                 for place, feature in enumerate(self.layout):
                     features[block, place] = feature.of(values[feature.column][rows])
+            return bool(np.isfinite(features[block]).all())
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(write, _blocks(len(index))))
-        self._check_range(table, index, features)
-        return features
-
-    def _check_range(self, table: Table, index: RowIndex, features: Matrix) -> None:
-        """No value lies so far out that it has no float32."""
-        if not np.isfinite(features).all():
+            finite = all(list(pool.map(write, _blocks(len(index)))))
+        if not finite:
             row, place = (int(i) for i in np.argwhere(~np.isfinite(features))[0])
-            name = self.layout[place].column
-            raise CellError(f"{table.where(int(index[row]))}: the value of {name!r} lies too far from those seen in "
-                            "training to be a number in float32. Correct it, or leave it empty.")  # fmt: skip
+            raise _too_far(table, int(index[row]), self.layout[place].column, "leave it empty")
+        return features
 
     def _encode_target(self, table: Table, index: RowIndex) -> Matrix:
         """[N, T] float32: standardised numbers, 0 and 1, or class numbers."""
@@ -177,7 +182,11 @@ class Encoding:
         for place, name in enumerate(target.names):
             values = _numbers_of(table, name, "target column")[index]
             _check_present(table, name, index, np.isnan(values))
-            targets[:, place] = (values - target.mean[place]) / target.deviation[place]
+            with np.errstate(over="ignore"):
+                targets[:, place] = (values - target.mean[place]) / target.deviation[place]
+        if not np.isfinite(targets).all():
+            row, place = (int(i) for i in np.argwhere(~np.isfinite(targets))[0])
+            raise _too_far(table, int(index[row]), target.names[place], "leave the row out")
         return targets
 
     def _class_numbers(self, table: Table, index: RowIndex) -> Matrix:
@@ -264,6 +273,32 @@ def _numbers_of(table: Table, name: str, role: str) -> Numbers:
     values = numbers(column)
     check_finite(table, name, values)
     return values
+
+
+def _check_kind(table: Table, column: Column) -> None:
+    """The column holds dates if training saw dates there, and no truth values where it saw other numbers than 0 to 1.
+
+    A column without any value passes.
+    """
+    name, values = column.name, table.column(column.name)
+    if values.null_count == len(values):
+        return
+    now: str = "date" if name in table.dates else str(kind_of(values.type))
+    if isinstance(column, NumericColumn):
+        was = "date" if column.date else "float"
+        differ = "date" in (was, now) and was != now
+        differ |= now == "boolean" and not 0 <= column.least <= column.greatest <= 1
+    else:
+        was = "boolean" if isinstance(column, BooleanColumn) else "text"
+        differ = now == "date"
+    if differ:
+        raise ColumnError(f"{table.name}: {name!r} holds {_PLURALS[now]}, and held {_PLURALS[was]} in training. "
+                          f"Give {_PLURALS[was]}.")  # fmt: skip
+
+
+def _too_far(table: Table, row: int, name: str, advice: str) -> CellError:
+    return CellError(f"{table.where(row)}: the value of {name!r} lies too far from those seen in training to be a "
+                     f"number in float32. Correct it, or {advice}.")  # fmt: skip
 
 
 def _check_present(table: Table, name: str, index: RowIndex, absent: NDArray[np.bool_]) -> None:

@@ -44,11 +44,15 @@ FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
 SMALL_TABLE = 100  # … in tables of at least so many training rows
 IDENTIFIER_SHARE = 0.9
 IDENTIFIER_ROWS = 50
+LEAST_WEIGHT = 1e-37  # what float32 holds with all its digits
+GREATEST_WEIGHT = 3e38
+_LEAST_DEVIATION = 1e-100  # of a target, so that its square is a number
+_GREATEST_DEVIATION = 1e100
 _TINY = 1e-300
 
 
 class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
-    """A column of numbers, dates among them. missing, distinct, least … are those of the training rows.
+    """A column of numbers. missing, distinct, least … are those of the training rows; date: dates or times, as days.
 
     distinct: exact up to MOST_COUNTED; one more than that stands for any larger number.
     """
@@ -61,6 +65,7 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     mean: float
     deviation: float
     whole: bool
+    date: bool = False
 
 
 class BooleanColumn(msgspec.Struct, frozen=True, tag="boolean"):
@@ -124,13 +129,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Schema:
-    """The features in use, the target, and the columns left out with the reason. rows: training rows."""
+    """The features in use, the target, and the columns left out with the reason.
+
+    rows: training rows. missing: the words that stood for a missing value in the text files it was learned from.
+    """
 
     columns: tuple[Column, ...]
     target: Target
     weight: str | None
     dropped: tuple[tuple[str, str], ...]
     rows: int
+    missing: tuple[str, ...] = ()
 
 
 def find_target(table: Table, names: Sequence[str], task: Task | None = None) -> Target:
@@ -183,22 +192,23 @@ def target_rows(table: Table, target: Target) -> RowIndex:
 
 
 def learn_schema(
-    table: Table, target: Target, training: RowIndex, *, weight: str | None = None, exclude: Sequence[str] = ()
+    table: Table, target: Target, training: RowIndex, *, weight: str | None = None, exclude: str | Sequence[str] = ()
 ) -> Schema:
     """Learns from the training rows what the network must know of every column.
 
     Arguments:
         table: all rows.
-        target: from `find_target`.
+        target: from `find_target`; one without names makes every column a feature, so that a table can be described.
         training: the rows to learn from, each with a target.
         weight: a column of row weights; it weighs means and deviations and is no feature.
-        exclude: columns that are no features.
+        exclude: a column that is no feature, or several.
 
     Raises:
         SettingError: weight, exclude and target name the same column.
-        ColumnError: a column is not there, or no feature is left.
-        CellError: a feature is infinite, or a weight is missing, negative or infinite, or all are 0.
+        ColumnError: a column is not there, no feature is left, or a target is too large or too small for float32.
+        CellError: a feature is infinite, or a weight is impossible (see `row_weights`), or all are 0.
     """
+    exclude = (exclude,) if isinstance(exclude, str) else exclude
     _check_roles(table, target, weight, exclude)
     weights = None if weight is None else row_weights(table, weight, training)
     if weights is not None and not weights.any():
@@ -211,10 +221,11 @@ def learn_schema(
     reasons = {name: reason for name, reason in zip(features, learned, strict=True) if isinstance(reason, str)}
     reasons |= dict.fromkeys(exclude, "excluded by you")
     dropped = tuple((name, reasons[name]) for name in table.names if name in reasons)
-    if not columns:
+    if not columns and target.names:
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
         raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
-    return Schema(columns, _learn_target(table, target, training, weights), weight, dropped, len(training))
+    learned_target = _learn_target(table, target, training, weights)
+    return Schema(columns, learned_target, weight, dropped, len(training), table.missing)
 
 
 def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
@@ -222,18 +233,21 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
 
     Raises:
         ColumnError: the column is not there or holds no numbers.
-        CellError: a weight is missing, negative or infinite.
+        CellError: a weight is missing, negative or infinite, or too large or too small for float32.
     """
     column = table.column(name, "weight column")
     if kind_of(column.type) not in ("integer", "float", "boolean"):
         raise ColumnError(f"{table.name}: the weight column {name!r} holds no numbers.")
     everything = numbers(column)
     weights = everything[rows]
-    bad = ~(np.isfinite(weights) & (weights >= 0))
+    bad = ~((weights == 0) | ((weights >= LEAST_WEIGHT) & (weights <= GREATEST_WEIGHT)))
     if bad.any():
         row = int(np.arange(len(everything))[rows][bad.argmax()])
         value = "missing" if np.isnan(everything[row]) else f"{everything[row]:g}"
-        raise CellError(f"{table.where(row)}: the weight in {name!r} is {value}. Weights are finite and at least 0.")
+        rule = "Weights are finite and at least 0."
+        if 0 < everything[row] < np.inf:
+            rule = f"Weights are 0 or from {LEAST_WEIGHT:g} to {GREATEST_WEIGHT:g}: multiply all by a power of ten."
+        raise CellError(f"{table.where(row)}: the weight in {name!r} is {value}. {rule}")
     return weights
 
 
@@ -369,11 +383,11 @@ def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None)
     if kind == "boolean":
         share = float(values.mean())
         return "constant" if not missing and share in (0.0, 1.0) else BooleanColumn(name, missing, share)
-    learned = _learn_numeric(name, values, missing, weights)
+    learned = _learn_numeric(name, values, missing, weights, name in table.dates)
     return "constant" if not missing and learned.distinct == 1 else learned
 
 
-def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | None) -> NumericColumn:
+def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | None, date: bool) -> NumericColumn:
     mean, deviation = _moments(values, weights)
     return NumericColumn(
         name=name,
@@ -384,6 +398,7 @@ def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | 
         mean=mean,
         deviation=deviation,
         whole=all((np.floor(some) == some).all() for some in (values[:100], values)),
+        date=date,
     )
 
 
@@ -430,13 +445,20 @@ def _learn_target(table: Table, target: Target, training: RowIndex, weights: Num
         return target
     values = [numbers(table.data[name])[training] for name in target.names]
     moments = [_moments(each, weights) for each in values]
-    return replace(
+    learned = replace(
         target,
         mean=tuple(mean for mean, _ in moments),
         deviation=tuple(deviation for _, deviation in moments),
         least=_each(np.min, values),
         greatest=_each(np.max, values),
     )
+    for name, deviation, least, greatest in zip(
+        learned.names, learned.deviation, learned.least, learned.greatest, strict=True
+    ):
+        if least < greatest and not _LEAST_DEVIATION < min(deviation, greatest - least) < _GREATEST_DEVIATION:
+            raise ColumnError(f"{table.name}: the target {name!r} runs from {least:g} to {greatest:g}, beyond "
+                              "what can be computed with. Multiply it by a power of ten.")  # fmt: skip
+    return learned
 
 
 def _each(function: Callable[[Numbers], Any], values: Sequence[Numbers]) -> tuple[float, ...]:

@@ -4,14 +4,16 @@ Kinds of columns come from all rows of all files; nothing is told from a first p
 text keeps its values as they were written.
 """
 
+import contextlib
 import difflib
 import glob
 import gzip
 import os
+import stat
 import warnings
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
-from schuss.errors import ColumnError, SourceError
+from schuss.errors import ColumnError, DataError, SourceError
 from schuss.table.columns import Kind, canonical, check_names, common_kind, kind_of, nearest
-from schuss.table.delimited import TableFormat, TextFile, open_text
+from schuss.table.delimited import MISSING, TableFormat, TextFile, open_text
 
-__all__ = ["Place", "Table", "TableFormat", "read_table"]
+__all__ = ["MISSING", "Place", "Table", "TableFormat", "read_table"]
 
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data")
 _ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
@@ -43,6 +45,8 @@ _FOREIGN = {
     **{bytes([0x80, version]): "a pickle, which is never loaded because it can run code" for version in range(2, 6)},
 }
 _KNOWN = "Give CSV, TSV, Parquet or Arrow."
+_GZIP = b"\x1f\x8b"
+_HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told
 
 
 @dataclass(frozen=True)
@@ -73,16 +77,20 @@ class Place:
 class Table:
     """What was read.
 
-    name:   for messages: "houses.csv", "DataFrame", "array".
-    data:   every column is int64, float64, bool or dictionary<int32, string>, in one piece; null is missing.
-    notes:  what a person should know about the reading, such as "3 files".
-    places: the files in their order, or the object in memory.
+    name:    for messages: "houses.csv", "DataFrame", "array".
+    data:    every column is int64, float64, bool or dictionary<int32, string>, in one piece; null is missing.
+    notes:   what a person should know about the reading, such as "3 files".
+    places:  the files in their order, or the object in memory.
+    dates:   the columns that were dates or times, and are days now.
+    missing: the words that stood for a missing value in text files; () where there was none.
     """
 
     name: str
     data: pa.Table
     notes: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
+    dates: frozenset[str] = frozenset()
+    missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.data.num_rows)
@@ -117,16 +125,16 @@ class Table:
         for place in self.places:
             places.append(place.slice(start - before, stop - before))
             before += place.rows
-        return Table(self.name, self.data.slice(start, stop - start), self.notes, tuple(places))
+        return replace(self, data=self.data.slice(start, stop - start), places=tuple(places))
 
 
 def read_table(source: object, format: TableFormat = TableFormat(), *, text: Collection[str] = ()) -> Table:  # noqa: B008
     """Reads a table from files or from memory.
 
     Arguments:
-        source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz; .parquet; .arrow .feather .ipc),
-            a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas or polars DataFrame,
-            a NumPy array [N, F], or a dict of columns.
+        source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz; .parquet; .arrow .feather .ipc;
+            a pipe of text), a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas or
+            polars DataFrame, a NumPy array [N, F], or a dict of columns.
         format: how text files are read.
         text: columns to keep as text exactly as written, such as those that a model knows as categories
             ("01" is then not taken for a number); names that do not occur are passed over.
@@ -151,11 +159,12 @@ def read_table(source: object, format: TableFormat = TableFormat(), *, text: Col
 
 @dataclass(frozen=True)
 class _Part:
-    """One file, or the one table in memory. again: reads it with the named columns as text."""
+    """One file, or the one table in memory. again: reads it with the named columns as text; missing: as in Table."""
 
     place: Place
     data: pa.Table
     again: Callable[[Collection[str]], pa.Table]
+    missing: tuple[str, ...] = ()
 
 
 def _joined(parts: Sequence[_Part], text: Collection[str], notes: list[str]) -> Table:
@@ -171,7 +180,9 @@ def _joined(parts: Sequence[_Part], text: Collection[str], notes: list[str]) -> 
     data = pa.table(columns, names=list(kinds))
     if not data.num_columns or not data.num_rows:
         raise SourceError(f"{name} has no {'rows' if data.num_columns else 'columns'}. Give a table with both.")
-    return Table(name, data, tuple(notes), tuple(part.place for part in parts))
+    dates = frozenset(column for column, kind in kinds.items() if kind == "date")
+    missing = next((part.missing for part in parts if part.missing), ())
+    return Table(name, data, tuple(notes), tuple(part.place for part in parts), dates, missing)
 
 
 def _check_same_columns(first: _Part, other: _Part) -> None:
@@ -204,7 +215,7 @@ def _reread(part: _Part, kinds: Mapping[str, Kind]) -> _Part:
     """The part with its values as they were written, in columns that became text although it holds none there."""
     fields = part.data.schema
     changed = [name for name, kind in kinds.items() if kind == "text" and kind_of(fields.field(name).type) != "text"]
-    return _Part(part.place, part.again(changed), part.again) if changed else part
+    return replace(part, data=part.again(changed)) if changed else part
 
 
 def _column(name: str, kind: Kind, parts: Sequence[_Part], notes: list[str]) -> pa.Array:
@@ -241,25 +252,37 @@ def _paths(path: str) -> list[str]:
 def _read_file(path: str, format: TableFormat, text: Collection[str]) -> _Part:
     """One file of whatever kind."""
     name = os.path.basename(path)
-    head = _head(path)
-    kind = _file_kind(name, head)
+    head, piped = _head(path)
+    kind = _file_kind(name, head, piped is not None)
     if kind != "text":
+        if piped is not None:
+            raise SourceError(
+                f"{name} is a pipe of {kind.capitalize()}, which is read from files alone. Save it as one."
+            )
         data = _read_parquet(path, name) if kind == "parquet" else _read_arrow(path, name)
         return _Part(Place(name, data.num_rows), data, lambda _: data)
 
-    def opened() -> TextFile:  # anew in the rare case that it is needed again: its bytes are not kept until then
-        return open_text(name, _content(path, name, head), format)
+    def opened() -> TextFile:  # anew in the rare case that it is needed again: bytes of a file are not kept until then
+        return open_text(name, _content(path, name, piped), format)
 
-    data = opened().read(text)
+    try:
+        data = opened().read(text)
+    except DataError as error:
+        if _looks_like_markup(head):
+            raise type(error)(f"{error} The file looks like JSON or a web page, not like a table.") from None
+        raise
     place = Place(name, data.num_rows, line_of_row_0=lambda: opened().first_line(data.num_rows))
-    return _Part(place, data, lambda names: opened().read({*names, *text}))
+    return _Part(place, data, lambda names: opened().read({*names, *text}), format.missing)
 
 
-def _head(path: str) -> bytes:
-    """The first bytes of a file; the errors of the system as ours."""
+def _head(path: str) -> tuple[bytes, bytes | None]:
+    """The first bytes of a file, and all bytes of what is read only once (a pipe); the errors of the system as ours."""
     try:
         with open(path, "rb") as file:
-            return file.read(16)
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(_HEAD_BYTES), None
+            piped = file.read()
+            return piped[:_HEAD_BYTES], piped
     except FileNotFoundError:
         raise SourceError(f"{path!r} does not exist. {_near_file(path)}") from None
     except IsADirectoryError:
@@ -280,15 +303,24 @@ def _near_file(path: str) -> str:
     return "Check the path." if folder.is_dir() else f"There is no folder {str(folder)!r}."
 
 
-def _file_kind(name: str, head: bytes) -> str:
-    """What a file is by its ending: text, parquet or arrow; its first bytes must agree."""
-    for mark, description in _FOREIGN.items():
-        if head.startswith(mark):
-            raise SourceError(f"{name} is {description}, not a table. {_KNOWN}")
+def _file_kind(name: str, head: bytes, piped: bool) -> str:
+    """What a file is by its ending: text, parquet or arrow; its first bytes must agree.
+
+    Of a file with the ending of text, letters and digits at its start may be a header: they tell nothing without a NUL.
+    """
     lower = name.lower()
-    by_content = "parquet" if head.startswith(b"PAR1") else "arrow" if head.startswith(b"ARROW1") else "text"
-    zipped = head.startswith(b"\x1f\x8b")
-    if lower.endswith(".gz") != zipped:
+    text_ending = lower.removesuffix(".gz").endswith(_TEXT_ENDINGS)
+
+    def marked(mark: bytes) -> bool:
+        readable = text_ending and mark.replace(b" ", b"").isalnum()
+        return head.startswith(mark) and (not readable or b"\0" in head)
+
+    for mark, description in _FOREIGN.items():
+        if marked(mark):
+            raise SourceError(f"{name} is {description}, not a table. {_KNOWN}")
+    by_content = "parquet" if marked(b"PAR1") else "arrow" if marked(b"ARROW1") else "text"
+    zipped = head.startswith(_GZIP)
+    if lower.endswith(".gz") != zipped and not piped:
         raise SourceError(f"{name} is {'' if zipped else 'not '}compressed with gzip. Rename it as what it is.")
     if lower.endswith(".parquet") and by_content != "parquet":
         raise SourceError(f"{name} is {'empty' if not head else 'no Parquet file'}. {_KNOWN}")
@@ -296,18 +328,22 @@ def _file_kind(name: str, head: bytes) -> str:
         if by_content != "arrow" and not head.startswith(b"\xff\xff\xff\xff"):
             raise SourceError(f"{name} is {'empty' if not head else 'no Arrow file'}. {_KNOWN}")
         return "arrow"
-    if lower.removesuffix(".gz").endswith(_TEXT_ENDINGS) and by_content != "text":
+    if text_ending and by_content != "text":
         raise SourceError(f"{name} is a {by_content.capitalize()} file. Rename it to end in .{by_content}.")
-    if by_content == "text" and not zipped and head.lstrip()[:1] in (b"{", b"[", b"<"):
+    if by_content == "text" and not text_ending and _looks_like_markup(head):
         raise SourceError(f"{name} looks like JSON or a web page, not a table. {_KNOWN}")
     return by_content
 
 
-def _content(path: str, name: str, head: bytes) -> bytes:
+def _looks_like_markup(head: bytes) -> bool:
+    return head.lstrip()[:1] in (b"{", b"[", b"<")
+
+
+def _content(path: str, name: str, piped: bytes | None) -> bytes:
     """All bytes of a text file, unpacked."""
     try:
-        content = Path(path).read_bytes()
-        return gzip.decompress(content) if head.startswith(b"\x1f\x8b") else content
+        content = Path(path).read_bytes() if piped is None else piped
+        return gzip.decompress(content) if content.startswith(_GZIP) else content
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise SourceError(f"{name} is damaged or cut off: {error}. Copy it again.") from None
     except OSError as error:
@@ -367,7 +403,7 @@ def _from_memory(source: object) -> tuple[str, pa.Table, list[str]]:
     if isinstance(source, np.ndarray):
         return "array", _from_array(source, notes), notes
     if isinstance(source, Mapping):
-        if len({len(values) for values in source.values()}) > 1:
+        if len({_length(str(name), values) for name, values in source.items()}) > 1:
             raise ColumnError("The columns of the dict are not equally long. Give each the same number of values.")
         return "dict", _named([(str(name), _arrow(values, str(name), notes)) for name, values in source.items()]), notes
     if hasattr(source, "__arrow_c_stream__") or isinstance(source, pa.RecordBatch):
@@ -382,8 +418,19 @@ def _from_memory(source: object) -> tuple[str, pa.Table, list[str]]:
     )
 
 
+def _length(name: str, values: Any) -> int:
+    """How many values a column of a dict has."""
+    if not isinstance(values, str | bytes | Mapping):
+        with contextlib.suppress(TypeError):
+            return len(values)
+    raise ColumnError(f"Column {name!r} is of type {type(values).__name__}. Give a list or an array of values.")
+
+
 def _named(columns: Sequence[tuple[str, pa.Array]]) -> pa.Table:
-    return pa.table([values for _, values in columns], names=[name for name, _ in columns])
+    try:
+        return pa.table([values for _, values in columns], names=[name for name, _ in columns])
+    except UnicodeEncodeError as error:
+        raise ColumnError(f"The column name {error.object!r} is no valid Unicode. Rename the column.") from None
 
 
 def _from_pandas(frame: Any, notes: list[str]) -> pa.Table:
@@ -392,7 +439,7 @@ def _from_pandas(frame: Any, notes: list[str]) -> pa.Table:
     check_names(names, "DataFrame")
     columns = []
     for place, name in enumerate(names):
-        series = frame.iloc[:, place]
+        series = _plain(frame.iloc[:, place])
         try:
             columns.append((name, pa.array(series, from_pandas=True)))
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
@@ -409,10 +456,21 @@ def _from_array(array: NDArray[Any], notes: list[str]) -> pa.Table:
     return _named([(name, _arrow(values, name, notes)) for name, values in columns])
 
 
+def _plain(values: Any) -> Any:
+    """Sparse columns of pandas as dense ones; numbers as wide as float64 and in the byte order of this machine."""
+    if hasattr(values, "sparse"):
+        values = values.sparse.to_dense()
+    dtype = getattr(values, "dtype", None)
+    if not isinstance(dtype, np.dtype):
+        return values
+    if dtype == np.longdouble:
+        return values.astype(np.float64)
+    return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
+
+
 def _arrow(values: Any, name: str, notes: list[str]) -> pa.Array:
     """A sequence of values as one Arrow array."""
-    if isinstance(values, np.ndarray) and values.dtype == np.longdouble:
-        values = values.astype(np.float64)
+    values = _plain(values)
     try:
         made = pa.array(values, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
@@ -421,12 +479,20 @@ def _arrow(values: Any, name: str, notes: list[str]) -> pa.Array:
 
 
 def _mixed(values: list[Any], name: str, notes: list[str]) -> pa.Array:
-    """Values of several plain types as text; None and NaN are missing."""
+    """Values of several plain types as text, numbers alone as float64; None and NaN are missing."""
     absent = [value is None or (isinstance(value, float | np.floating) and value != value) for value in values]
     present = [value for value, gone in zip(values, absent, strict=True) if not gone]
     strange = next((value for value in present if not isinstance(value, str | bool | int | float | np.generic)), None)
-    if strange is not None or any(isinstance(value, complex | bytes) for value in present):
+    if strange is not None or any(isinstance(value, complex | np.complexfloating | bytes) for value in present):
         kind = type(present[0] if strange is None else strange).__name__
         raise ColumnError(f"Column {name!r} holds values of type {kind}. Make them numbers or text.")
+    if all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in present):
+        try:
+            return pa.array([None if gone else float(value) for value, gone in zip(values, absent, strict=True)])
+        except OverflowError:
+            raise ColumnError(f"Column {name!r} holds a number beyond float64. Correct it.") from None
     notes.append(f"{name}: mixes text with other values, all taken as text")
-    return pa.array([None if gone else str(value) for value, gone in zip(values, absent, strict=True)], pa.string())
+    try:
+        return pa.array([None if gone else str(value) for value, gone in zip(values, absent, strict=True)], pa.string())
+    except UnicodeEncodeError as error:
+        raise ColumnError(f"Column {name!r} holds {error.object!r}, which is no valid Unicode. Correct it.") from None

@@ -17,13 +17,11 @@ class Store(Protocol):
         """Σ w_i over all rows."""
         ...
 
-    def chunks(
-        self, seed: int, epoch: int, batch_size: int, steps: int, start: int = 0
-    ) -> Iterator[tuple[Rows, RowIndex]]:
-        """The rows of an epoch in its order, `steps` batches at a time, from batch number `start` on.
+    def windows(self, seed: int, epoch: int, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
+        """The rows of an epoch in its order, from batch number `start` on.
 
-        Each item is a window of rows and the positions within it, in the order to visit them. Only the last batch of
-        an epoch may be short.
+        Each item is a window of rows and the positions within it, in the order to visit them: whole batches, of which
+        only the last of the epoch may be short.
         """
         ...
 
@@ -46,13 +44,10 @@ class MemoryStore:
         """Σ w_i over all rows."""
         return self.rows.total_weight
 
-    def chunks(
-        self, seed: int, epoch: int, batch_size: int, steps: int, start: int = 0
-    ) -> Iterator[tuple[Rows, RowIndex]]:
-        """The rows of an epoch in its order, `steps` batches at a time, from batch number `start` on."""
-        order = permutation(seed, epoch, len(self.rows))
-        for first in range(start * batch_size, len(order), steps * batch_size):
-            yield self.rows, order[first : first + steps * batch_size]
+    def windows(self, seed: int, epoch: int, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
+        """The rows of an epoch in its order, from batch number `start` on."""
+        if start * batch_size < len(self.rows):
+            yield self.rows, permutation(seed, epoch, len(self.rows))[start * batch_size :]
 
     def blocks(self, size: int) -> Iterator[Rows]:
         """All rows in stored order, `size` at a time."""

@@ -101,13 +101,13 @@ def descend(
     """
     engine.load(state.engine)
     clock = _Clock(state.seconds, plan.seconds)
+    pace = _Pace(len(state.engine.W), plan.batch_size)
     steps_per_epoch = math.ceil(len(store) / plan.batch_size)
-    chunk_steps = _first_chunk(len(state.engine.W), plan.batch_size)
     outcome = Outcome.COMPLETED if state.epoch >= plan.epochs else None
 
     while outcome is None:
-        epoch, epoch_loss, rows, began = state.epoch + 1, 0.0, 0, clock.now()
-        for chunk, count, chunk_loss in _chunks(engine, store, plan, state.epoch, chunk_steps, clock):
+        epoch, epoch_loss, rows = state.epoch + 1, 0.0, 0
+        for chunk, count, chunk_loss in _chunks(engine, store, plan, state.epoch, pace, clock):
             rows, epoch_loss = rows + count, epoch_loss + chunk_loss
             yield replace(chunk, rows=rows)
             outcome = _reason_to_stop(chunk, plan, clock, interrupted)
@@ -122,29 +122,34 @@ def descend(
                 state = replace(state, best_W=reached.W, best_loss=scores["loss"], best_epoch=epoch)
             yield Epoch(epoch, reached.step, epoch_loss / rows, scores, is_best, state.seconds)
             outcome = outcome or _reason_to_end(state, scores, plan)
-        chunk_steps = _next_chunk(chunk_steps, steps_per_epoch, rows, plan.batch_size, clock.now() - began)
 
     state = replace(state, engine=engine.state(), seconds=clock.now())
-    yield Finished(outcome, _without_nan(state))
+    if not np.isfinite(state.engine.W).all():
+        outcome, state = Outcome.DIVERGED, _without_nan(state)
+    yield Finished(outcome, state)
 
 
 def _chunks(
-    engine: Engine, store: Store, plan: Plan, epoch: int, chunk_steps: int, clock: "_Clock"
+    engine: Engine, store: Store, plan: Plan, epoch: int, pace: "_Pace", clock: "_Clock"
 ) -> Iterator[tuple[Chunk, int, float]]:
     """Takes the steps of one epoch; yields after each chunk its event, its rows and Σ batch loss · rows of batch."""
     steps_per_epoch = math.ceil(len(store) / plan.batch_size)
     first = epoch * steps_per_epoch
-    for rows, order in store.chunks(plan.seed, epoch, plan.batch_size, chunk_steps):
-        steps = math.ceil(len(order) / plan.batch_size)
-        shares = plan.schedule.shares(first, steps, plan.epochs * steps_per_epoch)
-        losses = plan.loss_unit * engine.train(rows, order, plan.batch_size, plan.learning_rate * shares)
-        sizes = np.full(steps, plan.batch_size)
-        sizes[-1] = len(order) - (steps - 1) * plan.batch_size
-        least, mean, greatest = float(losses.min()), float(losses.mean()), float(losses.max())
-        rate = plan.learning_rate * float(shares[-1])
-        event = Chunk(epoch + 1, first + 1, first + steps, least, mean, greatest, rate, 0, clock.now())
-        yield event, len(order), float(losses @ sizes)
-        first += steps
+    for rows, positions in store.windows(plan.seed, epoch, plan.batch_size):
+        while len(positions):
+            order, positions = np.split(positions, [pace.steps * plan.batch_size])
+            steps = math.ceil(len(order) / plan.batch_size)
+            shares = plan.schedule.shares(first, steps, plan.epochs * steps_per_epoch)
+            began = clock.now()
+            losses = plan.loss_unit * engine.train(rows, order, plan.batch_size, plan.learning_rate * shares)
+            pace.took(steps, clock.now() - began)
+            sizes = np.full(steps, plan.batch_size)
+            sizes[-1] = len(order) - (steps - 1) * plan.batch_size
+            least, mean, greatest = float(losses.min()), float(losses.mean()), float(losses.max())
+            rate = plan.learning_rate * float(shares[-1])
+            event = Chunk(epoch + 1, first + 1, first + steps, least, mean, greatest, rate, 0, clock.now())
+            yield event, len(order), float(losses @ sizes)
+            first += steps
 
 
 def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Callable[[], bool]) -> Outcome | None:
@@ -172,16 +177,16 @@ def _without_nan(state: TrainingState) -> TrainingState:
     return state
 
 
-def _first_chunk(parameters: int, batch_size: int) -> int:
-    """Steps that take some tenth of a second at 10 GFLOP/s: 6 operations a weight and row."""
-    return max(1, int(_CHUNK_SECONDS * 1e10 / (6 * parameters * batch_size)))
+class _Pace:
+    """How many steps a chunk takes, so that it takes about a tenth of a second; learned from chunk to chunk."""
 
+    def __init__(self, parameters: int, batch_size: int) -> None:
+        self.steps = max(1, int(_CHUNK_SECONDS * 1e9 / (6 * parameters * batch_size)))  # at a cautious 1 GFLOP/s
 
-def _next_chunk(steps: int, steps_per_epoch: int, rows: int, batch_size: int, seconds: float) -> int:
-    """The same from the epoch that was just measured."""
-    if seconds <= 0 or not rows:
-        return steps
-    return min(max(1, int(_CHUNK_SECONDS * rows / batch_size / seconds)), steps_per_epoch)
+    def took(self, steps: int, seconds: float) -> None:
+        """Takes note of a chunk; the next one has at most four times its steps."""
+        wanted = int(steps * _CHUNK_SECONDS / max(seconds, 1e-6))
+        self.steps = max(1, min(wanted, 4 * self.steps))
 
 
 class _Clock:

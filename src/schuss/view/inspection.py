@@ -17,6 +17,7 @@ from schuss.table.schema import (
     Column,
     NumericColumn,
     Schema,
+    Target,
     count_words,
     find_target,
     learn_schema,
@@ -31,7 +32,7 @@ def inspect_model(model: Model, as_json: bool) -> None:
         shown = {"network": model.network.description(), "loss": model.loss.name, "record": msgspec.to_builtins(record)}
         print(json.dumps(shown))
         return
-    console = Console(highlight=False)
+    console = _console()
     console.print(f"{target.task}: {', '.join(target.names)} ({target.reason})", markup=False)
     layers = Grid(
         "layer", "inputs", "outputs", "activation", "numbers in W", "mean |weight|", box=None, title_justify="left"
@@ -56,24 +57,30 @@ def inspect_model(model: Model, as_json: bool) -> None:
 
 
 def inspect_table(source: object, target_names: Sequence[str], format: TableFormat, as_json: bool) -> None:
-    """Prints what each column of a table is taken for; without a target the last column stands in for it."""
+    """Prints what each column of a table is taken for, and what task the target calls for."""
     table = read_table(source, format)
-    names = tuple(target_names) or (table.data.column_names[-1],)
-    target = find_target(table, names, None)
+    nothing = Target((), "regression", "", "float")
+    target = find_target(table, target_names, None) if target_names else nothing
     schema = learn_schema(table, target, np.arange(table.data.num_rows))
     if as_json:
         columns = msgspec.to_builtins(schema.columns)
         print(json.dumps({"rows": table.data.num_rows, "columns": columns}))
         return
-    console = Console(highlight=False)
+    console = _console()
     console.print(f"{table.name}: {table.data.num_rows:,} rows, {table.data.num_columns} columns", markup=False)
     for note in table.notes:
         console.print(f"note: {note}", markup=False)
     console.print(_columns(schema))
     for name, reason in schema.dropped:
         console.print(f"left out: {name} ({reason})", markup=False)
-    stands_in = "" if target_names else "   (the last column, as no --target was given)"
-    console.print(f"target: {', '.join(names)}: {target.task}, {target.reason}{stands_in}", markup=False)
+    if target_names:
+        console.print(f"target: {', '.join(target_names)}: {target.task} ({target.reason})", markup=False)
+
+
+def _console() -> Console:
+    """As wide as the terminal; where there is none, wide enough to break no line."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=1000)
 
 
 def _columns(schema: Schema) -> Grid:
