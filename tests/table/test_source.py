@@ -21,7 +21,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from schuss.errors import ColumnError, SettingError, SourceError
-from schuss.table.delimited import open_text
+from schuss.table.delimited import Content, open_text
 from schuss.table.source import MISSING, Table, TableFormat, read_table
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -147,7 +147,7 @@ def test_a_blank_line_is_a_missing_value_of_a_single_column(write: Write, conten
 
 def test_blank_lines_of_a_single_column_are_counted_across_blocks() -> None:
     content = b"a\r\n" + b"1\r\n\r\n" * 5_000 + b"2\r\n"
-    table = open_text("long.csv", content, TableFormat()).read(block_bytes=1 << 10)
+    table = open_text("long.csv", Content(content), TableFormat()).read(block_bytes=1 << 10)
     assert (len(table), table["a"].null_count) == (10_001, 5_000)
 
 
@@ -172,13 +172,13 @@ def test_where_still_knows_the_lines_in_a_slice(write: Write) -> None:
 def test_a_row_longer_than_a_block_is_read() -> None:
     long = "x" * 20_000
     content = "a,b\n" + "1,y\n" * 5_000 + f'2,"{long}"\n3,z\n'
-    table = open_text("long.csv", content.encode(), TableFormat()).read(block_bytes=1 << 12)
+    table = open_text("long.csv", Content(content.encode()), TableFormat()).read(block_bytes=1 << 12)
     assert table["b"].to_pylist()[-2:] == [long, "z"]
 
 
 def test_quoted_newlines_may_stand_where_blocks_meet() -> None:
     content = "a,b\n" + '1,"x\n2,y"\n' * 5_000
-    table = open_text("quoted.csv", content.encode(), TableFormat()).read(block_bytes=1 << 10)
+    table = open_text("quoted.csv", Content(content.encode()), TableFormat()).read(block_bytes=1 << 10)
     assert table["b"].value_counts().to_pylist() == [{"values": "x\n2,y", "counts": 5_000}]
 
 
@@ -187,7 +187,7 @@ def test_quoted_newlines_may_stand_where_blocks_meet() -> None:
 
 def test_fault_22_a_kind_that_changes_in_the_last_of_many_blocks_is_widened() -> None:
     rows = b"1,01,1,true,7\n" * 300_000 + b"2.5,z,99999999999999999999,maybe,\n"
-    file = open_text("long.csv", b"float,text,large,truth,gap\n" + rows, TableFormat())
+    file = open_text("long.csv", Content(b"float,text,large,truth,gap\n" + rows), TableFormat())
     table = file.read(block_bytes=1 << 14)  # some 250 blocks
     assert [str(type) for type in table.schema.types[:1] + table.schema.types[2:3]] == ["double", "double"]
     assert pc.sum(table["float"]).as_py() == 300_002.5

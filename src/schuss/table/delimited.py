@@ -10,6 +10,8 @@ import itertools
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +45,45 @@ class TableFormat:
     missing: tuple[str, ...] = MISSING
 
 
+class Content:
+    """The bytes of a text file: in memory, or on the disk and read only as far as they are needed."""
+
+    def __init__(self, held: bytes | None = None, path: str = "") -> None:
+        self._held, self._path = held, path
+
+    @cached_property
+    def whole(self) -> bytes:
+        """All bytes: wanted where quotes are, and to find a fault."""
+        return Path(self._path).read_bytes() if self._held is None else self._held
+
+    def head(self, size: int) -> bytes:
+        """The first bytes."""
+        if self._held is not None:
+            return self._held[:size]
+        with open(self._path, "rb") as file:
+            return file.read(size)
+
+    def holds(self, *letters: bytes, start: int) -> list[bool]:
+        """Whether each of these letters occurs from byte `start` on, found in one pass that keeps nothing."""
+        if self._held is not None:
+            return [self._held.find(letter, start) >= 0 for letter in letters]
+        found, buffer = [False] * len(letters), bytearray(_BLOCK_BYTES)
+        with open(self._path, "rb", buffering=0) as file:
+            file.seek(start)
+            while size := file.readinto(buffer):
+                found = [seen or buffer.find(each, 0, size) >= 0 for seen, each in zip(found, letters, strict=True)]
+        return found
+
+    def stream(self, start: int, trimmed: bool) -> pa.NativeFile:
+        """What Arrow reads from, from byte `start` on; trimmed: without the blank lines at the end."""
+        if self._held is None and not trimmed and "whole" not in self.__dict__:
+            file = pa.OSFile(self._path)
+            file.seek(start)
+            return file
+        end = len(self.whole.rstrip(b"\r\n") if trimmed else self.whole)
+        return pa.BufferReader(pa.py_buffer(self.whole).slice(start, end - start))
+
+
 @dataclass(frozen=True)
 class Record:
     """One record of a file: the line it begins on, its values, and the lines as they stand (one byte, one letter)."""
@@ -54,10 +95,14 @@ class Record:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file whose header has been read. start: where its first row begins, in bytes; line: on which line."""
+    """A text file whose header has been read.
+
+    start: where its first row begins, in bytes; line: on which line. quoted: whether there is a quote in its rows.
+    """
 
     name: str
-    content: bytes
+    content: Content
+    quoted: bool
     format: TableFormat
     separator: str
     names: list[str]
@@ -66,34 +111,33 @@ class TextFile:
 
     def read(self, as_text: Collection[str] = (), block_bytes: int = _BLOCK_BYTES) -> pa.Table:
         """The typed columns; those named in `as_text` keep every value as it was written."""
-        quoted = self.content.find(b'"', self.start) >= 0
-        if quoted and not self._quotes_pair():
+        if self.quoted and not self._quotes_pair():
             self._report_fault()
-        table = self._parse(quoted, set(as_text) & set(self.names), block_bytes)
+        table = self._parse(set(as_text) & set(self.names), block_bytes)
         columns = [self._typed(table[name], name in as_text) for name in self.names]
         return pa.table(columns, names=self.names)
 
     def first_line(self, rows: int) -> int | None:
         """The line of the first row, when every row takes one line and none is blank, so that lines can be counted."""
-        ending = b"\n" if b"\n" in self.content else b"\r"
-        tail = self.content[-_TAIL_BYTES:]  # blank lines at the very end move no row
-        end = len(self.content) - len(tail) + len(tail.rstrip())
-        lines = self.content.count(ending, self.start, end) + 1
+        content = self.content.whole
+        ending = b"\n" if b"\n" in content else b"\r"
+        tail = content[-_TAIL_BYTES:]  # blank lines at the very end move no row
+        end = len(content) - len(tail) + len(tail.rstrip())
+        lines = content.count(ending, self.start, end) + 1
         return self.line if lines == rows else None
 
-    def _parse(self, quoted: bool, as_text: Collection[str], block_bytes: int) -> pa.Table:
+    def _parse(self, as_text: Collection[str], block_bytes: int) -> pa.Table:
         """Arrow's reader on what follows the header; its errors become ours, with the line.
 
         A blank line is a missing value where there is one column, and nothing otherwise or at the end of the file.
         """
         single = len(self.names) == 1
-        end = len(self.content.rstrip(b"\r\n")) if single else len(self.content)
         try:
             return arrow_csv.read_csv(
-                pa.BufferReader(pa.py_buffer(self.content).slice(self.start, end - self.start)),
+                self.content.stream(self.start, trimmed=single),
                 read_options=arrow_csv.ReadOptions(column_names=self.names, block_size=block_bytes),
                 parse_options=arrow_csv.ParseOptions(
-                    delimiter=self.separator, newlines_in_values=quoted, ignore_empty_lines=not single
+                    delimiter=self.separator, newlines_in_values=self.quoted, ignore_empty_lines=not single
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     null_values=["", *self.format.missing],
@@ -107,8 +151,8 @@ class TextFile:
         except pa.ArrowInvalid as error:
             self._report_encoding()
             self._report_fault()
-            if "straddling" in str(error) and block_bytes < len(self.content):
-                return self._parse(quoted, as_text, len(self.content))
+            if "straddling" in str(error) and block_bytes < len(self.content.whole):
+                return self._parse(as_text, len(self.content.whole))
             raise SourceError(f"{self.name} cannot be read: {error}") from None
 
     def _typed(self, column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:
@@ -122,7 +166,7 @@ class TextFile:
 
     def _quotes_pair(self) -> bool:
         """Every quote that opens follows a separator, and every one that closes is followed by one."""
-        letters = np.frombuffer(self.content, np.uint8)[self.start :]
+        letters = np.frombuffer(self.content.whole, np.uint8)[self.start :]
         quotes = np.flatnonzero(letters == ord('"'))
         if len(quotes) % 2:
             return False
@@ -134,18 +178,18 @@ class TextFile:
     def _report_encoding(self) -> None:
         """Raises a SourceError with the line of the first byte that is not UTF-8, if there is one."""
         try:
-            self.content.decode()
+            self.content.whole.decode()
         except UnicodeDecodeError as error:
-            line = self.content.count(b"\n", 0, error.start) + 1
+            line = error.object.count(b"\n", 0, error.start) + 1
             raise SourceError(
-                f"{self.name}, line {line:,}: the byte {self.content[error.start]:#04x} is not UTF-8 (the file may be "
+                f"{self.name}, line {line:,}: the byte {error.object[error.start]:#04x} is not UTF-8 (the file may be "
                 "Latin-1 or Windows-1252). Save it as UTF-8."
             ) from None
 
     def _report_fault(self) -> None:
         """Raises a SourceError with the line of the first ragged record or quote without end, if there is one."""
         last = None
-        for record in records(self.content[self.start :].decode("latin-1"), self.separator, self.line, self.name):
+        for record in records(self.content.whole[self.start :].decode("latin-1"), self.separator, self.line, self.name):
             ragged = bool(record.values) and len(record.values) != len(self.names)
             if (len(record.lines) > 1 and self._is_broken(record)) or (ragged and self._is_open(record)):
                 raise _open_quote(self.name, record.line)
@@ -171,7 +215,7 @@ class TextFile:
         return False
 
 
-def open_text(name: str, content: bytes, format: TableFormat) -> TextFile:
+def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
     """Reads the header of a text file and finds its separator.
 
     Raises:
@@ -179,22 +223,28 @@ def open_text(name: str, content: bytes, format: TableFormat) -> TextFile:
         ColumnError: a column has no name, or two have the same.
         SettingError: the separator is not one character.
     """
-    _check_text(name, content)
-    mark = 3 if content.startswith(b"\xef\xbb\xbf") else 0
+    _check_encoding(name, content)
+    mark = 3 if content.head(3) == b"\xef\xbb\xbf" else 0
     head = _head(content, mark)
+    if "\0" in head:
+        raise _nul_byte(name, content)
     separator = _separator(format, name, head)
     first = next((record for record in records(head, separator, 1, name) if record.values), None)
     if first is None:
         raise SourceError(f"{name} is empty. Give a file with a header and rows.")
-    if not format.header:
-        names = [f"column_{number}" for number in range(1, len(first.values) + 1)]
-        return TextFile(name, content, format, separator, names, mark, 1)
-    names = [_decoded(value, name, first.line).strip() for value in first.values]
-    check_names(names, name)
-    before = sum(map(len, itertools.islice(io.StringIO(head, newline=""), first.line - 1 + len(first.lines))))
-    if _INK.search(content, mark + before) is None:
+    if format.header:
+        names = [_decoded(value, name, first.line).strip() for value in first.values]
+        check_names(names, name)
+        lines = first.line - 1 + len(first.lines)
+        start = mark + sum(map(len, itertools.islice(io.StringIO(head, newline=""), lines)))
+    else:
+        names, lines, start = [f"column_{number}" for number in range(1, len(first.values) + 1)], 0, mark
+    if _INK.search(content.head(start + _HEAD_BYTES), start) is None and _INK.search(content.whole, start) is None:
         raise SourceError(f"{name} has a header and no rows. Give a file with at least one row.")
-    return TextFile(name, content, format, separator, names, mark + before, first.line + len(first.lines))
+    has_nul, quoted = content.holds(b"\0", b'"', start=start)
+    if has_nul:
+        raise _nul_byte(name, content)
+    return TextFile(name, content, quoted, format, separator, names, start, lines + 1)
 
 
 def records(text: str, separator: str, line: int, name: str) -> Iterator[Record]:
@@ -219,26 +269,26 @@ def records(text: str, separator: str, line: int, name: str) -> Iterator[Record]
         line += len(taken)
 
 
-def _check_text(name: str, content: bytes) -> None:
-    """The bytes can be UTF-8 text at all."""
+def _check_encoding(name: str, content: Content) -> None:
+    """The first bytes are not those of another encoding than UTF-8."""
     for mark, encoding in _WIDE_MARKS.items():
-        if content.startswith(mark):
+        if content.head(4).startswith(mark):
             raise SourceError(f"{name} is text in {encoding}. Save it as UTF-8.")
-    place = content.find(b"\0")
-    if place >= 0:
-        line = content.count(b"\n", 0, place) + 1
-        raise SourceError(f"{name}, line {line:,}: a NUL byte, which text does not hold. Save it as UTF-8 text.")
 
 
-def _head(content: bytes, start: int) -> str:
+def _nul_byte(name: str, content: Content) -> SourceError:
+    line = content.whole.count(b"\n", 0, content.whole.find(b"\0")) + 1
+    return SourceError(f"{name}, line {line:,}: a NUL byte, which text does not hold. Save it as UTF-8 text.")
+
+
+def _head(content: Content, start: int) -> str:
     """The first lines of a file as letters of one byte each, more lines than a separator is told from."""
-    end = start + _HEAD_BYTES
-    while (
-        end < len(content)
-        and content.count(b"\n", start, end) + content.count(b"\r", start, end) < 2 * _SNIFFED_RECORDS
-    ):
-        end *= 4
-    return content[start:end].decode("latin-1")
+    size = start + _HEAD_BYTES
+    head = content.head(size)
+    while len(head) == size and head.count(b"\n", start) + head.count(b"\r", start) < 2 * _SNIFFED_RECORDS:
+        size *= 4
+        head = content.head(size)
+    return head[start:].decode("latin-1")
 
 
 def _separator(format: TableFormat, name: str, head: str) -> str:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from schuss.errors import ColumnError, DataError, SourceError
 from schuss.table.columns import Kind, canonical, check_names, common_kind, kind_of, nearest
-from schuss.table.delimited import MISSING, TableFormat, TextFile, open_text
+from schuss.table.delimited import MISSING, Content, TableFormat, TextFile, open_text
 
 __all__ = ["MISSING", "Place", "Table", "TableFormat", "read_table"]
 
@@ -263,7 +263,7 @@ def _read_file(path: str, format: TableFormat, text: Collection[str]) -> _Part:
         return _Part(Place(name, data.num_rows), data, lambda _: data)
 
     def opened() -> TextFile:  # anew in the rare case that it is needed again: bytes of a file are not kept until then
-        return open_text(name, _content(path, name, piped), format)
+        return open_text(name, _content(path, name, head, piped), format)
 
     try:
         data = opened().read(text)
@@ -271,6 +271,8 @@ def _read_file(path: str, format: TableFormat, text: Collection[str]) -> _Part:
         if _looks_like_markup(head):
             raise type(error)(f"{error} The file looks like JSON or a web page, not like a table.") from None
         raise
+    except OSError as error:
+        raise SourceError(f"{name} cannot be read: {error.strerror or error}.") from None
     place = Place(name, data.num_rows, line_of_row_0=lambda: opened().first_line(data.num_rows))
     return _Part(place, data, lambda names: opened().read({*names, *text}), format.missing)
 
@@ -339,11 +341,13 @@ def _looks_like_markup(head: bytes) -> bool:
     return head.lstrip()[:1] in (b"{", b"[", b"<")
 
 
-def _content(path: str, name: str, piped: bytes | None) -> bytes:
-    """All bytes of a text file, unpacked."""
+def _content(path: str, name: str, head: bytes, piped: bytes | None) -> Content:
+    """The bytes of a text file; those of a packed one are unpacked in memory."""
+    if piped is None and not head.startswith(_GZIP):
+        return Content(path=path)
     try:
         content = Path(path).read_bytes() if piped is None else piped
-        return gzip.decompress(content) if content.startswith(_GZIP) else content
+        return Content(gzip.decompress(content) if content.startswith(_GZIP) else content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise SourceError(f"{name} is damaged or cut off: {error}. Copy it again.") from None
     except OSError as error:
