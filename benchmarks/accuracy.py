@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+from facts import facts
 
 PROJECT = Path(__file__).parents[1]
 # The least that default settings must reach on the test rows.
@@ -91,7 +92,7 @@ def main() -> int:
         verdict = "met" if found[score] >= bar else "MISSED"
         print(f"{name:11} {score} {found[score]:.4f} (bar {bar}: {verdict})  {others}")
     if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=1))
+        arguments.out.write_text(json.dumps({**facts(), "scores": results}, indent=1) + "\n")
     return 1 if missed else 0
 
 

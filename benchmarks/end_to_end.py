@@ -9,16 +9,14 @@ with nonsense.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from facts import facts
 
 RIVALS = {
     "schuss": """
@@ -80,14 +78,8 @@ def main() -> None:
         print(f"{name:22} {seconds[name]:6.2f} s   R² {statistics.median(run[1] for run in runs):.4f}   {runs}")
     print(f"ratio: {seconds['schuss'] / seconds['pandas + scikit-learn']:.3f} (bar: 0.5)")
     if arguments.out:
-        packages = ("schuss", "numpy", "pyarrow", "pandas", "scikit-learn")
-        facts: dict[str, object] = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-        facts |= {
-            "versions": {name: version(name) for name in packages},
-            "rows": arguments.rows,
-            "decimals": arguments.decimals,
-        }
-        arguments.out.write_text(json.dumps({**facts, "seconds": seconds, "runs": found}, indent=1) + "\n")
+        table = {"rows": arguments.rows, "decimals": arguments.decimals}
+        arguments.out.write_text(json.dumps({**facts(), **table, "seconds": seconds, "runs": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -167,6 +167,13 @@ def test_text_files_are_read_as_they_are_said_to_be(program: Session) -> None:
     assert "task: binary" in said
 
 
+def test_a_column_of_numbers_that_one_cell_makes_text_is_mentioned(program: Session) -> None:
+    write("t.csv", rows("x,k,y", lambda i: f"{'unknown' if i == 7 else i % 5},a{i % 2},{i}"))
+    said = program("train", "t.csv", "-t", "y", *FAST)
+    assert "note: x: text, because t.csv, line 9 holds 'unknown'; 97.5% of its values are numbers." in said
+    assert "note: k" not in said
+
+
 def test_rows_without_a_target_are_left_out_and_counted(program: Session) -> None:
     write("gaps.csv", rows("x,y", lambda i: f"{i},{'' if i % 4 == 0 else i * 1.5}"))
     assert "left out: 10 rows (no value in the target)" in program("train", "gaps.csv", "-t", "y", *FAST)

@@ -70,6 +70,14 @@ def test_linear_regressor_in_float32_reaches_the_least_squares_loss() -> None:
     assert np.mean((y - trained.predict(features)) ** 2) - least < 1e-6 * y.var()
 
 
+def test_a_linear_regressor_comes_close_to_least_squares_by_default() -> None:
+    features, y = load_diabetes(return_X_y=True)
+    design = np.hstack([features, np.ones((len(y), 1))])
+    least = np.mean((y - design @ np.linalg.lstsq(design, y)[0]) ** 2)
+    trained = SchussRegressor(hidden=(), random_state=0).fit(features, y)
+    assert np.mean((y - trained.predict(features)) ** 2) < 1.005 * least
+
+
 def test_logistic_classifier_in_float32_reaches_the_penalised_optimum_of_scikit_learn() -> None:
     features, y = load_breast_cancer(return_X_y=True)
     features = StandardScaler().fit_transform(features)

@@ -21,7 +21,7 @@ from schuss.recipe import Recipe, decide, held_out_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding, places_of
 from schuss.table.order import split
-from schuss.table.schema import Target, Task, find_target, learn_schema, row_weights, target_rows
+from schuss.table.schema import Target, Task, doubtful_columns, find_target, learn_schema, row_weights, target_rows
 from schuss.table.source import Table, TableFormat, read_table
 from schuss.table.store import MemoryStore
 from schuss.training.loop import Event, Finished, Validation, descend
@@ -34,7 +34,7 @@ class Prepared:
     """A table made ready for training, and what was decided for it: the first event of a job.
 
     training, validation, test: encoded rows; None where there are none.
-    left_out: rows that are in no part, by reason.
+    left_out: rows that are in no part, by reason. notes: on the reading of the table.
     """
 
     table: Table
@@ -44,6 +44,7 @@ class Prepared:
     test: Rows | None
     recipe: Recipe
     left_out: Mapping[str, int]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def prepare(
     left_out = {reason: count for reason, count in left_out.items() if count}
     if len(target.classes) == 1:
         warnings.warn(f"Every row has the same class, {target.classes[0]}: the model can only say that.", stacklevel=3)
-    return Prepared(table, encoding, training, of_validation, of_test, recipe, left_out)
+    notes = (*table.notes, *doubtful_columns(table, encoding.schema))
+    return Prepared(table, encoding, training, of_validation, of_test, recipe, left_out, notes)
 
 
 def fit(
@@ -264,7 +266,7 @@ def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Recor
         rows={name: len(part) for name, part in rows.items() if part is not None},
         reasons=dict(prepared.recipe.reasons),
         left_out=dict(prepared.left_out),
-        notes=prepared.table.notes,
+        notes=prepared.notes,
     )
 
 

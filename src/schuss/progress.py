@@ -190,7 +190,7 @@ def introduction(prepared: Prepared) -> list[str]:
     schema, recipe, table = prepared.encoding.schema, prepared.recipe, prepared.table
     target = schema.target
     lines = [f"{table.name}: {table.data.num_rows:,} rows, {column_words(schema, table)}"]
-    lines += [f"  note: {note}" for note in table.notes]
+    lines += [f"  note: {note}" for note in prepared.notes]
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
     lines += [f"  left out: {count:,} rows ({reason})" for reason, count in prepared.left_out.items()]
     parts = " · ".join(f"{name} {rows:,}" for name, rows in _part_rows(prepared).items())

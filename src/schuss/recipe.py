@@ -99,7 +99,9 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
         "optimizer", settings.optimizer, "adam" if settings.hidden == () else "adamw", "takes gradients of any scale"
     )
     optimizer = optimizer_named(choice)
-    faster = 3 if task == "regression" and isinstance(optimizer, Adam) else 1
+    faster = 1
+    if isinstance(optimizer, Adam):
+        faster = 30 if settings.hidden == () else 3 if task == "regression" else 1
     rate = choose("learning_rate", settings.learning_rate, faster * optimizer.learning_rate, f"suits {optimizer.name}")
     decay = optimizer.weight_decay
     if choice == "adamw":

@@ -124,6 +124,14 @@ def first_not_number(column: pa.ChunkedArray) -> tuple[int, str] | None:
     return (int(rows[0]), texts[places[rows[0]]]) if len(rows) else None
 
 
+def share_of_numbers(column: pa.ChunkedArray) -> float:
+    """The share of the texts of a column, missing ones apart, that read as numbers."""
+    places, texts = codes(column)
+    counts = np.bincount(places[places >= 0], minlength=len(texts))
+    numeric = np.array([_is_number(text) for text in texts], np.bool_)
+    return float(counts[numeric].sum() / max(counts.sum(), 1))
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """Advice for a name that is not there: the nearest one, or all of them when they are few."""
     by_lower = {known.lower(): known for known in names}

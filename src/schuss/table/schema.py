@@ -27,6 +27,7 @@ from schuss.table.columns import (
     nearest,
     numbers,
     present,
+    share_of_numbers,
 )
 from schuss.table.source import Table
 
@@ -43,6 +44,7 @@ MOST_LEVELS = 1000
 FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
 SMALL_TABLE = 100  # … in tables of at least so many training rows
 IDENTIFIER_SHARE = 0.9
+MOSTLY = 0.5  # a column of text with a larger share of numbers is worth a note
 IDENTIFIER_ROWS = 50
 LEAST_WEIGHT = 1e-37  # what float32 holds with all its digits
 GREATEST_WEIGHT = 3e38
@@ -226,6 +228,20 @@ def learn_schema(
         raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
     learned_target = _learn_target(table, target, training, weights)
     return Schema(columns, learned_target, weight, dropped, len(training), table.missing)
+
+
+def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
+    """Notes on columns that are taken for text because of few values among numbers, with the first of those."""
+    notes = []
+    for column in schema.columns:
+        if isinstance(column, CategoricalColumn) and kind_of(table.data[column.name].type) == "text":
+            share, strange = share_of_numbers(table.data[column.name]), first_not_number(table.data[column.name])
+            if share > MOSTLY and strange:
+                notes.append(
+                    f"{column.name}: text, because {table.where(strange[0])} holds {strange[1]!r}; {share:.1%} of its "
+                    f"values are numbers. If {strange[1]!r} means missing, say so with --missing."
+                )
+    return tuple(notes)
 
 
 def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
