@@ -82,10 +82,11 @@ def main() -> int:
     parser.add_argument("table", nargs="*", default=list(BARS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data", type=Path, default=PROJECT.parent / "shared" / "data")
-    arguments, options = parser.parse_known_args()
+    cut = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments, options = parser.parse_args(sys.argv[1:cut]), sys.argv[cut + 1 :]
     tables, results, missed = load_tables(arguments.data), {}, 0
     for name in arguments.table or list(BARS):
-        results[name] = found = run(tables, name, [option for option in options if option != "--"])
+        results[name] = found = run(tables, name, options)
         score, bar = BARS[name]
         missed += found[score] < bar
         others = " ".join(f"{key} {value:.5g}" for key, value in found.items() if isinstance(value, float))
