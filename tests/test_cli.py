@@ -400,6 +400,11 @@ def test_a_wrong_target_is_refused_with_the_nearest_name(program: Session) -> No
     assert "'price'" in program.refuses("train", "houses.csv", "-t", "prize")
 
 
+def test_a_table_without_a_header_is_suspected_when_the_target_is_not_there(program: Session) -> None:
+    write("t.csv", "1,2.5,a\n3,4,b\n5,6,c\n")
+    assert "--no-header" in program.refuses("train", "t.csv", "-t", "y")
+
+
 def test_files_that_are_missing_unreadable_or_no_tables_are_refused(program: Session) -> None:
     assert "houses.csv" in program.refuses("train", "hoses.csv", "-t", "price")
     Path("folder").mkdir()

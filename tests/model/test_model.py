@@ -130,6 +130,13 @@ def test_columns_are_matched_by_name(regression: Model) -> None:
         regression.predict(FRAME.drop(columns="size"))
 
 
+def test_columns_that_the_model_does_not_use_may_hold_anything(regression: Model, tmp_path: Path) -> None:
+    odd = FRAME.assign(objects=pd.Series([{"a": [1]} for _ in range(COUNT)]))
+    assert (regression.predict(odd) == regression.predict(FRAME)).all()
+    odd.to_parquet(tmp_path / "odd.parquet")
+    assert (regression.predict(tmp_path / "odd.parquet") == regression.predict(FRAME)).all()
+
+
 def test_an_empty_table_is_refused(regression: Model) -> None:
     with pytest.raises(DataError, match="no rows"):
         regression.predict(FRAME.iloc[:0])

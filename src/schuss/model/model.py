@@ -267,8 +267,9 @@ def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> T
     """A table for a model: what the schema knows as text is read as text, so that "01" stays what it is."""
     target = encoding.schema.target
     text = encoding.category_names + (target.names if target.kind == "text" else ())
+    only = {column.name for column in encoding.schema.columns}.union(target.names, [encoding.schema.weight or ""])
     format = format or TableFormat()
-    return read_table(table, replace(format, missing=(*format.missing, *encoding.schema.missing)), text=text)
+    return read_table(table, replace(format, missing=(*format.missing, *encoding.schema.missing)), text=text, only=only)
 
 
 def _blocks(table: Table) -> Iterator[RowIndex]:

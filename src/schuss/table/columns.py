@@ -134,6 +134,8 @@ def share_of_numbers(column: pa.ChunkedArray) -> float:
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """Advice for a name that is not there: the nearest one, or all of them when they are few."""
+    if sum(map(_is_number, names)) > len(names) / 4:
+        return "The names look like values: if the first line is no header, say --no-header."
     by_lower = {known.lower(): known for known in names}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     if close:

@@ -128,7 +128,13 @@ class Table:
         return replace(self, data=self.data.slice(start, stop - start), places=tuple(places))
 
 
-def read_table(source: object, format: TableFormat = TableFormat(), *, text: Collection[str] = ()) -> Table:  # noqa: B008
+def read_table(
+    source: object,
+    format: TableFormat = TableFormat(),  # noqa: B008
+    *,
+    text: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> Table:
     """Reads a table from files or from memory.
 
     Arguments:
@@ -138,6 +144,7 @@ def read_table(source: object, format: TableFormat = TableFormat(), *, text: Col
         format: how text files are read.
         text: columns to keep as text exactly as written, such as those that a model knows as categories
             ("01" is then not taken for a number); names that do not occur are passed over.
+        only: the columns that are wanted, where they occur: what others hold does not matter. None wants all.
 
     Raises:
         SourceError: a file is missing, unreadable, empty, damaged or of another kind.
@@ -149,12 +156,12 @@ def read_table(source: object, format: TableFormat = TableFormat(), *, text: Col
     if isinstance(source, Table):
         return source
     if isinstance(source, str | os.PathLike):
-        return _read_files(_paths(os.fspath(source)), format, text)
+        return _read_files(_paths(os.fspath(source)), format, text, only)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
-        return _read_files([path for item in source for path in _paths(os.fspath(item))], format, text)
-    name, data, notes = _from_memory(source)
+        return _read_files([path for item in source for path in _paths(os.fspath(item))], format, text, only)
+    name, data, notes = _from_memory(source, only)
     part = _Part(Place(name, data.num_rows), data, lambda _: data)
-    return _joined([part], text, notes)
+    return _joined([part], text, only, notes)
 
 
 @dataclass(frozen=True)
@@ -167,14 +174,15 @@ class _Part:
     missing: tuple[str, ...] = ()
 
 
-def _joined(parts: Sequence[_Part], text: Collection[str], notes: list[str]) -> Table:
+def _joined(parts: Sequence[_Part], text: Collection[str], only: Collection[str] | None, notes: list[str]) -> Table:
     """The parts under one another, each column of the narrowest kind that holds it in all parts."""
     first = parts[0]
     name = first.place.name if len(parts) == 1 else f"{first.place.name} and {len(parts) - 1} more"
     for part in parts:
         check_names(part.data.column_names, part.place.name)
         _check_same_columns(first, part)
-    kinds = {column: _column_kind(column, parts, column in text) for column in first.data.column_names}
+    names = _wanted(first.data.column_names, only)
+    kinds = {column: _column_kind(column, parts, column in text) for column in names}
     parts = [_reread(part, kinds) for part in parts]
     columns = [_column(column, kind, parts, notes) for column, kind in kinds.items()]
     data = pa.table(columns, names=list(kinds))
@@ -183,6 +191,11 @@ def _joined(parts: Sequence[_Part], text: Collection[str], notes: list[str]) -> 
     dates = frozenset(column for column, kind in kinds.items() if kind == "date")
     missing = next((part.missing for part in parts if part.missing), ())
     return Table(name, data, tuple(notes), tuple(part.place for part in parts), dates, missing)
+
+
+def _wanted(names: Sequence[str], only: Collection[str] | None) -> Sequence[str]:
+    """The names that are wanted; all of them where none is, for a message that can say what there is."""
+    return [name for name in names if only is None or name in only] or names
 
 
 def _check_same_columns(first: _Part, other: _Part) -> None:
@@ -231,11 +244,13 @@ def _column(name: str, kind: Kind, parts: Sequence[_Part], notes: list[str]) -> 
     return (joined.unify_dictionaries() if kind == "text" else joined).combine_chunks()
 
 
-def _read_files(paths: Sequence[str], format: TableFormat, text: Collection[str]) -> Table:
+def _read_files(
+    paths: Sequence[str], format: TableFormat, text: Collection[str], only: Collection[str] | None
+) -> Table:
     """All files as one table."""
     parts = [_read_file(path, format, text) for path in paths]
     notes = [f"{len(parts):,} files"] if len(parts) > 1 else []
-    return _joined(parts, text, notes)
+    return _joined(parts, text, only, notes)
 
 
 def _paths(path: str) -> list[str]:
@@ -398,12 +413,12 @@ def _one_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def _from_memory(source: object) -> tuple[str, pa.Table, list[str]]:
+def _from_memory(source: object, only: Collection[str] | None) -> tuple[str, pa.Table, list[str]]:
     """Name, raw columns and notes of a table that is in memory already."""
     notes: list[str] = []
     library = type(source).__module__.partition(".")[0]
     if library == "pandas" and hasattr(source, "columns"):
-        return "DataFrame", _from_pandas(source, notes), notes
+        return "DataFrame", _from_pandas(source, only, notes), notes
     if isinstance(source, np.ndarray):
         return "array", _from_array(source, notes), notes
     if isinstance(source, Mapping):
@@ -437,12 +452,15 @@ def _named(columns: Sequence[tuple[str, pa.Array]]) -> pa.Table:
         raise ColumnError(f"The column name {error.object!r} is no valid Unicode. Rename the column.") from None
 
 
-def _from_pandas(frame: Any, notes: list[str]) -> pa.Table:
+def _from_pandas(frame: Any, only: Collection[str] | None, notes: list[str]) -> pa.Table:
     """A DataFrame column by column, without its index; a column that mixes types becomes text."""
     names = [str(name) for name in frame.columns]
     check_names(names, "DataFrame")
     columns = []
+    wanted = set(_wanted(names, only))
     for place, name in enumerate(names):
+        if name not in wanted:
+            continue
         series = _plain(frame.iloc[:, place])
         try:
             columns.append((name, pa.array(series, from_pandas=True)))
