@@ -135,7 +135,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         return Settings(**{**chosen, "seed": seed, "threads": None if jobs is None or jobs < 1 else jobs, **others})
 
     def _training_table(self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool) -> tuple[Table, Target]:
-        """One table of features, target and weights; rows of weight 0 are left out, as if they were not there."""
+        """One table of features, target and weights, these in the last column."""
         if y is None:
             raise ValueError(_NO_Y.format(type(self).__name__))
         table, targets = self._feature_table(X, reset), self._target_columns(y)
@@ -149,7 +149,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         if not weights.any():
             raise ValueError("All sample weights are zero: at least one must be above.")
         (weight,) = _free_names([_WEIGHT], [*table.names, *names])
-        data = data.append_column(weight, pa.array(weights)).filter(pa.array(weights > 0))
+        data = data.append_column(weight, pa.array(weights))
         whole = replace(table, data=data, places=())
         return whole, self._target(names, whole)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from schuss.arrays import Matrix, Vector
+from schuss.arrays import Mask, Matrix, Vector
 
 
 def regression_scores(actual: Matrix, predicted: Matrix, weights: Vector | None = None) -> dict[str, float]:
@@ -44,7 +44,7 @@ def class_scores(actual: Vector, probabilities: Matrix, weights: Vector | None =
     return scores
 
 
-def area_under_curve(positive: Vector, score: Vector, weights: Vector | None = None) -> float:
+def area_under_curve(positive: Mask, score: Vector, weights: Vector | None = None) -> float:
     """The share of (positive, negative) pairs in which the positive row has the higher score, ties count half.
 
     Not a number where one of the two is absent. Exact, by one sort (Hanley & McNeil 1982).
