@@ -24,7 +24,7 @@ COUNT = 200
 FAST = ("--hidden", "8", "--epochs", "5")
 
 
-class Session:
+class Terminal:
     """Runs the program inside this process, in a folder of its own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,10 +57,10 @@ class Session:
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Session:
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
     monkeypatch.chdir(tmp_path)
     frame().to_csv("houses.csv", index=False)
-    return Session(monkeypatch, capsys)
+    return Terminal(monkeypatch, capsys)
 
 
 def frame(count: int = COUNT) -> pd.DataFrame:
@@ -77,7 +77,7 @@ def rows(header: str, row: Callable[[int], str], count: int = 40) -> str:
     return header + "\n" + "".join(row(i) + "\n" for i in range(count))
 
 
-def test_train_evaluate_predict_inspect(program: Session) -> None:
+def test_train_evaluate_predict_inspect(program: Terminal) -> None:
     said = program("train", "houses.csv", "--target", "price", *FAST)
     assert "houses.csv: 200 rows" in said
     assert "task: regression (price: 200 distinct numbers)   train 160 · validation 20 · test 20" in said
@@ -93,7 +93,7 @@ def test_train_evaluate_predict_inspect(program: Session) -> None:
     assert "categorical" in program("inspect", "houses.csv", "--target", "price")
 
 
-def test_predictions_of_classes_with_probabilities_as_parquet(program: Session) -> None:
+def test_predictions_of_classes_with_probabilities_as_parquet(program: Terminal) -> None:
     program("train", "houses.csv", "-t", "kind", "-q", *FAST, "-o", "kind.schuss")
     program("predict", "kind.schuss", "houses.csv", "-o", "p.parquet", "--probabilities")
     table = pyarrow.parquet.read_table("p.parquet").to_pydict()
@@ -102,7 +102,7 @@ def test_predictions_of_classes_with_probabilities_as_parquet(program: Session) 
     assert table["kind"] == ["flat" if flat >= house else "house" for flat, house in shares]
 
 
-def test_quiet_says_nothing_and_json_says_json(program: Session) -> None:
+def test_quiet_says_nothing_and_json_says_json(program: Terminal) -> None:
     assert program("train", "houses.csv", "-t", "price", "--quiet", *FAST) == ""
     lines = [json.loads(line) for line in program("train", "houses.csv", "-t", "price", "--json", *FAST).splitlines()]
     assert [line["event"] for line in lines] == ["prepared", *["epoch"] * 5, "finished", "saved"]
@@ -113,7 +113,7 @@ def test_quiet_says_nothing_and_json_says_json(program: Session) -> None:
     assert json.loads(program("inspect", "houses.csv", "--json"))["rows"] == COUNT
 
 
-def test_every_setting_is_an_option_and_reaches_the_training(program: Session) -> None:
+def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) -> None:
     program(
         "train", "houses.csv", "-t", "price", "-q", "--hidden", "4,3", "--activation", "tanh", "--optimizer", "lion",
         "--learning-rate", "0.002", "--schedule", "constant", "--l2", "0.1", "--weight-decay", "0.2",
@@ -130,13 +130,13 @@ def test_every_setting_is_an_option_and_reaches_the_training(program: Session) -
     assert model.precision == "float64"
 
 
-def test_the_same_command_gives_the_same_W(program: Session) -> None:
+def test_the_same_command_gives_the_same_W(program: Terminal) -> None:
     for name in ("a.schuss", "b.schuss"):
         program("train", "houses.csv", "-t", "price", "-q", *FAST, "--seed", "3", "-o", name)
     assert (schuss.Model.load("a.schuss").W == schuss.Model.load("b.schuss").W).all()
 
 
-def test_held_out_rows_can_be_files_of_their_own(program: Session) -> None:
+def test_held_out_rows_can_be_files_of_their_own(program: Terminal) -> None:
     frame(30).to_csv("valid.csv", index=False)
     frame(40).to_csv("test.csv", index=False)
     program("train", "houses.csv", "-t", "price", "-q", *FAST, "--validation", "valid.csv", "--test", "test.csv")
@@ -146,7 +146,7 @@ def test_held_out_rows_can_be_files_of_their_own(program: Session) -> None:
     assert schuss.Model.load("houses.schuss").record.rows == {"training": 150, "validation": 50}
 
 
-def test_weights_exclusions_tasks_and_several_files(program: Session) -> None:
+def test_weights_exclusions_tasks_and_several_files(program: Terminal) -> None:
     table = frame().assign(w=1.0, stars=np.arange(COUNT) % 5)
     table[:100].to_csv("part-1.csv", index=False)
     table[100:].to_csv("part-2.csv", index=False)
@@ -158,7 +158,7 @@ def test_weights_exclusions_tasks_and_several_files(program: Session) -> None:
     assert "w" not in [column.name for column in schema.columns]
 
 
-def test_text_files_are_read_as_they_are_said_to_be(program: Session) -> None:
+def test_text_files_are_read_as_they_are_said_to_be(program: Terminal) -> None:
     write("t.txt", "".join(f"{i}|{'-' if i % 5 == 0 else i * 2}|{i % 2}\n" for i in range(100)))
     said = program(
         "train", "t.txt", "-t", "column_3", "--separator", "|", "--no-header", "--missing", "-", *FAST, "-o", "m.schuss"
@@ -167,19 +167,19 @@ def test_text_files_are_read_as_they_are_said_to_be(program: Session) -> None:
     assert "task: binary" in said
 
 
-def test_a_column_of_numbers_that_one_cell_makes_text_is_mentioned(program: Session) -> None:
+def test_a_column_of_numbers_that_one_cell_makes_text_is_mentioned(program: Terminal) -> None:
     write("t.csv", rows("x,k,y", lambda i: f"{'unknown' if i == 7 else i % 5},a{i % 2},{i}"))
     said = program("train", "t.csv", "-t", "y", *FAST)
     assert "note: x: text, because t.csv, line 9 holds 'unknown'; 97.5% of its values are numbers." in said
     assert "note: k" not in said
 
 
-def test_rows_without_a_target_are_left_out_and_counted(program: Session) -> None:
+def test_rows_without_a_target_are_left_out_and_counted(program: Terminal) -> None:
     write("gaps.csv", rows("x,y", lambda i: f"{i},{'' if i % 4 == 0 else i * 1.5}"))
     assert "left out: 10 rows (no value in the target)" in program("train", "gaps.csv", "-t", "y", *FAST)
 
 
-def test_progress_in_a_terminal_is_one_line_that_moves(program: Session) -> None:
+def test_progress_in_a_terminal_is_one_line_that_moves(program: Terminal) -> None:
     code = "import pty, sys; sys.exit(pty.spawn([sys.executable, '-m', 'schuss', *sys.argv[1:]]) >> 8)"
     frame(20_000).to_csv("big.csv", index=False)
     done = subprocess.run(
@@ -193,7 +193,7 @@ def test_progress_in_a_terminal_is_one_line_that_moves(program: Session) -> None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_fault_04_an_interruption_saves_and_says_so(program: Session, number: int, code: int) -> None:
+def test_fault_04_an_interruption_saves_and_says_so(program: Terminal, number: int, code: int) -> None:
     frame(5000).to_csv("big.csv", index=False)
     running = subprocess.Popen(
         [sys.executable, "-m", "schuss", "train", "big.csv", "-t", "price", "--epochs", "99999", "--patience", "99999"],
@@ -211,7 +211,7 @@ def test_fault_04_an_interruption_saves_and_says_so(program: Session, number: in
     assert np.isfinite(schuss.Model.load("big.schuss").W).all()
 
 
-def test_an_interruption_before_the_first_epoch_keeps_the_model_that_was_there(program: Session) -> None:
+def test_an_interruption_before_the_first_epoch_keeps_the_model_that_was_there(program: Terminal) -> None:
     program("train", "houses.csv", "-t", "price", "-q", *FAST)
     before = Path("houses.schuss").read_bytes()
     frame(20_000).to_csv("houses.csv", index=False)
@@ -229,7 +229,7 @@ def test_an_interruption_before_the_first_epoch_keeps_the_model_that_was_there(p
     assert Path("houses.schuss").read_bytes() == before
 
 
-def test_a_reader_that_goes_away_loses_no_training(program: Session) -> None:
+def test_a_reader_that_goes_away_loses_no_training(program: Terminal) -> None:
     command = f"{sys.executable} -m schuss train houses.csv -t price --epochs 5 --hidden 8 | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert done.stdout.startswith("houses.csv: 200 rows")
@@ -237,7 +237,7 @@ def test_a_reader_that_goes_away_loses_no_training(program: Session) -> None:
     assert schuss.Model.load("houses.schuss").record.epochs == 5
 
 
-def test_what_is_read_is_never_written_over(program: Session) -> None:
+def test_what_is_read_is_never_written_over(program: Terminal) -> None:
     assert ".schuss" in program.refuses("train", "houses.csv", "-t", "price", "-o", "houses.csv")
     program("train", "houses.csv", "-t", "price", "-q", *FAST)
     assert "is what is read" in program.refuses("predict", "houses.schuss", "houses.csv", "-o", "houses.csv")
@@ -246,19 +246,19 @@ def test_what_is_read_is_never_written_over(program: Session) -> None:
     assert "device" in program.refuses("inspect", "pipe.schuss")
 
 
-def test_a_replaced_model_is_mentioned(program: Session) -> None:
+def test_a_replaced_model_is_mentioned(program: Terminal) -> None:
     program("train", "houses.csv", "-t", "price", *FAST)
     assert "in place of the one that was there" in program("train", "houses.csv", "-t", "price", *FAST)
 
 
-def test_several_tables_become_model_schuss_whoever_resolves_the_pattern(program: Session) -> None:
+def test_several_tables_become_model_schuss_whoever_resolves_the_pattern(program: Terminal) -> None:
     frame().to_csv("houses-2.csv", index=False)
     for tables in (["houses.csv", "houses-2.csv"], ["houses*.csv"]):
         program("train", *tables, "-t", "price", "-q", *FAST)
         Path("model.schuss").unlink()
 
 
-def test_predictions_read_categories_as_the_model_knows_them(program: Session) -> None:
+def test_predictions_read_categories_as_the_model_knows_them(program: Terminal) -> None:
     level = RANDOM.choice(["01", "1", "A7"], 300)
     pd.DataFrame({"code": level, "y": np.where(level == "01", 100.5, -100.5)}).to_csv("codes.csv", index=False)
     program("train", "codes.csv", "-t", "y", "-q", "--hidden", "8", "--epochs", "60", "--learning-rate", "0.01")
@@ -270,7 +270,7 @@ def test_predictions_read_categories_as_the_model_knows_them(program: Session) -
     assert predicted[1] < -50
 
 
-def test_words_for_missing_values_travel_in_the_model(program: Session) -> None:
+def test_words_for_missing_values_travel_in_the_model(program: Terminal) -> None:
     write("t.csv", rows("x,y", lambda i: f"{-999 if i % 5 == 0 else 'NA' if i % 7 == 0 else i},{i}"))
     said = program("train", "t.csv", "-t", "y", "--missing", "-999", *FAST)
     assert "1 numeric, 12 missing in x" in said
@@ -278,14 +278,14 @@ def test_words_for_missing_values_travel_in_the_model(program: Session) -> None:
     assert program("evaluate", "t.schuss", "t.csv") == told
 
 
-def test_several_targets_each_have_their_score(program: Session) -> None:
+def test_several_targets_each_have_their_score(program: Terminal) -> None:
     frame().assign(cents=lambda table: 100 * table["price"]).to_csv("two.csv", index=False)
     said = program("train", "two.csv", "-t", "price", "-t", "cents", *FAST)
     assert "RMSE of price" in said
     assert "RMSE of cents" in said
 
 
-def test_a_diverging_training_saves_nothing_and_gives_advice(program: Session) -> None:
+def test_a_diverging_training_saves_nothing_and_gives_advice(program: Terminal) -> None:
     message = program.refuses(
         "train", "houses.csv", "-t", "price", "-q", "--optimizer", "gradient_descent", "--learning-rate", "1e6",
         "--validation", "0",
@@ -293,41 +293,41 @@ def test_a_diverging_training_saves_nothing_and_gives_advice(program: Session) -
     assert "learning rate ten times smaller" in message
 
 
-def test_wrong_usage_has_exit_code_2(program: Session) -> None:
+def test_wrong_usage_has_exit_code_2(program: Terminal) -> None:
     assert "--target" in program("train", "houses.csv", exit_code=2)
     assert "rely" in program("train", "houses.csv", "-t", "price", "--activation", "rely", exit_code=2)
     assert "widths" in program("train", "houses.csv", "-t", "price", "--hidden", "a,b", exit_code=2)
     assert "No such command" in program("trian", exit_code=2)
 
 
-def test_settings_out_of_range_are_named(program: Session) -> None:
+def test_settings_out_of_range_are_named(program: Terminal) -> None:
     assert "epochs is 0" in program.refuses("train", "houses.csv", "-t", "price", "--epochs", "0")
     assert "together below 1" in program.refuses(
         "train", "houses.csv", "-t", "price", "--test", "0.6", "--validation", "0.6"
     )
 
 
-def test_fault_07_output_that_cannot_be_written_is_refused_before_the_table_is_read(program: Session) -> None:
+def test_fault_07_output_that_cannot_be_written_is_refused_before_the_table_is_read(program: Terminal) -> None:
     assert "nowhere" in program.refuses("train", "no-such.csv", "-t", "price", "-o", "nowhere/m.schuss")
     program("train", "houses.csv", "-t", "price", "-q", *FAST)
     assert "nowhere" in program.refuses("predict", "houses.schuss", "houses.csv", "-o", "nowhere/p.csv")
     assert ".parquet" in program.refuses("predict", "houses.schuss", "houses.csv", "-o", "p.xlsx")
 
 
-def test_fault_14_missing_values_are_filled_and_flagged(program: Session) -> None:
+def test_fault_14_missing_values_are_filled_and_flagged(program: Terminal) -> None:
     write("gaps.csv", rows("x,k,y", lambda i: f"{'' if i % 3 else i},{'' if i % 4 else 'a'},{i}"))
     said = program("train", "gaps.csv", "-t", "y", *FAST)
     assert "missing" in said
     assert "x is missing" in schuss.Model.load("gaps.schuss").encoding.feature_names
 
 
-def test_fault_15_infinite_values_are_refused_with_their_place(program: Session) -> None:
+def test_fault_15_infinite_values_are_refused_with_their_place(program: Terminal) -> None:
     write("t.csv", rows("x,y", lambda i: f"{'inf' if i == 7 else i},{i}"))
     assert "line 9" in program.refuses("train", "t.csv", "-t", "y")
     assert "line 9" in program.refuses("train", "t.csv", "-t", "x")
 
 
-def test_fault_16_constant_and_empty_columns_are_left_out(program: Session) -> None:
+def test_fault_16_constant_and_empty_columns_are_left_out(program: Terminal) -> None:
     write("t.csv", rows("x,one,none,gap,y", lambda i: f"{i},1,,{'' if i % 2 else 5},{i}"))
     said = program("train", "t.csv", "-t", "y", *FAST)
     assert "one (constant" in said
@@ -335,12 +335,12 @@ def test_fault_16_constant_and_empty_columns_are_left_out(program: Session) -> N
     assert np.isfinite(schuss.Model.load("t.schuss").predict("t.csv")).all()
 
 
-def test_fault_16_only_constant_columns_are_refused(program: Session) -> None:
+def test_fault_16_only_constant_columns_are_refused(program: Terminal) -> None:
     write("t.csv", rows("one,y", lambda i: f"1,{i}"))
     assert "no column left to predict from" in program.refuses("train", "t.csv", "-t", "y")
 
 
-def test_fault_17_a_table_of_one_row_is_refused_and_one_of_three_is_trained_on(program: Session) -> None:
+def test_fault_17_a_table_of_one_row_is_refused_and_one_of_three_is_trained_on(program: Terminal) -> None:
     write("one.csv", "x,y\n1,2\n")
     program.refuses("train", "one.csv", "-t", "y")
     write("three.csv", "x,y\n1,2.5\n2,3\n3,4\n")
@@ -348,21 +348,21 @@ def test_fault_17_a_table_of_one_row_is_refused_and_one_of_three_is_trained_on(p
     assert np.isfinite(schuss.Model.load("three.schuss").predict("three.csv")).all()
 
 
-def test_fault_18_a_single_class_gives_a_warning_and_a_constant_model(program: Session) -> None:
+def test_fault_18_a_single_class_gives_a_warning_and_a_constant_model(program: Terminal) -> None:
     write("t.csv", rows("x,y", lambda i: f"{i},same"))
     program("train", "t.csv", "-t", "y", "--quiet", *FAST)
     assert "warning: Every row has the same class, same" in program.said_aside
     assert set(schuss.Model.load("t.schuss").predict("t.csv")) == {"same"}
 
 
-def test_fault_19_a_category_never_seen_is_predicted_from_the_other_columns(program: Session) -> None:
+def test_fault_19_a_category_never_seen_is_predicted_from_the_other_columns(program: Terminal) -> None:
     program("train", "houses.csv", "-t", "price", "-q", *FAST)
     write("new.csv", "size,kind\n0.5,castle\n0.5,\n")
     program("predict", "houses.schuss", "new.csv", "-o", "p.csv")
     assert np.isfinite(pd.read_csv("p.csv")["price"]).all()
 
 
-def test_fault_20_missing_columns_are_named_and_extra_or_reordered_ones_do_no_harm(program: Session) -> None:
+def test_fault_20_missing_columns_are_named_and_extra_or_reordered_ones_do_no_harm(program: Terminal) -> None:
     program("train", "houses.csv", "-t", "price", "-q", *FAST)
     write("reordered.csv", "more,kind,size\n1,flat,0.5\n")
     program("predict", "houses.schuss", "reordered.csv", "-o", "p.csv")
@@ -370,7 +370,7 @@ def test_fault_20_missing_columns_are_named_and_extra_or_reordered_ones_do_no_ha
     assert "'size'" in program.refuses("predict", "houses.schuss", "fewer.csv", "-o", "q.csv")
 
 
-def test_fault_21_text_in_a_numeric_column_is_named_with_its_place(program: Session) -> None:
+def test_fault_21_text_in_a_numeric_column_is_named_with_its_place(program: Terminal) -> None:
     program("train", "houses.csv", "-t", "price", "-q", *FAST)
     write("drift.csv", "size,kind\n0.5,flat\nlarge,flat\n")
     message = program.refuses("predict", "houses.schuss", "drift.csv", "-o", "p.csv")
@@ -379,33 +379,33 @@ def test_fault_21_text_in_a_numeric_column_is_named_with_its_place(program: Sess
     assert "'large'" in message
 
 
-def test_fault_23_ragged_rows_and_open_quotes_are_refused_with_their_line(program: Session) -> None:
+def test_fault_23_ragged_rows_and_open_quotes_are_refused_with_their_line(program: Terminal) -> None:
     write("t.csv", "x,y\n1,2\n3,4,5\n")
     assert "line 3" in program.refuses("train", "t.csv", "-t", "y")
     write("t.csv", 'x,y\n1,2\n"3,4\n')
     program.refuses("train", "t.csv", "-t", "y")
 
 
-def test_fault_25_doubled_and_empty_names_are_refused(program: Session) -> None:
+def test_fault_25_doubled_and_empty_names_are_refused(program: Terminal) -> None:
     assert "'x'" in program.refuses("train", write("t.csv", "x,x,y\n1,2,3\n"), "-t", "y")
     program.refuses("train", write("t.csv", "x,,y\n1,2,3\n"), "-t", "y")
 
 
 @pytest.mark.parametrize("content", ["", "x,y\n"])
-def test_fault_27_empty_files_and_bare_headers_are_refused(program: Session, content: str) -> None:
+def test_fault_27_empty_files_and_bare_headers_are_refused(program: Terminal, content: str) -> None:
     program.refuses("train", write("t.csv", content), "-t", "y")
 
 
-def test_a_wrong_target_is_refused_with_the_nearest_name(program: Session) -> None:
+def test_a_wrong_target_is_refused_with_the_nearest_name(program: Terminal) -> None:
     assert "'price'" in program.refuses("train", "houses.csv", "-t", "prize")
 
 
-def test_a_table_without_a_header_is_suspected_when_the_target_is_not_there(program: Session) -> None:
+def test_a_table_without_a_header_is_suspected_when_the_target_is_not_there(program: Terminal) -> None:
     write("t.csv", "1,2.5,a\n3,4,b\n5,6,c\n")
     assert "--no-header" in program.refuses("train", "t.csv", "-t", "y")
 
 
-def test_files_that_are_missing_unreadable_or_no_tables_are_refused(program: Session) -> None:
+def test_files_that_are_missing_unreadable_or_no_tables_are_refused(program: Terminal) -> None:
     assert "houses.csv" in program.refuses("train", "hoses.csv", "-t", "price")
     Path("folder").mkdir()
     program.refuses("train", "folder", "-t", "price")
@@ -413,7 +413,7 @@ def test_files_that_are_missing_unreadable_or_no_tables_are_refused(program: Ses
     program.refuses("train", write("t.parquet", b"PAR1" + bytes(50)), "-t", "price")
 
 
-def test_fault_38_to_41_models_that_are_none_are_refused(program: Session) -> None:
+def test_fault_38_to_41_models_that_are_none_are_refused(program: Terminal) -> None:
     program("train", "houses.csv", "-t", "price", "-q", *FAST)
     whole = Path("houses.schuss").read_bytes()
     altered = bytearray(whole)
