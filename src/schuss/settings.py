@@ -31,7 +31,7 @@ class Settings:
     """
 
     hidden: Sequence[int] | None = setting(
-        None, "Widths of the hidden layers, such as 256,256; none at all is linear or logistic regression.", widths=True
+        None, "Widths of the hidden layers, such as 256,256; 'none' is linear or logistic regression.", widths=True
     )
     activation: str | None = setting(None, "Function of the hidden layers.", names=tuple(ACTIVATIONS))
     loss: str | Loss | None = setting(None, "What is made small.", names=tuple(LOSSES), instance=Loss)
