@@ -177,6 +177,21 @@ def test_validation_data_choose_the_best_W() -> None:
     assert len(trained.loss_curve_) == trained.n_epochs_
 
 
+def test_a_second_fit_on_other_columns_knows_nothing_of_the_first() -> None:
+    trained = SchussRegressor(hidden=(8,), epochs=3, random_state=0)
+    trained.fit(pd.DataFrame(X, columns=["a", "b", "c"]), Y)
+    other = pd.DataFrame({"a": X[:, 0], "new": np.where(X[:, 1] > 0, "up", "down")})
+    trained.fit(other, Y, validation_data=(other[:50], Y[:50]))
+    fresh = SchussRegressor(hidden=(8,), epochs=3, random_state=0).fit(other, Y, validation_data=(other[:50], Y[:50]))
+    assert (trained.predict(other) == fresh.predict(other)).all()
+
+
+def test_going_on_finds_a_constant_feature_called_as_the_target() -> None:
+    frame = pd.DataFrame({"y": 1.0, "sample_weight": 2.0, "x": X[:, 0]})
+    trained = SchussRegressor(hidden=(), random_state=0).partial_fit(frame, Y).partial_fit(frame, Y)
+    assert trained.n_epochs_ == 2
+
+
 def test_partial_fit_trains_on_what_it_is_given_with_the_scale_of_the_first_call() -> None:
     trained = SchussRegressor(hidden=(), learning_rate=0.05, random_state=0)
     for _ in range(40):

@@ -19,7 +19,6 @@ from schuss.descent.schedules import Schedule
 from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
 from schuss.model import Model
-from schuss.model.model import read_for
 from schuss.network import Network
 from schuss.progress import Progress, Silent
 from schuss.settings import Settings
@@ -138,7 +137,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         """One table of features, target and weights, these in the last column."""
         if y is None:
             raise ValueError(_NO_Y.format(type(self).__name__))
-        table, targets = self._feature_table(X, reset), self._target_columns(y)
+        table, targets = read_table(self._validated(X, reset)), self._target_columns(y)
         data = table.data
         names = _free_names(list(targets), table.names)
         for name, column in zip(names, targets.values(), strict=True):
@@ -153,12 +152,12 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         whole = replace(table, data=data, places=())
         return whole, self._target(names, whole)
 
-    def _feature_table(self, X: Any, reset: bool) -> Table:
-        """X as a table: a frame keeps its columns and their kinds, anything else becomes column_1, column_2, …"""
+    def _validated(self, X: Any, reset: bool) -> Any:
+        """X checked as scikit-learn does: a frame keeps its columns and their kinds, all else becomes a float array."""
         if hasattr(X, "columns") or hasattr(X, "column_names"):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            return read_for(self.model_.encoding, X, None) if hasattr(self, "model_") and not reset else read_table(X)
-        matrix = validate_data(
+            return X
+        return validate_data(
             self,
             X,
             reset=reset,
@@ -166,12 +165,11 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             ensure_all_finite="allow-nan",
             ensure_min_samples=2 if reset else 1,
         )
-        return read_table(matrix)
 
     def _outputs(self, X: Any) -> Matrix:
         """Outputs before the link, [N, K]."""
         check_is_fitted(self)
-        return self.model_.outputs(self._feature_table(X, reset=False))
+        return self.model_.outputs(self._validated(X, reset=False))
 
     def _target_columns(self, y: Any) -> dict[str, pa.Array]:
         """Y as columns of a table."""
@@ -205,7 +203,7 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         batch_size: rows a step looks at; as many as there are rows is full-batch descent.
         epochs: passes over the rows, at most. seconds: time, at most.
         validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
-            more. fit(validation_data=(X, y)) takes its place.
+            more, and none for a linear network. fit(validation_data=(X, y)) takes its place.
         patience: epochs without a better validation loss after which training stops.
         random_state: int for the same W every time.
         n_jobs: threads at most; the engine of this version uses one.

@@ -17,7 +17,7 @@ from schuss.engine import make_engine
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
 from schuss.model.model import Model, Record, read_for, rows_to_score, scores, weighted_total
-from schuss.recipe import Recipe, decide, held_out_fraction
+from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding, places_of
 from schuss.table.order import split
@@ -83,8 +83,9 @@ def train(
         exclude: columns to leave out.
         task: regression, binary or multiclass; None finds it from the kind of the target.
         validation: fraction of the rows, or a table of its own, by which the best W is chosen; 0 for none; None takes a
-            tenth of 100 rows or more.
-        test: likewise, the rows on which the model is scored at the end.
+            tenth of 100 rows or more, and none for a linear network.
+        test: fraction or table, the rows on which the model is scored at the end; None takes a tenth of
+            100 rows or more.
         format: how text files are read; None for the defaults.
         observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
@@ -150,9 +151,11 @@ def prepare(
     if weight is not None:
         usable = usable[row_weights(table, weight, usable) > 0]
     without_weight = len(table) - without_target - len(usable)
-    if validation is None and settings.hidden == ():
-        validation = 0.0  # a linear network has one optimum, and nothing to gain from stopping on the way
-    parts = _split(table, target, usable, settings.seed, validation, test)
+    fractions = (
+        _fraction("validation", validation, validation_fraction(len(usable), settings)),
+        _fraction("test", test, test_fraction(len(usable))),
+    )
+    parts = _split(table, target, usable, settings.seed, *fractions)
     if encoding is None:
         schema = learn_schema(table, target, parts["training"], weight=weight, exclude=exclude)
         encoding = Encoding(schema)
@@ -206,21 +209,21 @@ def _split(
     target: Target,
     usable: RowIndex,
     seed: int,
-    validation: float | object,
-    test: float | object,
+    validation: float,
+    test: float,
 ) -> dict[str, RowIndex]:
-    """Row numbers of each part; a part that is a table of its own takes none."""
-    fractions = [_fraction(name, given, len(usable)) for name, given in (("validation", validation), ("test", test))]
+    """Row numbers of each part."""
     classes = None
     if target.classes:
         classes = places_of(table.data[target.names[0]], target.classes, -1, -1)[usable]
-    parts = split(seed, fractions[0], fractions[1], classes, len(usable))
+    parts = split(seed, validation, test, classes, len(usable))
     return {name: usable[getattr(parts, name)] for name in ("training", "validation", "test")}
 
 
-def _fraction(name: str, given: float | object, rows: int) -> float:
+def _fraction(name: str, given: float | object, default: float) -> float:
+    """The fraction of the rows that a part takes; one that is a table of its own takes none."""
     if given is None:
-        return held_out_fraction(rows)
+        return default
     if not isinstance(given, Real):
         return 0.0
     if isinstance(given, bool) or not 0 <= float(given) < 1:

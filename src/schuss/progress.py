@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 import click
 from rich.console import Console
@@ -170,9 +170,6 @@ class Progress(Silent):
         return "  ".join(parts)
 
 
-Report: TypeAlias = Silent | JsonLines | Progress
-
-
 class _Console(Console):
     """Says nothing more once its reader has gone (`| head`): that is no reason to lose a training."""
 
@@ -225,11 +222,10 @@ def conclusion(event: Finished) -> str:
     kept = f"W of epoch {state.best_epoch} kept (best on the validation rows)" if state.best_epoch else "last W kept"
     if event.outcome is Outcome.COMPLETED:
         return f"done at epoch {state.epoch}, {kept}"
-    if event.outcome is Outcome.EARLY_STOPPED:
-        return f"epoch {state.epoch}: {event.outcome.advice}. {kept[0].upper()}{kept[1:]}"
-    if not state.best_epoch and (event.outcome is Outcome.DIVERGED or not state.epoch):
-        return f"epoch {state.epoch + 1}: {event.outcome.advice}"
-    return f"epoch {state.epoch + 1}: {event.outcome.advice}. {kept[0].upper()}{kept[1:]}"
+    running = state.epoch if event.outcome is Outcome.EARLY_STOPPED else state.epoch + 1
+    words = f"epoch {running}: {event.outcome.advice}"
+    nothing_kept = not state.best_epoch and (event.outcome is Outcome.DIVERGED or not state.epoch)
+    return words if nothing_kept else f"{words}. {kept[0].upper()}{kept[1:]}"
 
 
 def loss_words(loss: float, prepared: Prepared | None) -> str:

@@ -34,9 +34,14 @@ class Recipe:
     reasons: Mapping[str, str]
 
 
-def held_out_fraction(rows: int) -> float:
-    """The fraction for validation, and again for testing, where none is given."""
+def test_fraction(rows: int) -> float:
+    """The fraction of the rows to test on, where none is given."""
     return 0.1 if rows >= _LEAST_ROWS_TO_SPLIT else 0.0
+
+
+def validation_fraction(rows: int, settings: Settings) -> float:
+    """The same for validation: a linear network has one optimum, and nothing to gain from stopping on the way."""
+    return 0.0 if settings.hidden == () else test_fraction(rows)
 
 
 def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float, validated: bool) -> Recipe:

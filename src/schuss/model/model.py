@@ -157,11 +157,10 @@ class Model:
 
         Raises:
             OutputError: the file cannot be written.
+            SettingError: the loss is the user's own.
         """
         if type(self.loss) not in map(type, LOSSES.values()):
-            raise SettingError(
-                f"A .schuss file knows only schuss's own losses, not {type(self.loss).__name__}: pickle it."
-            )
+            raise SettingError(f"A .schuss file knows only the losses of schuss, not {self.loss!r}: pickle the model.")
         card = _Card(
             format=FORMAT,
             version=schuss.__version__,
@@ -236,10 +235,8 @@ def scores(encoding: Encoding, loss: Loss, outputs: Matrix, rows: Rows) -> dict[
         actual, predicted = rows.targets * deviation, outputs * deviation  # differences need no mean
         found = metrics.regression_scores(actual, predicted, rows.weights)
         for number, name in enumerate(target.names if len(target.names) > 1 else ()):
-            one = slice(number, number + 1)
-            found[f"rmse of {name}"] = metrics.regression_scores(actual[:, one], predicted[:, one], rows.weights)[
-                "rmse"
-            ]
+            own = metrics.regression_scores(actual[:, [number]], predicted[:, [number]], rows.weights)
+            found[f"rmse of {name}"] = own["rmse"]
         losses = loss.value(predicted, actual)
     else:
         found = metrics.class_scores(rows.targets[:, 0], loss.prediction(outputs), rows.weights)

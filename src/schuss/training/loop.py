@@ -125,7 +125,9 @@ def descend(
 
     state = replace(state, engine=engine.state(), seconds=clock.now())
     if not np.isfinite(state.engine.W).all():
-        outcome, state = Outcome.DIVERGED, _without_nan(state)
+        outcome = Outcome.DIVERGED
+        if state.best_W is not None:  # a W that is not finite is never handed on
+            state = replace(state, engine=replace(state.engine, W=state.best_W))
     yield Finished(outcome, state)
 
 
@@ -168,13 +170,6 @@ def _reason_to_end(state: TrainingState, scores: Mapping[str, float], plan: Plan
     if plan.patience is not None and scores and state.epoch - state.best_epoch >= plan.patience:
         return Outcome.EARLY_STOPPED
     return Outcome.COMPLETED if state.epoch >= plan.epochs else None
-
-
-def _without_nan(state: TrainingState) -> TrainingState:
-    """A W that is not finite is never handed on: the best one takes its place where there is one."""
-    if state.best_W is not None and not np.isfinite(state.engine.W).all():
-        return replace(state, engine=replace(state.engine, W=state.best_W))
-    return state
 
 
 class _Pace:
