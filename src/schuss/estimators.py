@@ -309,7 +309,7 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class, [N, classes]; every row sums to 1."""
         outputs = self._outputs(X)
-        return np.asarray(self.model_.loss.prediction(outputs.astype(np.float64)))
+        return np.asarray(self.model_.probabilities(outputs))
 
     def _labels(self, y: Any) -> NDArray[Any]:
         """The distinct labels, ascending."""

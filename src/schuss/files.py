@@ -96,8 +96,6 @@ def replacing(path: str | os.PathLike[str], storage: Storage = STORAGE) -> Itera
         OutputError: the file cannot be written: what stood under the name before still stands there.
     """
     target = Path(path)
-    if target.exists() and not target.is_file():
-        raise OutputError(f"{target} is a folder or a device: give the name of a file.")
     temporary = _temporary(target)
     try:
         try:
@@ -127,8 +125,6 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         OutputError: the folder is missing or cannot be written to, or the name is a folder.
     """
     target = Path(path)
-    if target.exists() and not target.is_file():
-        raise OutputError(f"{target} is a folder or a device: give the name of a file.")
     temporary = _temporary(target)
     try:
         STORAGE.create(temporary).close()
@@ -222,6 +218,9 @@ def _digest(arrays: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, st
 
 
 def _temporary(target: Path) -> Path:
+    """The sibling that is written first; what is there already must be a file."""
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is a folder or a device: give the name of a file.")
     return target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
 
 

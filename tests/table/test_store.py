@@ -1,7 +1,6 @@
 """A store gives every row once an epoch, in the order of the epoch."""
 
 import numpy as np
-import pytest
 from hypothesis import given, strategies as st
 
 from schuss.arrays import Rows
@@ -9,9 +8,9 @@ from schuss.table.order import permutation
 from schuss.table.store import MemoryStore, Store
 
 
-def _store(count: int, weight: bool = False) -> MemoryStore:
+def _store(count: int) -> MemoryStore:
     numbers = np.arange(count, dtype=np.float32)
-    return MemoryStore(Rows.from_arrays(numbers, numbers, numbers + 1 if weight else None))
+    return MemoryStore(Rows.from_arrays(numbers, numbers))
 
 
 @given(st.integers(1, 60), st.integers(1, 10), st.integers(0, 3), st.integers(0, 8))
@@ -27,13 +26,6 @@ def test_the_window_of_a_memory_store_is_no_copy() -> None:
     assert all(rows is store.rows for rows, _ in store.windows(0, 0, 3))
 
 
-def test_blocks_are_all_rows_in_stored_order() -> None:
-    blocks = list(_store(10).blocks(4))
-    assert [len(block) for block in blocks] == [4, 4, 2]
-    assert np.concatenate([block.targets for block in blocks]).ravel().tolist() == list(range(10))
-
-
-@pytest.mark.parametrize(("weight", "total"), [(False, 10.0), (True, 55.0)])
-def test_a_store_knows_its_length_and_weight(weight: bool, total: float) -> None:
-    store: Store = _store(10, weight)
-    assert (len(store), store.total_weight) == (10, total)
+def test_a_store_knows_its_length() -> None:
+    store: Store = _store(10)
+    assert len(store) == 10

@@ -124,9 +124,13 @@ class Model:
             SettingError: the model is a regression.
             DataError: as predict.
         """
+        return self.probabilities(self.outputs(table, format))
+
+    def probabilities(self, outputs: Matrix) -> Matrix:
+        """As predict_proba, from outputs [N, K]."""
         if not self.classes:
             raise SettingError("Probabilities exist for classes only; this model is a regression: use predict.")
-        return self.loss.prediction(self.outputs(table, format).astype(np.float64))
+        return self.loss.prediction(outputs.astype(np.float64))
 
     def outputs(self, table: object, format: TableFormat | None = None) -> Matrix:
         """Outputs of the network before link and units, [N, K]. Raises DataError as predict."""

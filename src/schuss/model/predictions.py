@@ -34,9 +34,7 @@ def write_predictions(
     names = model.encoding.schema.target.names
     columns = {name: _column(predicted, number) for number, name in enumerate(names)}
     if probabilities:
-        if not model.classes:
-            raise SettingError("Probabilities exist for classes only; this model is a regression.")
-        shares = model.loss.prediction(outputs.astype(np.float64))
+        shares = model.probabilities(outputs)
         columns |= {f"probability of {label}": pa.array(shares[:, i]) for i, label in enumerate(model.classes)}
     with replacing(path, storage) as file:
         if path.suffix == ".csv":

@@ -66,7 +66,6 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     greatest: float
     mean: float
     deviation: float
-    whole: bool
     date: bool = False
 
 
@@ -413,7 +412,6 @@ def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | 
         greatest=float(values.max()),
         mean=mean,
         deviation=deviation,
-        whole=all((np.floor(some) == some).all() for some in (values[:100], values)),
         date=date,
     )
 

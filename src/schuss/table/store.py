@@ -1,4 +1,4 @@
-"""Encoded rows as training asks for them: windows of rows with the order to visit them in, and plain blocks."""
+"""Encoded rows as training asks for them: windows of rows with the order to visit them in."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -12,21 +12,12 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    @property
-    def total_weight(self) -> float:
-        """Σ w_i over all rows."""
-        ...
-
     def windows(self, seed: int, epoch: int, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
         """The rows of an epoch in its order, from batch number `start` on.
 
         Each item is a window of rows and the positions within it, in the order to visit them: whole batches, of which
         only the last of the epoch may be short.
         """
-        ...
-
-    def blocks(self, size: int) -> Iterator[Rows]:
-        """All rows in stored order, `size` at a time."""
         ...
 
 
@@ -39,16 +30,7 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
-    def total_weight(self) -> float:
-        """Σ w_i over all rows."""
-        return self.rows.total_weight
-
     def windows(self, seed: int, epoch: int, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
         """The rows of an epoch in its order, from batch number `start` on."""
         if start * batch_size < len(self.rows):
             yield self.rows, permutation(seed, epoch, len(self.rows))[start * batch_size :]
-
-    def blocks(self, size: int) -> Iterator[Rows]:
-        """All rows in stored order, `size` at a time."""
-        return self.rows.batches(size)
