@@ -1,6 +1,6 @@
 // Activations: value and derivative side by side, each a function of the layer's sum z. NaN comes out as NaN.
 //
-// A new one is a struct here and a line in the table at the end.
+// A new one is a struct here and a word in the list at the end.
 #pragma once
 
 #include "vectors.hpp"
@@ -13,24 +13,52 @@ struct Activated {
     Vector derivative;
 };
 
+// How the derivative by an activation's value becomes the derivative by z: with the derivative that was stored on the
+// way forward, or, where the value tells it, without.
+enum class ChainRule { stored, identity, relu, leaky_relu };
+
+// Most activations: a block of z is put aside, activated vector by vector, and the derivative is stored.
+struct Stored {
+    static constexpr bool is_cheap = false;
+    static constexpr ChainRule rule = ChainRule::stored;
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector /* value */, Vector stored) { return derivative * stored; }
+};
+
 struct Identity {
+    static constexpr const char* name = "identity";
+    static constexpr bool is_cheap = true;  // activated while z is still in registers
+    static constexpr ChainRule rule = ChainRule::identity;
     static SCHUSS_INLINE Activated of(Vector z) { return {z, splat(1.0f)}; }
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector, Vector) { return derivative; }
 };
 
 struct Relu {
+    static constexpr const char* name = "relu";
+    static constexpr bool is_cheap = true;
+    static constexpr ChainRule rule = ChainRule::relu;
     static SCHUSS_INLINE Activated of(Vector z) {
         return {select(z < 0.0f, splat(0.0f), z), select(z > 0.0f, splat(1.0f), 0.0f * z)};
+    }
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector value, Vector) {
+        return select(value <= 0.0f, splat(0.0f), derivative);
     }
 };
 
 struct LeakyRelu {
+    static constexpr const char* name = "leaky_relu";
+    static constexpr bool is_cheap = true;
+    static constexpr ChainRule rule = ChainRule::leaky_relu;
     static constexpr float leak = 0.01f;
     static SCHUSS_INLINE Activated of(Vector z) {
         return {select(z < 0.0f, leak * z, z), select(z > 0.0f, splat(1.0f), splat(leak))};
     }
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector value, Vector) {
+        return select(value <= 0.0f, leak * derivative, derivative);
+    }
 };
 
-struct Tanh {
+struct Tanh : Stored {
+    static constexpr const char* name = "tanh";
     // tanh |z| = (1 − u) / (1 + u) with u = e^−2|z|
     static SCHUSS_INLINE Activated of(Vector z) {
         const auto [u, u_minus_1] = exponentials(-2.0f * absolute(z));
@@ -39,7 +67,8 @@ struct Tanh {
     }
 };
 
-struct Sigmoid {
+struct Sigmoid : Stored {
+    static constexpr const char* name = "sigmoid";
     static SCHUSS_INLINE Activated of(Vector z) {
         const auto [value, derivative] = logistic(z);
         return {value, derivative};
@@ -47,7 +76,8 @@ struct Sigmoid {
 };
 
 // z Φ(z), the exact form: Φ(−|z|) = ½ e^(−z²/2) · scaled_erfc(|z| / √2)
-struct Gelu {
+struct Gelu : Stored {
+    static constexpr const char* name = "gelu";
     static SCHUSS_INLINE Activated of(Vector z) {
         const Vector bell = exp(-0.5f * z * z);
         const Vector tail = 0.5f * bell * scaled_erfc(absolute(z) * 0.707106781f);
@@ -56,14 +86,16 @@ struct Gelu {
     }
 };
 
-struct Silu {
+struct Silu : Stored {
+    static constexpr const char* name = "silu";
     static SCHUSS_INLINE Activated of(Vector z) {
         const auto [gate, slope] = logistic(z);
         return {z * gate, gate + z * slope};
     }
 };
 
-struct Selu {
+struct Selu : Stored {
+    static constexpr const char* name = "selu";
     static constexpr float scale = 1.05070099f, alpha = 1.67326324f;
     static SCHUSS_INLINE Activated of(Vector z) {
         const auto [power, power_minus_1] = exponentials(at_most(z, 0.0f));
@@ -74,7 +106,8 @@ struct Selu {
 
 // z tanh(softplus(z)): with e = eᶻ and n = e (e + 2), the gate is n / (n + 2) and 1 − gate² = 4 (n + 1) / (n + 2)².
 // Beyond z = 20 the gate rounds to 1.
-struct Mish {
+struct Mish : Stored {
+    static constexpr const char* name = "mish";
     static SCHUSS_INLINE Activated of(Vector z) {
         const Vector e = exp(at_most(z, 20.0f)), n = e * (e + 2.0f), share = 1.0f / (n + 2.0f);
         const Vector gate = n * share;
@@ -84,45 +117,24 @@ struct Mish {
 };
 
 // log(1 + eᶻ) = max(z, 0) + log(1 + e^−|z|)
-struct Softplus {
+struct Softplus : Stored {
+    static constexpr const char* name = "softplus";
     static SCHUSS_INLINE Activated of(Vector z) {
         return {at_least(z, 0.0f) + log_of_1_plus(exp(-absolute(z))), logistic(z).value};
     }
 };
 
-// z becomes the value, in place.
-template <class Function>
-void activate(float* z, int64_t count) {
-    for (int64_t i = 0; i < count; i += lanes) store(z + i, Function::of(load(z + i)).value);
-}
-
-// z becomes the value, and the derivative is written beside it.
-template <class Function>
-void activate_and_derive(float* z, float* derivative, int64_t count) {
-    for (int64_t i = 0; i < count; i += lanes) {
-        const Activated result = Function::of(load(z + i));
-        store(z + i, result.value);
-        store(derivative + i, result.derivative);
+template <class... Functions>
+struct List {
+    // Calls work(function) for each.
+    template <class Work>
+    static void for_each(Work work) {
+        (work(Functions()), ...);
     }
-}
-
-struct Activation {
-    const char* name;
-    void (*forward)(float* z, int64_t count);
-    void (*forward_and_derivative)(float* z, float* derivative, int64_t count);
 };
 
-template <class Function>
-constexpr Activation activation(const char* name) {
-    return {name, activate<Function>, activate_and_derive<Function>};
-}
-
-constexpr Activation activations[] = {
-    activation<Identity>("identity"), activation<Relu>("relu"),       activation<LeakyRelu>("leaky_relu"),
-    activation<Tanh>("tanh"),         activation<Sigmoid>("sigmoid"), activation<Gelu>("gelu"),
-    activation<Silu>("silu"),         activation<Selu>("selu"),       activation<Mish>("mish"),
-    activation<Softplus>("softplus"),
-};
+using Activations = List<Identity, Relu, LeakyRelu, Tanh, Sigmoid, Gelu, Silu, Selu, Mish, Softplus>;
+using ChainRules = List<Stored, Identity, Relu, LeakyRelu>;
 
 }  // namespace
 }  // namespace schuss::SCHUSS_BUILD

@@ -22,8 +22,8 @@ using In = nb::ndarray<const Number, nb::ndim<axes>, nb::c_contig, nb::device::c
 template <class Number, int axes>
 using Out = nb::ndarray<Number, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
 
-// (inputs, outputs, activation, start)
-using LayerTuple = std::tuple<int64_t, int64_t, std::string, int64_t>;
+// (kind, inputs, outputs, start, activation, rate)
+using LayerTuple = std::tuple<std::string, int64_t, int64_t, int64_t, std::string, double>;
 // features [N, F], codes [N, C], targets [N, T], weights [N], or [0] when every row counts once
 using RowsTuple = std::tuple<In<float, 2>, In<int32_t, 2>, In<float, 2>, In<float, 1>>;
 
@@ -36,14 +36,15 @@ schuss::Rows view(const RowsTuple& arrays) {
 void construct(
     schuss::Engine* self, const std::vector<LayerTuple>& layers, int64_t features, std::vector<int64_t> levels,
     int64_t targets, std::string loss, double l2, double mean_weight, std::string optimizer,
-    std::vector<std::pair<std::string, double>> constants, double weight_decay
+    std::vector<std::pair<std::string, double>> constants, double weight_decay, double clip_value, double clip_norm,
+    uint64_t seed, int threads
 ) {
     schuss::Description description = {
         {}, features, std::move(levels), targets, std::move(loss), l2, mean_weight, std::move(optimizer),
-        std::move(constants), weight_decay};
-    for (const auto& [inputs, outputs, activation, start] : layers)
-        description.layers.push_back({inputs, outputs, activation, start});
-    new (self) schuss::Engine(std::move(description));
+        std::move(constants), weight_decay, clip_value, clip_norm, seed};
+    for (const auto& [kind, inputs, outputs, start, activation, rate] : layers)
+        description.layers.push_back({kind, inputs, outputs, start, activation, rate});
+    new (self) schuss::Engine(std::move(description), threads);
 }
 
 void load(schuss::Engine& self, In<float, 1> W, In<float, 2> vectors, int64_t step) {
@@ -96,7 +97,8 @@ NB_MODULE(_core, module) {
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),
              nb::arg("targets"), nb::arg("loss"), nb::arg("l2"), nb::arg("mean_weight"), nb::arg("optimizer"),
-             nb::arg("constants"), nb::arg("weight_decay"))
+             nb::arg("constants"), nb::arg("weight_decay"), nb::arg("clip_value") = 0.0, nb::arg("clip_norm") = 0.0,
+             nb::arg("seed") = 0, nb::arg("threads") = 0)
         .def_prop_ro("isa", &schuss::Engine::isa)
         .def_prop_ro("parameters", &schuss::Engine::parameters)
         .def("load", load)

@@ -5,33 +5,57 @@
 #include <cstdint>
 
 #include "program.hpp"
+#include "team.hpp"
 
 namespace schuss {
 
-// `workspace` holds W, the optimiser's vectors and the buffers of a tile. Each build lays it out for its own vectors,
-// so that from outside it is only a block of memory.
+// Where a build gets memory from: zeroed, beginning at a multiple of 64, there until its owner frees it.
+struct Memory {
+    void* owner;
+    void* (*stretch)(void* owner, size_t bytes);  // throws std::bad_alloc
+
+    template <class T>
+    T* take(int64_t count) const {
+        return static_cast<T*>(stretch(owner, static_cast<size_t>(count) * sizeof(T)));
+    }
+};
+
+// A workspace holds the operations, W and the optimiser's vectors; batch memory holds the rows that are being worked
+// on. Each build lays them out for its own vectors, so that from outside they are only memory. They refer to the
+// program and to each other, which must stay where they are.
+//
+// A function that takes a Worker is called by every thread of a team at the same time, with the same other arguments.
+// No number depends on how many they are.
 struct Build {
     const char* isa;
 
-    // Null, or the name of the first activation, loss, optimiser or constant that is not known.
+    // Null, or the name of the first layer, activation, loss, optimiser or constant that is not known.
     const char* (*unknown)(const Program&);
 
-    // Bytes of the workspace, and its construction in zeroed memory of that size that begins at a multiple of 64. It
-    // refers to the program, which must stay where it is.
-    size_t (*workspace_bytes)(const Program&);
-    void (*lay_out)(const Program&, void* workspace);
+    // Returns the workspace.
+    void* (*lay_out)(const Program&, const Memory&);
 
-    // W [P] and vectors [M, P], exact copies in and out.
+    // Rows that batch memory must hold for batches of that many, and for looking at rows with so many threads.
+    int64_t (*batch_rows)(const void* workspace, int64_t batch);
+    int64_t (*look_rows)(const void* workspace, int threads);
+    void (*lay_out_batch)(void* workspace, const Memory&, int64_t rows);
+
+    // Floating-point operations of a row's way forward and back.
+    double (*row_operations)(const Program&);
+
+    // W [P] and vectors [M, P], exact copies in and out. `look_at` copies a W that is looked at, not trained.
     void (*load)(void* workspace, const float* W, const float* vectors, int64_t step);
     int64_t (*state)(const void* workspace, float* W, float* vectors);
+    void (*look_at)(void* workspace, const float* W);
 
     // losses [steps]: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step.
-    void (*train)(void* workspace, const Rows&, const Chunk&, double* losses);
+    void (*train)(void* workspace, const Rows&, const Chunk&, const Worker&, double* losses);
 
-    // Total loss; gradient [P] of it; outputs [N, K].
-    double (*gradient)(void* workspace, const float* W, const Rows&, double* gradient);
-    double (*total_loss)(void* workspace, const float* W, const Rows&);
-    void (*outputs)(void* workspace, const float* W, const Rows&, float* outputs);
+    // Of the W that is looked at: total loss; the gradient of it, which take_gradient copies out [P]; total loss
+    // (null: not wanted) and outputs [N, K] (null: not wanted).
+    void (*gradient)(void* workspace, const Rows&, const Worker&, double* total);
+    void (*take_gradient)(void* workspace, double* gradient);
+    void (*look)(void* workspace, const Rows&, const Worker&, double* total, float* outputs);
 };
 
 }  // namespace schuss

@@ -1,20 +1,34 @@
 #include "engine.hpp"
 
-#include <cstdlib>
-#include <cstring>
-#include <new>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
 #include <stdexcept>
 
 #include "dispatch.hpp"
 
 namespace schuss {
 
-void Engine::Free::operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
+namespace {
 
-Engine::Engine(Description description) : build_(chosen_build()), description_(std::move(description)), program_{} {
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+constexpr double worth_a_team = 3e6;  // operations of looking at rows below which one thread does it
+
+}  // namespace
+
+Engine::Engine(Description description, int threads)
+    : build_(chosen_build()),
+      description_(std::move(description)),
+      threads_(threads),
+      program_{},
+      busy_(std::make_unique<std::mutex>()),
+      process_(getpid()) {
     for (const Description::Layer& layer : description_.layers) {
-        layers_.push_back({layer.inputs, layer.outputs, layer.activation.c_str(), layer.start});
-        program_.parameters += (layer.inputs + 1) * layer.outputs;
+        layers_.push_back({layer.kind.c_str(), layer.inputs, layer.outputs, layer.start, layer.activation.c_str(),
+                           layer.rate});
+        if (layer.kind == "dense") program_.parameters += (layer.inputs + 1) * layer.outputs;
     }
     for (const auto& [name, value] : description_.constants) constants_.push_back({name.c_str(), value});
 
@@ -31,46 +45,102 @@ Engine::Engine(Description description) : build_(chosen_build()), description_(s
     program_.constants = constants_.data();
     program_.constant_count = static_cast<int64_t>(constants_.size());
     program_.weight_decay = description_.weight_decay;
+    program_.clip_value = description_.clip_value;
+    program_.clip_norm = description_.clip_norm;
+    program_.seed = description_.seed;
 
     if (const char* name = build_.unknown(program_))
         throw std::invalid_argument(
             "the core has no entry that fits " + std::string(name) +
-            " (an activation, a loss, an optimiser or its constants).");
+            " (a layer, an activation, a loss, an optimiser or its constants).");
+    workspace_ = build_.lay_out(program_, memory_.memory());
+}
 
-    const size_t bytes = build_.workspace_bytes(program_);
-    workspace_.reset(::operator new(bytes, std::align_val_t{64}));
-    std::memset(workspace_.get(), 0, bytes);
-    build_.lay_out(program_, workspace_.get());
+// One call at a time. In a forked child nobody is left who could hold the parent's lock.
+std::unique_lock<std::mutex> Engine::lock() {
+    if (process_ != getpid()) {
+        (void)busy_.release();
+        busy_ = std::make_unique<std::mutex>();
+        process_ = getpid();
+    }
+    return std::unique_lock(*busy_);
+}
+
+int Engine::wanted_threads() const {
+    const int usable = usable_threads();
+    return threads_ > 0 ? std::min(threads_, usable) : usable;
+}
+
+// Batch memory for so many rows at a time.
+void Engine::reserve_rows(int64_t rows) {
+    if (rows <= row_capacity_) return;
+    row_capacity_ = 0;
+    batch_memory_.clear();
+    build_.lay_out_batch(workspace_, batch_memory_.memory(), rows);
+    row_capacity_ = rows;
 }
 
 void Engine::load(const float* W, const float* vectors, int64_t step) {
-    const std::lock_guard lock(busy_);
-    build_.load(workspace_.get(), W, vectors, step);
+    const auto locked = lock();
+    build_.load(workspace_, W, vectors, step);
 }
 
 int64_t Engine::state(float* W, float* vectors) {
-    const std::lock_guard lock(busy_);
-    return build_.state(workspace_.get(), W, vectors);
+    const auto locked = lock();
+    return build_.state(workspace_, W, vectors);
 }
 
 void Engine::train(const Rows& rows, const Chunk& chunk, double* losses) {
-    const std::lock_guard lock(busy_);
-    build_.train(workspace_.get(), rows, chunk, losses);
+    const auto locked = lock();
+    reserve_rows(build_.batch_rows(workspace_, std::min(chunk.batch_size, chunk.order_count)));
+    const ThreadShare share(wanted_threads());
+    const double operations = build_.row_operations(program_) * static_cast<double>(chunk.batch_size);
+    for (int64_t done = 0; done < chunk.steps;) {
+        Pace::Spell spell = pace_.next(share.count(), operations);
+        spell.steps = std::min(spell.steps, chunk.steps - done);
+        const int64_t first = done * chunk.batch_size;
+        const Chunk part = {
+            chunk.order + first, std::min(chunk.order_count - first, spell.steps * chunk.batch_size), chunk.batch_size,
+            chunk.learning_rates + done, spell.steps};
+        const double began = now();
+        team_.run(spell.threads, [&](const Worker& worker) {
+            build_.train(workspace_, rows, part, worker, losses + done);
+        });
+        pace_.took(spell, now() - began);
+        done += spell.steps;
+    }
 }
 
 double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
-    const std::lock_guard lock(busy_);
-    return build_.gradient(workspace_.get(), W, rows, gradient);
+    const auto locked = lock();
+    reserve_rows(build_.batch_rows(workspace_, rows.count));
+    build_.look_at(workspace_, W);
+    const ThreadShare share(wanted_threads());
+    const double operations = build_.row_operations(program_) * static_cast<double>(rows.count);
+    double total = 0;
+    team_.run(operations < worth_a_team ? 1 : share.count(), [&](const Worker& worker) {
+        build_.gradient(workspace_, rows, worker, &total);
+    });
+    build_.take_gradient(workspace_, gradient);
+    return total;
 }
 
-double Engine::total_loss(const float* W, const Rows& rows) {
-    const std::lock_guard lock(busy_);
-    return build_.total_loss(workspace_.get(), W, rows);
+double Engine::look(const float* W, const Rows& rows, bool with_loss, float* outputs) {
+    const auto locked = lock();
+    const ThreadShare share(wanted_threads());
+    const double operations = build_.row_operations(program_) / 3 * static_cast<double>(rows.count);
+    const int threads = operations < worth_a_team ? 1 : share.count();
+    reserve_rows(build_.look_rows(workspace_, threads));
+    build_.look_at(workspace_, W);
+    double total = 0;
+    team_.run(threads, [&](const Worker& worker) {
+        build_.look(workspace_, rows, worker, with_loss ? &total : nullptr, outputs);
+    });
+    return total;
 }
 
-void Engine::outputs(const float* W, const Rows& rows, float* outputs) {
-    const std::lock_guard lock(busy_);
-    build_.outputs(workspace_.get(), W, rows, outputs);
-}
+double Engine::total_loss(const float* W, const Rows& rows) { return look(W, rows, true, nullptr); }
+
+void Engine::outputs(const float* W, const Rows& rows, float* outputs) { look(W, rows, false, outputs); }
 
 }  // namespace schuss

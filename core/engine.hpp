@@ -1,4 +1,5 @@
-// Engine: owns the program, the workspace and the lock of one native engine. What it is given was checked in Python.
+// Engine: owns the program, the memory, the threads and the lock of one native engine. What it is given was checked in
+// Python.
 #pragma once
 
 #include <memory>
@@ -7,16 +8,20 @@
 #include <utility>
 #include <vector>
 
+#include "arena.hpp"
 #include "build.hpp"
+#include "pace.hpp"
+#include "team.hpp"
 
 namespace schuss {
 
 // The network, the cost and the rule as Python passes them.
 struct Description {
     struct Layer {
-        int64_t inputs, outputs;
+        std::string kind;
+        int64_t inputs, outputs, start;
         std::string activation;
-        int64_t start;
+        double rate;
     };
     std::vector<Layer> layers;
     int64_t features;
@@ -26,20 +31,22 @@ struct Description {
     double l2, mean_weight;
     std::string optimizer;
     std::vector<std::pair<std::string, double>> constants;
-    double weight_decay;
+    double weight_decay, clip_value, clip_norm;
+    uint64_t seed;
 };
 
 class Engine {
   public:
-    // Throws std::invalid_argument for a name that is not known, std::bad_alloc where the memory cannot be had.
-    explicit Engine(Description description);
+    // threads: at most so many; 0 for as many as the process may use.
+    // Throws std::invalid_argument for a name that is not known, OutOfMemory where the memory cannot be had.
+    Engine(Description description, int threads);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
     const char* isa() const { return build_.isa; }
     int64_t parameters() const { return program_.parameters; }
 
-    // As in Build; one call at a time.
+    // As in Build; one call at a time. All but `state` throw OutOfMemory.
     void load(const float* W, const float* vectors, int64_t step);
     int64_t state(float* W, float* vectors);
     void train(const Rows& rows, const Chunk& chunk, double* losses);
@@ -48,17 +55,25 @@ class Engine {
     void outputs(const float* W, const Rows& rows, float* outputs);
 
   private:
-    struct Free {
-        void operator()(void* memory) const;
-    };
+    std::unique_lock<std::mutex> lock();
+    int wanted_threads() const;
+    void reserve_rows(int64_t rows);
+    double look(const float* W, const Rows& rows, bool with_loss, float* outputs);
 
     const Build& build_;
     const Description description_;  // the program points into it
+    const int threads_;
     std::vector<Layer> layers_;
     std::vector<Constant> constants_;
     Program program_;
-    std::unique_ptr<void, Free> workspace_;
-    std::mutex busy_;
+    Arena memory_;
+    void* workspace_;
+    Arena batch_memory_;
+    int64_t row_capacity_ = 0;
+    Team team_;
+    Pace pace_;
+    std::unique_ptr<std::mutex> busy_;
+    int process_;
 };
 
 }  // namespace schuss

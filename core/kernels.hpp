@@ -1,7 +1,8 @@
-// Matrix products on panels, register-blocked, written once for every vector width.
+// How rows lie in memory, and matrix products on them, register-blocked and written once for every vector width.
 //
-// A panel holds `lanes` columns of a matrix, row after row, so that each row of it is one vector. A matrix [m, n] is
-// ⌈n / lanes⌉ panels; the last one is filled up with columns of zeros. Nothing is packed inside a step.
+// A panel holds panel_width columns of a matrix, row after row: each row of it is two vectors. A matrix [m, n] is
+// ⌈n / panel_width⌉ panels; the last one is filled up with columns that nobody looks at. W lies in panels too, so that
+// nothing is packed inside a step.
 #pragma once
 
 #include "vectors.hpp"
@@ -9,108 +10,114 @@
 namespace schuss::SCHUSS_BUILD {
 namespace {
 
-SCHUSS_INLINE constexpr int64_t panels_of(int64_t columns) { return (columns + lanes - 1) / lanes; }
+constexpr int64_t panel_width = 2 * lanes;
+constexpr int64_t narrow_width = 8;  // of the single panel of a matrix with so few columns
+constexpr int64_t tile_inputs = 8;   // rows of W that a tile of weights has
 
-// Sums that stay in registers: block_rows rows of `width` neighbouring panels.
-template <int width>
-struct Block {
-    Vector sum[block_rows][width];
+constexpr int64_t panels_of(int64_t columns) { return (columns + panel_width - 1) / panel_width; }
 
-    SCHUSS_INLINE void read(const float* from, int64_t row_step, int64_t panel_step) {
+// Vectors of a panel that have columns at all.
+constexpr int64_t vectors_of(int64_t columns, int64_t panel) {
+    return columns - panel * panel_width > lanes ? 2 : 1;
+}
+
+// Rows of a batch, in panels.
+struct Sheet {
+    float* data;
+    int64_t row_step;    // floats from one row to the next: panel_width, or narrow_width
+    int64_t panel_step;  // floats from one panel to the next
+
+    SCHUSS_INLINE float* at(int64_t panel, int64_t row) const { return data + panel * panel_step + row * row_step; }
+};
+
+// Sums that stay in registers: some rows of `width` vectors of a panel.
+template <int rows, int width>
+struct Sums {
+    Vector at[rows][width];
+
+    // Row m starts with what lies at from + m · row_step.
+    SCHUSS_INLINE void start(const float* from, int64_t row_step) {
 #pragma GCC unroll 8
-        for (int m = 0; m < block_rows; m++)
+        for (int m = 0; m < rows; m++)
 #pragma GCC unroll 2
-            for (int n = 0; n < width; n++) sum[m][n] = load(from + m * row_step + n * panel_step);
+            for (int n = 0; n < width; n++) at[m][n] = load(from + m * row_step + n * lanes);
     }
 
-    // sum[m][n] += Σ_k a[m, k] · b[k] of panel n, k in order; a[m, k] stands at m · row_step + k · k_step.
-    template <int64_t row_step, int64_t k_step>
-    SCHUSS_INLINE void add_product(const float* a, const float* b, int64_t b_panel_step, int64_t count) {
+    // at[m] += Σ_k a[m, k] · b[k], k in order. a: rows of a sheet; b: [inner] rows of a panel.
+    template <int64_t row_step>
+    SCHUSS_INLINE void add_product(const float* a, int64_t panel_step, const float* b, int64_t inner) {
+        for (; inner > 0; inner -= panel_width, a += panel_step) {
+            const int64_t count = inner < panel_width ? inner : panel_width;
 #pragma GCC unroll 4
-        for (int64_t k = 0; k < count; k++) {
-            Vector right[width];
+            for (int64_t k = 0; k < count; k++, b += panel_width) {
+                Vector right[width];
 #pragma GCC unroll 2
-            for (int n = 0; n < width; n++) right[n] = load(b + n * b_panel_step + k * lanes);
+                for (int n = 0; n < width; n++) right[n] = load(b + n * lanes);
 #pragma GCC unroll 8
-            for (int m = 0; m < block_rows; m++) {
-                const float left = a[m * row_step + k * k_step];
+                for (int m = 0; m < rows; m++) {
+                    const Vector left = splat(a[m * row_step + k]);
 #pragma GCC unroll 2
-                for (int n = 0; n < width; n++) sum[m][n] += right[n] * left;
+                    for (int n = 0; n < width; n++) at[m][n] += left * right[n];
+                }
             }
         }
     }
-};
 
-// Rows of a matrix in panels, and how far its panels stand apart.
-struct Panels {
-    float* data;
-    int64_t step;  // floats from one panel to the next
-
-    SCHUSS_INLINE float* panel(int64_t number) const { return data + number * step; }
-};
-
-// result [rows, width panels] = start + a [rows, inner] · b [inner, width panels]. rows is a multiple of block_rows.
-// start_row_step 0 starts every row with the same vector.
-template <int width>
-void product(
-    Panels a, int64_t rows, int64_t inner, const float* b, int64_t b_step, const float* start, int64_t start_row_step,
-    int64_t start_step, float* result, int64_t result_step
-) {
-    for (int64_t row = 0; row < rows; row += block_rows) {
-        Block<width> block;
-        block.read(start + row * start_row_step, start_row_step, start_step);
-        for (int64_t k = 0, panel = 0; k < inner; k += lanes, panel++) {
-            const int64_t count = inner - k < lanes ? inner - k : lanes;
-            block.template add_product<lanes, 1>(a.panel(panel) + row * lanes, b + k * lanes, b_step, count);
-        }
-#pragma GCC unroll 8
-        for (int m = 0; m < block_rows; m++)
+    // at[m] += Σ_r a[r, m] · d[r], r in order; with_biases: biases += Σ_r d[r]. a and d: `count` rows of a panel each.
+    template <int64_t row_step, bool with_biases>
+    SCHUSS_INLINE void add_transposed_product(const float* a, const float* d, int64_t count, Vector (&biases)[width]) {
 #pragma GCC unroll 2
-            for (int n = 0; n < width; n++) store(result + (row + m) * lanes + n * result_step, block.sum[m][n]);
+        for (int64_t r = 0; r < count; r++, a += row_step, d += panel_width) {
+            Vector right[width];
+#pragma GCC unroll 2
+            for (int n = 0; n < width; n++) right[n] = load(d + n * lanes);
+#pragma GCC unroll 8
+            for (int m = 0; m < rows; m++) {
+                const Vector left = splat(a[m]);
+#pragma GCC unroll 2
+                for (int n = 0; n < width; n++) at[m][n] += left * right[n];
+            }
+            if constexpr (with_biases)
+#pragma GCC unroll 2
+                for (int n = 0; n < width; n++) biases[n] += right[n];
+        }
+    }
+};
+
+typedef float Eight __attribute__((vector_size(32), may_alias));
+
+// Eight rows of eight floats: row i becomes column i.
+SCHUSS_INLINE void transpose(Eight (&row)[8]) {
+    Eight pairs[8], fours[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = __builtin_shufflevector(row[i], row[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        pairs[i + 1] = __builtin_shufflevector(row[i], row[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 2
+        for (int j = i; j < i + 2; j++) {
+            fours[j] = __builtin_shufflevector(pairs[j], pairs[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            fours[j + 2] = __builtin_shufflevector(pairs[j], pairs[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        row[i] = __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        row[i + 4] = __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
 
-// result [inner, width panels] += aᵀ [inner, rows] · b [rows, width panels]: rows are added in order, any number.
-template <int width>
-void transposed_product(
-    Panels a, int64_t rows, int64_t inner, const float* b, int64_t b_step, float* result, int64_t result_step
-) {
-    for (int64_t i = 0; i < inner; i += block_rows) {
-        Block<width> block = {};
-        block.template add_product<1, lanes>(a.panel(i / lanes) + i % lanes, b, b_step, rows);
-        float* target = result + i * lanes;
+// `rows` ≤ 8 rows of a panel, written as columns: column c of the panel goes to `to` + c · panel_width.
+SCHUSS_INLINE void transpose_tile(const float* from, int64_t rows, float* to) {
+    for (int64_t c = 0; c < panel_width; c += 8) {
+        Eight part[8];
 #pragma GCC unroll 8
-        for (int m = 0; m < block_rows; m++)
-            if (i + m < inner)
-#pragma GCC unroll 2
-                for (int n = 0; n < width; n++) {
-                    float* to = target + m * lanes + n * result_step;
-                    store(to, load(to) + block.sum[m][n]);
-                }
-    }
-}
-
-// Σ over rows of one panel, added to result [lanes].
-inline void add_rows(const float* panel, int64_t rows, float* result) {
-    Vector sum = splat(0.0f);
-    for (int64_t r = 0; r < rows; r++) sum += load(panel + r * lanes);
-    store(result, load(result) + sum);
-}
-
-// left *= right, element by element.
-inline void multiply(float* left, const float* right, int64_t count) {
-    for (int64_t i = 0; i < count; i += lanes) store(left + i, load(left + i) * load(right + i));
-}
-
-// b [columns, rows] in panels = aᵀ, for a [rows, columns] in panels.
-inline void transpose(const float* a, int64_t rows, int64_t columns, float* b) {
-    for (int64_t p = 0; p * lanes < columns; p++) {
-        const int64_t width = columns - p * lanes < lanes ? columns - p * lanes : lanes;
-        const float* from = a + p * rows * lanes;
-        for (int64_t r = 0; r < rows; r++) {
-            float* to = b + (r / lanes) * columns * lanes + p * lanes * lanes + r % lanes;
-            for (int64_t c = 0; c < width; c++) to[c * lanes] = from[r * lanes + c];
-        }
+        for (int m = 0; m < 8; m++)
+            part[m] = m < rows ? *reinterpret_cast<const Eight*>(from + m * panel_width + c) : Eight{};
+        transpose(part);
+#pragma GCC unroll 8
+        for (int m = 0; m < 8; m++) *reinterpret_cast<Eight*>(to + (c + m) * panel_width) = part[m];
     }
 }
 

@@ -1,10 +1,10 @@
 // Optimisers: each is a rule for the step of one number w of W, given its gradient g and what the rule remembers.
 //
-// w and g come in float64, so that W − α g is rounded once; a rule is free to go on in float32.
+// Number is what w and g come in. Plain descent takes float64, so that W − α g is rounded once.
 // A new one is a struct here and a line in the table at the end.
 #pragma once
 
-#include <math.h>
+#include <string.h>
 
 #include "program.hpp"
 #include "vectors.hpp"
@@ -17,8 +17,18 @@ struct Constants {
     double values[4];
 };
 
+// xᵗ for 0 ≤ x < 1 and t ≥ 0. Below e⁻⁶⁴ it is as good as 0 to those who take it from 1.
+SCHUSS_INLINE double power(double x, int64_t t) {
+    if (static_cast<double>(t) * (1 - x) > 64) return 0;
+    double result = 1;
+    for (; t > 0; t >>= 1, x *= x) result *= t & 1 ? x : 1.0;
+    return result;
+}
+
 struct GradientDescent {
+    using Number = double;
     static constexpr int memory = 0;
+    static constexpr bool stays_at_0 = true;
     static constexpr const char* names[] = {nullptr};
     double rate;
     GradientDescent(const Constants&, double learning_rate, int64_t) : rate(learning_rate) {}
@@ -26,78 +36,85 @@ struct GradientDescent {
 };
 
 struct Momentum {
+    using Number = float;
     static constexpr int memory = 1;
+    static constexpr bool stays_at_0 = false;
     static constexpr const char* names[] = {"momentum", nullptr};
-    double rate;
+    float rate;
     float momentum;
     Momentum(const Constants& c, double learning_rate, int64_t)
-        : rate(learning_rate), momentum(static_cast<float>(c.values[0])) {}
-    SCHUSS_INLINE void step(double& w, double g, float& v) const {
-        v = momentum * v + static_cast<float>(g);
+        : rate(static_cast<float>(learning_rate)), momentum(static_cast<float>(c.values[0])) {}
+    SCHUSS_INLINE void step(float& w, float g, float& v) const {
+        v = momentum * v + g;
         w -= rate * v;
     }
 };
 
 struct Nesterov {
+    using Number = float;
     static constexpr int memory = 1;
+    static constexpr bool stays_at_0 = false;
     static constexpr const char* names[] = {"momentum", nullptr};
-    double rate;
+    float rate;
     float momentum;
     Nesterov(const Constants& c, double learning_rate, int64_t)
-        : rate(learning_rate), momentum(static_cast<float>(c.values[0])) {}
-    SCHUSS_INLINE void step(double& w, double g, float& v) const {
-        v = momentum * v + static_cast<float>(g);
-        w -= rate * (static_cast<float>(g) + momentum * v);
+        : rate(static_cast<float>(learning_rate)), momentum(static_cast<float>(c.values[0])) {}
+    SCHUSS_INLINE void step(float& w, float g, float& v) const {
+        v = momentum * v + g;
+        w -= rate * (g + momentum * v);
     }
 };
 
 struct Adagrad {
+    using Number = float;
     static constexpr int memory = 1;
+    static constexpr bool stays_at_0 = true;
     static constexpr const char* names[] = {"epsilon", nullptr};
-    double rate;
+    float rate;
     float epsilon;
     Adagrad(const Constants& c, double learning_rate, int64_t)
-        : rate(learning_rate), epsilon(static_cast<float>(c.values[0])) {}
-    SCHUSS_INLINE void step(double& w, double gradient, float& s) const {
-        const float g = static_cast<float>(gradient);
+        : rate(static_cast<float>(learning_rate)), epsilon(static_cast<float>(c.values[0])) {}
+    SCHUSS_INLINE void step(float& w, float g, float& s) const {
         s += g * g;
         w -= rate * (g / (__builtin_sqrtf(s) + epsilon));
     }
 };
 
 struct RMSprop {
+    using Number = float;
     static constexpr int memory = 1;
+    static constexpr bool stays_at_0 = false;
     static constexpr const char* names[] = {"decay", "epsilon", nullptr};
-    double rate;
+    float rate;
     float decay, rest, epsilon;
     RMSprop(const Constants& c, double learning_rate, int64_t)
-        : rate(learning_rate),
+        : rate(static_cast<float>(learning_rate)),
           decay(static_cast<float>(c.values[0])),
           rest(static_cast<float>(1 - c.values[0])),
           epsilon(static_cast<float>(c.values[1])) {}
-    SCHUSS_INLINE void step(double& w, double gradient, float& s) const {
-        const float g = static_cast<float>(gradient);
+    SCHUSS_INLINE void step(float& w, float g, float& s) const {
         s = decay * s + rest * g * g;
         w -= rate * (g / (__builtin_sqrtf(s) + epsilon));
     }
 };
 
 struct Adam {
+    using Number = float;
     static constexpr int memory = 2;
+    static constexpr bool stays_at_0 = false;
     static constexpr const char* names[] = {"beta1", "beta2", "epsilon", nullptr};
-    double rate;  // α / (1 − β₁ᵗ)
+    float rate;  // α / (1 − β₁ᵗ)
     float beta1, rest1, beta2, rest2, epsilon;
     float correction;  // 1 / (1 − β₂ᵗ)
     Adam(const Constants& c, double learning_rate, int64_t t)
-        : rate(learning_rate / (1 - ::pow(c.values[0], static_cast<double>(t)))),
+        : rate(static_cast<float>(learning_rate / (1 - power(c.values[0], t)))),
           beta1(static_cast<float>(c.values[0])),
           rest1(static_cast<float>(1 - c.values[0])),
           beta2(static_cast<float>(c.values[1])),
           rest2(static_cast<float>(1 - c.values[1])),
           epsilon(static_cast<float>(c.values[2])),
-          correction(static_cast<float>(1 / (1 - ::pow(c.values[1], static_cast<double>(t))))) {}
-    SCHUSS_INLINE void step(double& w, double gradient, float& m, float& s) const {
-        const float g = static_cast<float>(gradient);
+          correction(static_cast<float>(1 / (1 - power(c.values[1], t)))) {}
+    SCHUSS_INLINE void step(float& w, float g, float& m, float& s) const {
         m = beta1 * m + rest1 * g;
         s = beta2 * s + rest2 * g * g;
         w -= rate * (m / (__builtin_sqrtf(s * correction) + epsilon));
@@ -105,65 +122,104 @@ struct Adam {
 };
 
 struct Lion {
+    using Number = float;
     static constexpr int memory = 1;
+    static constexpr bool stays_at_0 = false;
     static constexpr const char* names[] = {"beta1", "beta2", nullptr};
-    double rate;
+    float rate;
     float beta1, rest1, beta2, rest2;
     Lion(const Constants& c, double learning_rate, int64_t)
-        : rate(learning_rate),
+        : rate(static_cast<float>(learning_rate)),
           beta1(static_cast<float>(c.values[0])),
           rest1(static_cast<float>(1 - c.values[0])),
           beta2(static_cast<float>(c.values[1])),
           rest2(static_cast<float>(1 - c.values[1])) {}
-    SCHUSS_INLINE void step(double& w, double gradient, float& m) const {
-        const float g = static_cast<float>(gradient), mixed = beta1 * m + rest1 * g;
+    SCHUSS_INLINE void step(float& w, float g, float& m) const {
+        const float mixed = beta1 * m + rest1 * g;
         const float sign = mixed > 0 ? 1.0f : mixed < 0 ? -1.0f : mixed;  // 0 stays 0 and NaN stays NaN
         w -= rate * sign;
         m = beta2 * m + rest2 * g;
     }
 };
 
-// A stretch of W with all that a step does to it. Weights are penalised and decayed, biases are not.
-struct Stretch {
+// Some numbers of W with all that a step does to them. Weights are penalised and decayed, biases are not.
+struct Numbers {
     float* W;
-    float* first;   // what the rule remembers: null where it has less
+    float* first;  // what the rule remembers: null where it has less
     float* second;
     const float* gradient;  // Σ w_i g_i
-    int64_t count;
-    double scale;  // 1 / (B · mean_weight)
-    double l2;
-    double shrink;  // α · weight decay
+    int64_t count;          // a multiple of panel_width
+};
+
+// What a step does to all of them, besides the rule itself.
+struct StepTerms {
+    double scale;   // 1 / (B · mean_weight)
+    double l2;      // 0 for biases
+    double shrink;  // α · weight decay; 0 for biases
+    double limit;   // of a component of the cost's gradient, or infinity
+    double factor;  // of the gradient, for its norm's sake
+};
+
+// The cost's gradient of one number.
+template <class Number>
+SCHUSS_INLINE Number cost_gradient(Number gradient, Number w, Number scale, Number l2, Number limit) {
+    Number g = scale * gradient + l2 * w;
+    g = limit < g ? limit : g;  // NaN passes
+    return -limit > g ? -limit : g;
+}
+
+// A rule that is ready for a step.
+struct ReadyRule {
+    alignas(16) unsigned char bytes[48];
 };
 
 template <class Rule>
-void update(const Stretch& stretch, const Constants& constants, double learning_rate, int64_t t) {
+ReadyRule ready(const Constants& constants, double learning_rate, int64_t t) {
+    static_assert(sizeof(Rule) <= sizeof(ReadyRule));
     const Rule rule(constants, learning_rate, t);
-    float* __restrict W = stretch.W;
-    float* __restrict first = stretch.first;
-    float* __restrict second = stretch.second;
-    const float* __restrict gradient = stretch.gradient;
-    const double scale = stretch.scale, l2 = stretch.l2, shrink = stretch.shrink;
-    for (int64_t i = 0; i < stretch.count; i++) {
-        double w = W[i];
-        const double g = scale * gradient[i] + l2 * w;
-        w -= shrink * w;
-        if constexpr (Rule::memory == 0) rule.step(w, g);
-        if constexpr (Rule::memory == 1) rule.step(w, g, first[i]);
-        if constexpr (Rule::memory == 2) rule.step(w, g, first[i], second[i]);
-        W[i] = static_cast<float>(w);
-    }
+    ReadyRule result;
+    memcpy(result.bytes, &rule, sizeof rule);
+    return result;
+}
+
+template <class Rule>
+void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& terms) {
+    using Number = typename Rule::Number;
+    const Rule rule = *reinterpret_cast<const Rule*>(bytes.bytes);
+    float* __restrict W = numbers.W;
+    float* __restrict first = numbers.first;
+    float* __restrict second = numbers.second;
+    const float* __restrict gradient = numbers.gradient;
+    const Number scale = static_cast<Number>(terms.scale), l2 = static_cast<Number>(terms.l2);
+    const Number keep = static_cast<Number>(1 - terms.shrink), limit = static_cast<Number>(terms.limit);
+    const Number factor = static_cast<Number>(terms.factor);
+    for (int64_t start = 0; start < numbers.count; start += lanes)
+        for (int64_t i = start; i < start + lanes; i++) {
+            Number w = W[i];
+            const Number g = factor * cost_gradient<Number>(gradient[i], w, scale, l2, limit);
+            w *= keep;
+            float one = Rule::memory > 0 ? first[i] : 0, two = Rule::memory > 1 ? second[i] : 0;
+            if constexpr (Rule::memory == 0) rule.step(w, g);
+            if constexpr (Rule::memory == 1) rule.step(w, g, one);
+            if constexpr (Rule::memory == 2) rule.step(w, g, one, two);
+            W[i] = static_cast<float>(w);
+            if (Rule::memory > 0) first[i] = one;
+            if (Rule::memory > 1) second[i] = two;
+        }
 }
 
 struct Optimizer {
     const char* name;
     int memory;                // M
+    bool stays_at_0;           // a gradient of 0 changes nothing, so that it need not be looked at
     const char* const* names;  // of its constants, ended by null
-    void (*update)(const Stretch&, const Constants&, double learning_rate, int64_t t);
+    ReadyRule (*ready)(const Constants&, double learning_rate, int64_t t);
+    void (*update)(const ReadyRule&, const Numbers&, const StepTerms&);
 };
 
 template <class Rule>
 constexpr Optimizer optimizer(const char* name) {
-    return {name, Rule::memory, Rule::names, update<Rule>};
+    return {name, Rule::memory, Rule::stays_at_0, Rule::names, ready<Rule>, update<Rule>};
 }
 
 // AdamW is Adam with a weight decay, which every rule has.

@@ -11,12 +11,17 @@
 
 namespace schuss {
 
-// output = activation(x · weights + biases). In W from `start` on: weights [inputs, outputs] row by row, then biases.
+// A link of the chain, by its kind:
+//   dense    output = activation(x · weights + biases); in W from `start` on weights [inputs, outputs] row by row, then
+//            biases. Of the first one `inputs` is F + Σ levels. The last link of a network is dense and linear.
+//   dropout  every unit is set to 0 with probability `rate`, in training only
 struct Layer {
-    int64_t inputs;  // of the first layer: F + Σ levels
+    const char* kind;
+    int64_t inputs;
     int64_t outputs;
-    const char* activation;
     int64_t start;
+    const char* activation;
+    double rate;
 };
 
 struct Constant {
@@ -42,6 +47,10 @@ struct Program {
     const Constant* constants;
     int64_t constant_count;
     double weight_decay;  // decoupled, biases free
+    double clip_value;    // of every component of the cost's gradient; 0 for none
+    double clip_norm;     // of the whole of it; 0 for none
+
+    uint64_t seed;  // of dropout masks
 };
 
 // Rows in memory, row by row.

@@ -1,14 +1,18 @@
 // The training step, to be read from `train` downwards:
 //
-//     gather rows -> forward through the layers -> loss -> backward through the layers      tile by tile
-//     gradient -> optimiser -> W                                                            over all of W
+//     rows      gather -> forward through the operations -> loss -> backward, unit of rows by unit of rows
+//     barrier
+//     weights   gradient over all rows of the batch -> optimiser -> W, tile of weights by tile of weights
+//     barrier
+//
+// Threads share out first the rows, then the weights, so that every number is made by one thread and summed in one
+// order: rows in the order of the batch, inputs in the order of the layer. The result does not depend on the threads.
+// The gradient goes straight through the optimiser and is never stored, unless the whole of it is needed: for its norm,
+// or because a batch is longer than a segment and is added up segment by segment.
 //
 // This file is compiled once for each instruction set, each time into a namespace of its own (SCHUSS_BUILD). It calls
 // nothing of the C++ library: a template that two units share would be merged by the linker, and a processor could
 // meet instructions that it does not have.
-//
-// Every sum has one fixed order: over inputs in the order of the layer, over rows in the order of the batch, tile by
-// tile. A row of the tile never meets another one before the gradient.
 
 #include "build.hpp"
 #include "workspace.hpp"
@@ -22,200 +26,398 @@ struct Selection {
     const int64_t* order;
     int64_t first;
     int64_t count;
+    int64_t ahead;  // rows after which the order goes on, and is worth a prefetch; 0 for none
 
     int64_t row(int64_t i) const { return order ? order[first + i] : first + i; }
 };
 
-// How many rows of a tile are computed: whole blocks of a product. Those beyond the selection are rows of zeros.
-int64_t whole_blocks(int64_t rows) { return (rows + block_rows - 1) / block_rows * block_rows; }
+// ---- rows ----------------------------------------------------------------------------------------------------------
 
-// Copies a row's features into panels, [F] -> one row of [F in panels].
-void gather_features(const float* from, int64_t count, Panels to, int64_t row) {
-    for (int64_t f = 0, panel = 0; f < count; f += lanes, panel++) {
-        float* place = to.panel(panel) + row * lanes;
-        if (f + lanes <= count)
-            memcpy(place, from + f, lanes * sizeof(float));
-        else
-            for (int64_t i = 0; f + i < count; i++) place[i] = from[f + i];
+// Copies `count` < 2 · most floats: a piece of known size for each bit of the count.
+template <int64_t most>
+SCHUSS_INLINE void copy(const float* from, int64_t count, float* to) {
+    if (count & most) {
+        memcpy(to, from, most * sizeof(float));
+        from += most;
+        to += most;
+    }
+    if constexpr (most > 1) copy<most / 2>(from, count, to);
+}
+
+// Features of rows [first, last) of the selection.
+SCHUSS_INLINE void gather_features(const Selection& chosen, int64_t F, const Sheet& to, int64_t first, int64_t last) {
+    const float* const features = chosen.rows.features;
+    const int64_t whole_panels = F / panel_width, rest = F % panel_width;
+    float* place = to.at(0, first);
+    const int64_t row_step = to.row_step, panel_step = to.panel_step;
+    for (int64_t r = first; r < last; r++, place += row_step) {
+        const float* from = features + chosen.row(r) * F;
+        for (int64_t panel = 0; panel < whole_panels; panel++)
+            memcpy(place + panel * panel_step, from + panel * panel_width, panel_width * sizeof(float));
+        copy<lanes>(from + whole_panels * panel_width, rest, place + whole_panels * panel_step);
     }
 }
 
-// Turns a row's codes into rows of the first layer's weights, where the levels follow the features column by column.
-void gather_codes(const Program& program, const int32_t* codes, int64_t* index) {
-    int64_t start = program.features;
-    for (int64_t c = 0; c < program.categories; c++) {
-        index[c] = codes[c] < 0 ? -1 : start + codes[c];
-        start += program.levels[c];
-    }
-}
-
-// Fills the tile's features and codes from up to tile_rows rows.
-void gather_inputs(Workspace& tile, const Selection& chosen) {
-    const Program& program = *tile.program;
-    const int64_t F = program.features, C = program.categories, ahead = 8;
-    for (int64_t r = 0; r < chosen.count; r++) {
-        if (r + ahead < chosen.count) __builtin_prefetch(chosen.rows.features + chosen.row(r + ahead) * F);
-        const int64_t row = chosen.row(r);
-        gather_features(chosen.rows.features + row * F, F, tile.features, r);
-        gather_codes(program, chosen.rows.codes + row * C, tile.index + r * C);
-    }
-    for (int64_t r = chosen.count; r < whole_blocks(chosen.count); r++) {
-        for (int64_t p = 0; p < panels_of(F); p++) store(tile.features.panel(p) + r * lanes, splat(0.0f));
-        for (int64_t c = 0; c < C; c++) tile.index[r * C + c] = -1;
-    }
-}
-
-// Fills the tile's targets and weights.
-void gather_targets(Workspace& tile, const Selection& chosen) {
-    const int64_t T = tile.program->targets;
-    for (int64_t r = 0; r < chosen.count; r++) {
-        const int64_t row = chosen.row(r);
-        for (int64_t t = 0; t < T; t++) tile.targets[t * tile_rows + r] = chosen.rows.targets[row * T + t];
-        tile.weights[r] = chosen.rows.weights ? chosen.rows.weights[row] : 1.0f;
-    }
-}
-
-// All layers, first to last. way_back: keep the derivatives of the activations.
-void forward_all(Workspace& tile, const float* W, int64_t rows, bool way_back) {
-    const Program& program = *tile.program;
-    const int64_t computed = whole_blocks(rows);
-    const bool started = program.categories > 0;
-    if (started) forward_categories(tile.layers[0], W, tile.index, program.categories, computed);
-    for (int64_t l = 0; l < program.layer_count; l++)
-        forward(tile.layers[l], W, computed, started && l == 0, way_back);
-}
-
-// Puts the last layer's output into tile.scores, and returns Σ w_i L_i of the tile's rows in float64.
-double loss_of_tile(Workspace& tile, int64_t rows) {
-    const Dense& last = tile.layers[tile.program->layer_count - 1];
-    for (int64_t k = 0; k < last.outputs; k++)
-        for (int64_t r = 0; r < rows; r++)
-            tile.scores[k * tile_rows + r] = last.output.panel(k / lanes)[r * lanes + k % lanes];
-    tile.loss->values(tile.scores, tile.targets, last.outputs, tile_rows, rows, tile.row_losses);
-    double total = 0;
-    for (int64_t r = 0; r < rows; r++) total += static_cast<double>(tile.weights[r]) * tile.row_losses[r];
-    return total;
-}
-
-// d_z of the last layer = w_i d L_i / d output ∘ activation', which stands there already.
-void derivative_of_loss(Workspace& tile, int64_t rows) {
-    const Dense& last = tile.layers[tile.program->layer_count - 1];
-    tile.loss->derivatives(tile.scores, tile.targets, last.outputs, tile_rows, rows, tile.slopes);
-    for (int64_t k = 0; k < last.outputs; k++)
-        for (int64_t r = 0; r < rows; r++)
-            last.d_z.panel(k / lanes)[r * lanes + k % lanes] *= tile.weights[r] * tile.slopes[k * tile_rows + r];
-}
-
-// All layers, last to first: adds to the gradient.
-void backward_all(Workspace& tile, int64_t rows) {
-    const Program& program = *tile.program;
-    for (int64_t l = program.layer_count - 1; l >= 0; l--) {
-        backward_to_weights(tile.layers[l], tile.gradient, rows);
-        if (l > 0) backward_to_input(tile.layers[l], tile.layers[l - 1], whole_blocks(rows), tile.scratch);
-    }
-    if (program.categories > 0)
-        backward_categories(tile.layers[0], tile.gradient, tile.index, program.categories, rows);
-}
-
-// Calls work(a selection of at most tile_rows rows) for the rows of a selection, in order.
-template <class Work>
-void for_each_tile(const Selection& chosen, Work work) {
-    for (int64_t r = 0; r < chosen.count; r += tile_rows) {
-        const int64_t left = chosen.count - r;
-        work(Selection{chosen.rows, chosen.order, chosen.first + r, left < tile_rows ? left : tile_rows});
-    }
-}
-
-// Leaves Σ w_i g_i in workspace.gradient and returns Σ w_i L_i.
-double total_and_gradient(Workspace& workspace, const float* W, const Selection& chosen) {
-    memset(workspace.gradient, 0, static_cast<size_t>(workspace.padded) * sizeof(float));
-    for (int64_t l = 1; l < workspace.program->layer_count; l++) {
-        const Dense& layer = workspace.layers[l];
-        transpose(W + layer.weights, layer.inputs, layer.outputs, layer.transposed);
-    }
-    double total = 0;
-    for_each_tile(chosen, [&](const Selection& tile) {
-        gather_inputs(workspace, tile);
-        gather_targets(workspace, tile);
-        forward_all(workspace, W, tile.count, true);
-        total += loss_of_tile(workspace, tile.count);
-        derivative_of_loss(workspace, tile.count);
-        backward_all(workspace, tile.count);
-    });
-    return total;
-}
-
-// Gradient -> optimiser -> W, layer by layer. divisor: B · mean_weight.
-void update_all(Workspace& workspace, double divisor, double learning_rate) {
+// What is needed of rows [first, last) of the selection: features and codes, and for the loss targets and weights.
+// Rows of the last unit that lie beyond the selection are zeros.
+void gather(Workspace& workspace, const Selection& chosen, int64_t first, int64_t last, bool with_loss) {
     const Program& program = *workspace.program;
-    workspace.step++;
-    const auto update = [&](int64_t start, int64_t count, double l2, double decay) {
-        const auto from_start = [&](float* vector) { return vector ? vector + start : nullptr; };
-        const Stretch stretch = {
-            workspace.W + start, from_start(workspace.vectors[0]), from_start(workspace.vectors[1]),
-            workspace.gradient + start, count, 1 / divisor, l2, learning_rate * decay};
-        workspace.optimizer->update(stretch, workspace.constants, learning_rate, workspace.step);
-    };
-    for (int64_t l = 0; l < program.layer_count; l++) {
-        const Dense& layer = workspace.layers[l];
-        update(layer.weights, layer.padded_weights(), program.l2, program.weight_decay);
-        update(layer.biases, layer.padded_biases(), 0, 0);
+    const Rows& rows = chosen.rows;
+    const Sheet features = workspace.input->values;
+    const int64_t F = program.features, C = program.categories, T = with_loss ? program.targets : 0;
+    const int64_t capacity = workspace.row_capacity, end = last < chosen.count ? last : chosen.count;
+    int32_t* codes = C ? workspace.categories->codes : nullptr;
+    float* targets = workspace.targets;
+    float* weights = workspace.weights;
+
+    gather_features(chosen, F, features, first, end);
+    for (int64_t r = first; r < end && C; r++)
+        for (int64_t c = 0; c < C; c++) codes[c * capacity + r] = rows.codes[chosen.row(r) * C + c];
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t r = first; r < end; r++) targets[t * capacity + r] = rows.targets[chosen.row(r) * T + t];
+    if (with_loss && rows.weights)
+        for (int64_t r = first; r < end; r++) weights[r] = rows.weights[chosen.row(r)];
+
+    for (int64_t r = end; r < last; r++) {
+        for (int64_t p = 0; p * features.row_step < F; p++)
+            memset(features.at(p, r), 0, static_cast<size_t>(features.row_step) * sizeof(float));
+        for (int64_t c = 0; c < C; c++) codes[c * capacity + r] = -1;
+        for (int64_t t = 0; t < T; t++) targets[t * capacity + r] = 0;
+        weights[r] = 0;
     }
 }
 
-Workspace& workspace_in(void* memory) { return *static_cast<Workspace*>(memory); }
-
-void train(void* memory, const Rows& rows, const Chunk& chunk, double* losses) {
-    Workspace& workspace = workspace_in(memory);
-    for (int64_t step = 0; step < chunk.steps; step++) {
-        const int64_t first = step * chunk.batch_size, left = chunk.order_count - first;
-        const int64_t count = left < chunk.batch_size ? left : chunk.batch_size;
-        const double divisor = static_cast<double>(count) * workspace.program->mean_weight;
-        losses[step] = total_and_gradient(workspace, workspace.W, {rows, chunk.order, first, count}) / divisor;
-        update_all(workspace, divisor, chunk.learning_rates[step]);
+// Asks for the rows that the next step will gather here. Inline: as a function of its own it would have no effect that
+// a compiler sees, and be left out.
+SCHUSS_INLINE void prefetch(const Workspace& workspace, const Selection& chosen, int64_t first, int64_t last) {
+    const Program& program = *workspace.program;
+    const int64_t F = program.features, C = program.categories, T = program.targets;
+    for (int64_t r = first; r < last && r < chosen.ahead; r++) {
+        const int64_t row = chosen.order[chosen.first + chosen.count + r];
+        const char* features = reinterpret_cast<const char*>(chosen.rows.features + row * F);
+        for (int64_t i = 0; i < F * 4; i += 64) __builtin_prefetch(features + i);
+        __builtin_prefetch(features + F * 4 - 1);
+        __builtin_prefetch(chosen.rows.targets + row * T);
+        if (C) __builtin_prefetch(chosen.rows.codes + row * C);
+        if (chosen.rows.weights) __builtin_prefetch(chosen.rows.weights + row);
     }
 }
 
-double gradient(void* memory, const float* W, const Rows& rows, double* result) {
-    Workspace& workspace = workspace_in(memory);
-    import_vector(workspace, W, workspace.trial);
-    const double total = total_and_gradient(workspace, workspace.trial, {rows, nullptr, 0, rows.count});
-    export_vector(workspace, workspace.gradient, result);
-    return total;
+void forward(Workspace& workspace, const Pass& pass) {
+    for (int64_t i = 0; i < workspace.length; i++) workspace.chain[i]->forward(pass);
 }
 
-double total_loss(void* memory, const float* W, const Rows& rows) {
-    Workspace& workspace = workspace_in(memory);
-    import_vector(workspace, W, workspace.trial);
+void losses_of_rows(Workspace& workspace, const Pass& pass) {
+    const Output& output = *workspace.output;
+    workspace.loss->values(
+        output.scores + pass.first, workspace.targets + pass.first, output.outputs, workspace.row_capacity,
+        pass.last - pass.first, workspace.row_losses + pass.first);
+}
+
+// Derivatives of Σ w_i L_i by the outputs; 0 for rows beyond the batch.
+void derivatives_of_loss(Workspace& workspace, const Pass& pass, int64_t count, bool weighted) {
+    const Output& output = *workspace.output;
+    const int64_t capacity = workspace.row_capacity;
+    workspace.loss->derivatives(
+        output.scores + pass.first, workspace.targets + pass.first, output.outputs, capacity, pass.last - pass.first,
+        output.derivatives + pass.first);
+    for (int64_t k = 0; k < output.outputs; k++) {
+        float* derivatives = output.derivatives + k * capacity;
+        if (weighted)
+            for (int64_t r = pass.first; r < pass.last; r += lanes)
+                store(derivatives + r, load(derivatives + r) * load(workspace.weights + r));
+        for (int64_t r = count > pass.first ? count : pass.first; r < pass.last; r++) derivatives[r] = 0;
+    }
+}
+
+// One unit of rows, all the way forward and back.
+void forward_and_backward(Workspace& workspace, const Selection& chosen, const Pass& pass) {
+    gather(workspace, chosen, pass.first, pass.last, true);
+    prefetch(workspace, chosen, pass.first, pass.last);
+    forward(workspace, pass);
+    losses_of_rows(workspace, pass);
+    derivatives_of_loss(workspace, pass, chosen.count, chosen.rows.weights != nullptr);
+    for (int64_t i = workspace.length - 1; i >= 0; i--) workspace.chain[i]->backward(pass);
+}
+
+// Σ w_i L_i of rows [first, last) of the sheets.
+double total_of_rows(const Workspace& workspace, int64_t first, int64_t last, bool weighted) {
+    double sums[lanes] = {};
+    int64_t r = first;
+    for (; r + lanes <= last; r += lanes)
+        for (int64_t i = 0; i < lanes; i++)
+            sums[i] += static_cast<double>(workspace.row_losses[r + i]) * (weighted ? workspace.weights[r + i] : 1.0f);
+    for (int64_t i = 0; r + i < last; i++)
+        sums[i] += static_cast<double>(workspace.row_losses[r + i]) * (weighted ? workspace.weights[r + i] : 1.0f);
     double total = 0;
-    for_each_tile({rows, nullptr, 0, rows.count}, [&](const Selection& tile) {
-        gather_inputs(workspace, tile);
-        gather_targets(workspace, tile);
-        forward_all(workspace, workspace.trial, tile.count, false);
-        total += loss_of_tile(workspace, tile.count);
-    });
+    for (int64_t i = 0; i < lanes; i++) total += sums[i];
     return total;
 }
 
-void outputs(void* memory, const float* W, const Rows& rows, float* result) {
-    Workspace& workspace = workspace_in(memory);
-    import_vector(workspace, W, workspace.trial);
-    const Dense& last = workspace.layers[workspace.program->layer_count - 1];
-    for_each_tile({rows, nullptr, 0, rows.count}, [&](const Selection& tile) {
-        gather_inputs(workspace, tile);
-        forward_all(workspace, workspace.trial, tile.count, false);
-        for (int64_t r = 0; r < tile.count; r++)
-            for (int64_t k = 0; k < last.outputs; k++)
-                result[(tile.first + r) * last.outputs + k] = last.output.panel(k / lanes)[r * lanes + k % lanes];
-    });
+// ---- weights -------------------------------------------------------------------------------------------------------
+
+// What becomes of gradients in this step.
+struct Finish {
+    enum { store, update } kind;
+    ReadyRule rule;
+    StepTerms terms;    // of weights
+    bool only_touched;  // numbers whose gradient is 0 stay as they are, and need not be visited
+};
+
+// The optimiser goes over a stretch.
+void update(Workspace& workspace, const Stretch& stretch, const float* gradient, const Finish& finish, bool penalised) {
+    const auto from_start = [&](float* vector) { return vector ? vector + stretch.start : nullptr; };
+    StepTerms terms = finish.terms;
+    if (!penalised) terms.l2 = terms.shrink = 0;
+    workspace.optimizer->update(
+        finish.rule,
+        {workspace.W + stretch.start, from_start(workspace.vectors[0]), from_start(workspace.vectors[1]), gradient,
+         stretch.count},
+        terms);
 }
+
+// … over a tile whose gradient is stored.
+void update_stored(Workspace& workspace, const Place& place, const Tile& tile, const Finish& finish) {
+    update(workspace, tile.weights, workspace.gradient + tile.weights.start, finish, true);
+    update(workspace, tile.biases, workspace.gradient + tile.biases.start, finish, false);
+    if (place.operation->adds())
+        memset(workspace.gradient + tile.weights.start, 0, static_cast<size_t>(tile.weights.count) * sizeof(float));
+    place.operation->updated(place.tile, workspace.W);
+}
+
+SCHUSS_INLINE void add_and_store(float* stored, const float* gradient, int64_t count, bool first) {
+    for (int64_t i = 0; i < count; i += lanes)
+        store(stored + i, first ? load(gradient + i) : load(stored + i) + load(gradient + i));
+}
+
+// One tile of weights: its gradient over the rows of a segment, then what is to become of it.
+void gradient_of_tile(
+    Workspace& workspace, const Place& place, int64_t rows, bool first_segment, bool last_segment, const Finish& finish
+) {
+    Operation& operation = *place.operation;
+    const Tile tile = operation.tile(place.tile, rows);
+    float* stored_weights = workspace.gradient + tile.weights.start;
+    float* stored_biases = workspace.gradient + tile.biases.start;
+    const bool updates = last_segment && finish.kind == Finish::update;
+
+    if (operation.adds()) {
+        operation.gradient(place.tile, rows, stored_weights, nullptr);
+        if (updates && finish.only_touched && first_segment)
+            operation.for_each_touched(place.tile, rows, [&](int64_t start, int64_t count) {
+                update(workspace, {tile.weights.start + start, count}, stored_weights + start, finish, true);
+                memset(stored_weights + start, 0, static_cast<size_t>(count) * sizeof(float));
+            });
+        else if (updates)
+            update_stored(workspace, place, tile, finish);
+        return;
+    }
+
+    alignas(64) float weights[tile_inputs * panel_width], biases[panel_width];
+    operation.gradient(place.tile, rows, weights, biases);
+    if (updates && first_segment) {
+        update(workspace, tile.weights, weights, finish, true);
+        if (tile.biases.count) update(workspace, tile.biases, biases, finish, false);
+        operation.updated(place.tile, workspace.W);
+        return;
+    }
+    add_and_store(stored_weights, weights, tile.weights.count, first_segment);
+    add_and_store(stored_biases, biases, tile.biases.count, first_segment);
+    if (updates) update_stored(workspace, place, tile, finish);
+}
+
+// Σ g² of a tile's part of the cost's gradient, in float64.
+double squares_of_tile(const Workspace& workspace, const Place& place, const StepTerms& terms) {
+    const Tile tile = place.operation->tile(place.tile, 1);
+    const auto squares = [&](const Stretch& stretch, double l2) {
+        const float* gradient = workspace.gradient + stretch.start;
+        const float* W = workspace.W + stretch.start;
+        double sums[lanes] = {}, total = 0;
+        for (int64_t start = 0; start < stretch.count; start += lanes)
+            for (int64_t i = 0; i < lanes; i++) {
+                const double g = terms.scale * gradient[start + i] + l2 * W[start + i];
+                sums[i] += g * g;
+            }
+        for (int64_t i = 0; i < lanes; i++) total += sums[i];
+        return total;
+    };
+    return squares(tile.weights, terms.l2) + squares(tile.biases, 0);
+}
+
+// ---- a batch -------------------------------------------------------------------------------------------------------
+
+// The worker's share of the tiles of weights: places [begin, end).
+struct Share {
+    int64_t begin;
+    int64_t end;
+};
+
+Share share_of(const Workspace& workspace, const Worker& worker, int64_t rows) {
+    const auto cost = [&](int64_t i) { return workspace.places[i].operation->tile(workspace.places[i].tile, rows).cost; };
+    double total = 0, passed = 0;
+    if (worker.count == 1) return {0, workspace.place_count};
+    for (int64_t i = 0; i < workspace.place_count; i++) total += cost(i);
+    Share share = {workspace.place_count, workspace.place_count};
+    for (int64_t i = 0; i < workspace.place_count; i++) {
+        const double middle = (passed + cost(i) / 2) / total * worker.count;
+        if (middle >= worker.number && i < share.begin) share.begin = i;
+        if (middle >= worker.number + 1 && i < share.end) share.end = i;
+        passed += cost(i);
+    }
+    return share;
+}
+
+// Other forms of W that operations keep are made for this W.
+void prepare(Workspace& workspace, const float* W, const Worker& worker, const Share& share) {
+    const bool made = workspace.updated_for == W;
+    worker.meet();
+    if (made) return;
+    for (int64_t i = share.begin; i < share.end; i++)
+        workspace.places[i].operation->updated(workspace.places[i].tile, W);
+    if (worker.number == 0) workspace.updated_for = W;
+    worker.meet();
+}
+
+// Rows and weights of one batch. Returns, to worker 0, Σ w_i L_i; the other workers get a part of it.
+double go_through(
+    Workspace& workspace, const float* W, const Selection& chosen, const Worker& worker, const Share& share,
+    const Finish& finish, bool training, int64_t step
+) {
+    const int64_t segment = rows_of_a_segment(*workspace.program);
+    const bool weighted = chosen.rows.weights != nullptr;
+    double total = 0;
+    for (int64_t offset = 0; offset < chosen.count; offset += segment) {
+        const bool last = offset + segment >= chosen.count;
+        const int64_t rows = last ? chosen.count - offset : segment;
+        const Selection part = {chosen.rows, chosen.order, chosen.first + offset, rows, last ? chosen.ahead : 0};
+        int64_t unit = whole((rows + worker.count - 1) / worker.count, 16);
+        const int64_t most = rows_of_a_unit(*workspace.program);
+        if (unit > most) unit = most;
+        const int64_t units = (rows + unit - 1) / unit;
+        for (int64_t u = worker.begin(units); u < worker.end(units); u++) {
+            const int64_t end = whole(rows, 16), first = u * unit;
+            forward_and_backward(
+                workspace, part,
+                {W, first, first + unit < end ? first + unit : end, true, training, offset, step});
+        }
+        worker.meet();
+        for (int64_t i = share.begin; i < share.end; i++)
+            gradient_of_tile(workspace, workspace.places[i], rows, offset == 0, last, finish);
+        if (worker.number == 0) total += total_of_rows(workspace, 0, rows, weighted);
+        worker.meet();
+    }
+    return total;
+}
+
+// The gradient is stored: its norm, and the update that it allows.
+void clip_and_update(Workspace& workspace, const Worker& worker, const Share& share, Finish& finish) {
+    for (int64_t i = share.begin; i < share.end; i++)
+        workspace.squares[i] = squares_of_tile(workspace, workspace.places[i], finish.terms);
+    worker.meet();
+    double squares = 0;
+    for (int64_t i = 0; i < workspace.place_count; i++) squares += workspace.squares[i];
+    const double norm = __builtin_sqrt(squares);
+    if (norm > workspace.program->clip_norm) finish.terms.factor = workspace.program->clip_norm / norm;
+    for (int64_t i = share.begin; i < share.end; i++) {
+        const Place& place = workspace.places[i];
+        update_stored(workspace, place, place.operation->tile(place.tile, 1), finish);
+    }
+    worker.meet();
+}
+
+void train(void* memory, const Rows& rows, const Chunk& chunk, const Worker& worker, double* losses) {
+    Workspace& workspace = *static_cast<Workspace*>(memory);
+    const Program& program = *workspace.program;
+    const Optimizer& optimizer = *workspace.optimizer;
+    const Share share = share_of(workspace, worker, chunk.batch_size);
+    const bool by_norm = program.clip_norm > 0;
+    const int64_t steps_before = workspace.step;
+    prepare(workspace, workspace.W, worker, share);
+    for (int64_t s = 0; s < chunk.steps; s++) {
+        const int64_t first = s * chunk.batch_size, left = chunk.order_count - first;
+        const int64_t count = left < chunk.batch_size ? left : chunk.batch_size;
+        const int64_t after = left - count, step = steps_before + s;
+        const double divisor = static_cast<double>(count) * program.mean_weight;
+        const double rate = chunk.learning_rates[s];
+        Finish finish = {
+            by_norm ? Finish::store : Finish::update,
+            optimizer.ready(workspace.constants, rate, step + 1),
+            {1 / divisor, program.l2, rate * program.weight_decay,
+             program.clip_value > 0 ? program.clip_value : __builtin_inf(), 1},
+            optimizer.stays_at_0 && program.l2 == 0 && program.weight_decay == 0 && !by_norm,
+        };
+        const Selection batch = {rows, chunk.order, first, count, after < count ? after : count};
+        const double total = go_through(workspace, workspace.W, batch, worker, share, finish, true, step);
+        if (by_norm) clip_and_update(workspace, worker, share, finish);
+        if (worker.number == 0) losses[s] = total / divisor;
+    }
+    if (worker.number == 0) workspace.step = steps_before + chunk.steps;
+}
+
+// ---- looking at a W ------------------------------------------------------------------------------------------------
+
+void gradient(void* memory, const Rows& rows, const Worker& worker, double* total) {
+    Workspace& workspace = *static_cast<Workspace*>(memory);
+    const Share share = share_of(workspace, worker, rows.count);
+    prepare(workspace, workspace.trial, worker, share);
+    const Finish finish = {Finish::store, {}, {}, false};
+    const double found =
+        go_through(workspace, workspace.trial, {rows, nullptr, 0, rows.count, 0}, worker, share, finish, false, 0);
+    if (worker.number == 0) *total = found;
+}
+
+void take_gradient(void* memory, double* result) {
+    Workspace& workspace = *static_cast<Workspace*>(memory);
+    export_vector(workspace, workspace.gradient, result);
+    for (int64_t i = 0; i < workspace.place_count; i++) {
+        const Place& place = workspace.places[i];
+        if (!place.operation->adds()) continue;
+        const Stretch weights = place.operation->tile(place.tile, 1).weights;
+        memset(workspace.gradient + weights.start, 0, static_cast<size_t>(weights.count) * sizeof(float));
+    }
+}
+
+void look(void* memory, const Rows& rows, const Worker& worker, double* total, float* outputs) {
+    Workspace& workspace = *static_cast<Workspace*>(memory);
+    const Output& output = *workspace.output;
+    const int64_t unit = rows_of_a_unit(*workspace.program), place = worker.number * unit;
+    const Share share = share_of(workspace, worker, unit);
+    prepare(workspace, workspace.trial, worker, share);
+    double sum = 0;
+    for (int64_t window = 0; window < rows.count; window += look_units * unit) {
+        const int64_t left = rows.count - window, count = left < look_units * unit ? left : look_units * unit;
+        const int64_t units = (count + unit - 1) / unit;
+        for (int64_t u = worker.number; u < units; u += worker.count) {
+            const int64_t first = window + u * unit, many = rows.count - first < unit ? rows.count - first : unit;
+            const Pass pass = {workspace.trial, place, place + whole(many, 16), false, false, 0, 0};
+            gather(workspace, {rows, nullptr, first - place, place + many, 0}, pass.first, pass.last, total != nullptr);
+            forward(workspace, pass);
+            if (outputs)
+                for (int64_t k = 0; k < output.outputs; k++) {
+                    const float* scores = output.scores + k * workspace.row_capacity + place;
+                    float* to = outputs + first * output.outputs + k;
+                    for (int64_t r = 0; r < many; r++) to[r * output.outputs] = scores[r];
+                }
+            if (!total) continue;
+            losses_of_rows(workspace, pass);
+            workspace.partial[u] = total_of_rows(workspace, place, place + many, rows.weights != nullptr);
+        }
+        worker.meet();
+        if (worker.number == 0 && total)
+            for (int64_t u = 0; u < units; u++) sum += workspace.partial[u];
+        worker.meet();
+    }
+    if (worker.number == 0 && total) *total = sum;
+}
+
+// ---- in and out ----------------------------------------------------------------------------------------------------
 
 void load_state(void* memory, const float* W, const float* vectors, int64_t step) {
-    Workspace& workspace = workspace_in(memory);
+    Workspace& workspace = *static_cast<Workspace*>(memory);
     import_vector(workspace, W, workspace.W);
     for (int i = 0; i < workspace.optimizer->memory; i++)
         import_vector(workspace, vectors + i * workspace.program->parameters, workspace.vectors[i]);
     workspace.step = step;
+    workspace.updated_for = nullptr;
 }
 
 int64_t save_state(const void* memory, float* W, float* vectors) {
@@ -226,6 +428,12 @@ int64_t save_state(const void* memory, float* W, float* vectors) {
     return workspace.step;
 }
 
+void look_at(void* memory, const float* W) {
+    Workspace& workspace = *static_cast<Workspace*>(memory);
+    import_vector(workspace, W, workspace.trial);
+    workspace.updated_for = nullptr;
+}
+
 }  // namespace
 
 #define SCHUSS_TEXT_OF(name) #name
@@ -233,8 +441,8 @@ int64_t save_state(const void* memory, float* W, float* vectors) {
 
 extern const Build build;
 const Build build = {
-    SCHUSS_TEXT(SCHUSS_BUILD), unknown, workspace_bytes, lay_out, load_state, save_state, train, gradient,
-    total_loss, outputs,
+    SCHUSS_TEXT(SCHUSS_BUILD), unknown, lay_out, batch_rows, look_rows, lay_out_batch, row_operations, load_state,
+    save_state, look_at, train, gradient, take_gradient, look,
 };
 
 }  // namespace schuss::SCHUSS_BUILD

@@ -28,7 +28,7 @@ typedef Integers Mask;  // all bits of a lane on, or none
 
 SCHUSS_INLINE Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 SCHUSS_INLINE void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
-SCHUSS_INLINE Vector splat(float value) { return Vector{} + value; }
+SCHUSS_INLINE Vector splat(float value) { return value - Vector{}; }  // x − 0 is x, also for −0: no arithmetic is left
 
 // Where the mask is on, yes; elsewhere no.
 SCHUSS_INLINE Vector select(Mask mask, Vector yes, Vector no) { return mask ? yes : no; }
@@ -37,6 +37,42 @@ SCHUSS_INLINE Vector select(Mask mask, Vector yes, Vector no) { return mask ? ye
 SCHUSS_INLINE Vector at_least(Vector x, float limit) { return select(x < limit, splat(limit), x); }
 SCHUSS_INLINE Vector at_most(Vector x, float limit) { return select(x > limit, splat(limit), x); }
 SCHUSS_INLINE Vector absolute(Vector x) { return (Vector)((Integers)x & 0x7fffffff); }
+
+// Lane i of the result is the sum over all lanes of v[i]: neighbouring pairs of vectors are merged, half by half.
+SCHUSS_INLINE Vector sum_of_each(Vector (&v)[lanes]) {
+#define SCHUSS_MERGE(count, low, high)                                       \
+    _Pragma("GCC unroll 8") for (int i = 0; i < count; i++) v[i] =           \
+        __builtin_shufflevector(v[2 * i], v[2 * i + 1], SCHUSS_UNPACK low) + \
+        __builtin_shufflevector(v[2 * i], v[2 * i + 1], SCHUSS_UNPACK high)
+#define SCHUSS_UNPACK(...) __VA_ARGS__
+#if defined(__AVX512F__)
+    SCHUSS_MERGE(8, (0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29),
+                 (2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31));
+    SCHUSS_MERGE(4, (0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+                 (2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
+    SCHUSS_MERGE(2, (0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27),
+                 (4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));
+    SCHUSS_MERGE(1, (0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27),
+                 (4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));
+#elif defined(__AVX2__)
+    SCHUSS_MERGE(4, (0, 8, 1, 9, 4, 12, 5, 13), (2, 10, 3, 11, 6, 14, 7, 15));
+    SCHUSS_MERGE(2, (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15));
+    SCHUSS_MERGE(1, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15));
+#else
+    SCHUSS_MERGE(2, (0, 4, 1, 5), (2, 6, 3, 7));
+    SCHUSS_MERGE(1, (0, 1, 4, 5), (2, 3, 6, 7));
+#endif
+#undef SCHUSS_MERGE
+#undef SCHUSS_UNPACK
+    return v[0];
+}
+
+// The sum over the lanes.
+SCHUSS_INLINE float sum(Vector v) {
+    for (int64_t half = lanes / 2; half > 0; half /= 2)
+        for (int64_t i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
+}
 
 // 2^k for whole k from -126 to 127.
 SCHUSS_INLINE Vector power_of_two(Integers k) { return (Vector)((k + 127) << 23); }

@@ -1,84 +1,226 @@
-// A dense layer on a tile of rows: output = activation(x · weights + biases), forward and backward side by side.
+// A dense layer: values = activation(x · weights + biases), forward and backward side by side.
 //
-// In a padded vector (W, its gradient) the layer owns its weights [outputs in panels, inputs] and its biases.
+// In a padded vector the layer owns its weights [outputs in panels, inputs] and its biases [outputs in panels].
 #pragma once
 
-#include "../activations.hpp"
-#include "../kernels.hpp"
+#include "operation.hpp"
 
 namespace schuss::SCHUSS_BUILD {
 namespace {
 
-struct Dense {
-    int64_t inputs;     // rows of the weights
-    int64_t numbers;    // those of them that a product takes: all, but in the first layer only the features
-    int64_t outputs;
-    int64_t weights;    // where the weights begin in a padded vector
-    int64_t biases;     // where the biases begin in it
-    float* transposed;  // weightsᵀ [inputs in panels, outputs]; null in the first layer, which needs no way back
-    const Activation* activation;
-    Panels x;           // input of the tile: the output of the layer before
-    Panels output;      // z first, then its activation
-    Panels d_z;         // activation'(z) on the way forward, d loss / d z on the way back
+class Dense;
 
-    int64_t panels() const { return panels_of(outputs); }
-    int64_t weights_step() const { return inputs * lanes; }  // from one panel of weights to the next
-    int64_t padded_weights() const { return panels() * weights_step(); }
-    int64_t padded_biases() const { return panels() * lanes; }
+// The functions of a dense layer that know its activation or the shape of its input.
+struct DenseCode {
+    void (*forward)(const Dense&, const Pass&);
+    void (*backward)(const Dense&, const Pass&);
+    void (*gradient)(const Dense&, int64_t tile, int64_t rows, float* weights, float* biases);
 };
 
+class Dense final : public Operation {
+  public:
+    int64_t inputs;        // features or units that come in
+    int64_t outputs;
+    int64_t flat_start;    // of the weights in W
+    int64_t flat_biases;   // of the biases in W
+    int64_t weights;       // start of the weights in a padded vector
+    int64_t biases;        // start of the biases in it
+    float* transposed;     // weightsᵀ [inputs in panels, outputs filled up]; null where nobody wants the way back
+    const Sheet* sums;     // what the sums start from, biases included, where categories add to them; or null
+    Signal* x;
+    Signal* y;
+    DenseCode code;
+
+    int64_t padded_weights() const { return panels_of(outputs) * inputs * panel_width; }
+    int64_t padded_biases() const { return panels_of(outputs) * panel_width; }
+    int64_t padded_transposed() const { return panels_of(inputs) * panel_width * panels_of(outputs) * panel_width; }
+    int64_t blocks() const { return (inputs + tile_inputs - 1) / tile_inputs; }
+
+    void lay_out_rows(const Memory& memory, int64_t rows) override {
+        y->values = new_sheet(memory, outputs, rows);
+        y->derivatives = new_sheet(memory, outputs, rows);
+    }
+
+    void forward(const Pass& pass) override { code.forward(*this, pass); }
+    void backward(const Pass& pass) override {
+        if (x->has_way_back) code.backward(*this, pass);
+    }
+
+    // A tile is tile_inputs rows of the weights in one panel. Panels come one after another, so that the derivatives
+    // of a panel stay in the cache. Without inputs (nothing but categories) a tile holds the biases alone.
+    int64_t tiles() const override { return panels_of(outputs) * (inputs ? blocks() : 1); }
+    Tile tile(int64_t number, int64_t rows) const override {
+        const int64_t per_panel = inputs ? blocks() : 1, panel = number / per_panel, i = number % per_panel * tile_inputs;
+        const int64_t count = inputs - i < tile_inputs ? inputs - i : tile_inputs;
+        return {{weights + (panel * inputs + i) * panel_width, count * panel_width},
+                {biases + panel * panel_width, i == 0 ? panel_width : 0},
+                static_cast<double>(count + 1) * static_cast<double>(rows + 20)};
+    }
+
+    void gradient(int64_t tile, int64_t rows, float* its_weights, float* its_biases) override {
+        code.gradient(*this, tile, rows, its_weights, its_biases);
+    }
+
+    void updated(int64_t tile, const float* W) override {
+        if (!transposed) return;
+        const int64_t panel = tile / blocks(), i = tile % blocks() * tile_inputs;
+        const int64_t rows = inputs - i < tile_inputs ? inputs - i : tile_inputs;
+        const int64_t panel_of_input = i / panel_width, columns = panels_of(outputs) * panel_width;
+        transpose_tile(
+            W + weights + (panel * inputs + i) * panel_width, rows,
+            transposed + (panel_of_input * columns + panel * panel_width) * panel_width + i % panel_width);
+    }
+
+    void describe(const Layout& layout) const override {
+        for (int64_t p = 0; p < panels_of(outputs); p++) {
+            const int64_t first = p * panel_width, left = outputs - first;
+            const int64_t count = left < panel_width ? left : panel_width;
+            for (int64_t i = 0; i < inputs; i++)
+                layout.piece(layout.context, flat_start + i * outputs + first,
+                             weights + (p * inputs + i) * panel_width, count, 1);
+            layout.piece(layout.context, flat_biases + first, biases + first, count, 1);
+        }
+    }
+};
+
+// One block of rows of one panel.
+template <class Activation, int64_t row_step, int width>
+SCHUSS_INLINE void forward_block(const Dense& layer, const Pass& pass, int64_t panel, int64_t row, bool keep_slopes) {
+    Sums<block_rows, width> z;
+    if (layer.sums)
+        z.start(layer.sums->at(panel, row), panel_width);
+    else
+        z.start(pass.W + layer.biases + panel * panel_width, 0);
+    const Sheet& x = layer.x->values;
+    z.template add_product<row_step>(
+        x.at(0, row), x.panel_step, pass.W + layer.weights + panel * layer.inputs * panel_width, layer.inputs);
+
+    float* values = layer.y->values.at(panel, row);
+    float* slopes = layer.y->derivatives.at(panel, row);
+    const auto activate = [&](int m, int n) __attribute__((always_inline)) {
+        const Activated result = Activation::of(z.at[m][n]);
+        store(values + m * panel_width + n * lanes, result.value);
+        if (keep_slopes) store(slopes + m * panel_width + n * lanes, result.derivative);
+    };
+    if constexpr (Activation::is_cheap) {
+#pragma GCC unroll 8
+        for (int m = 0; m < block_rows; m++)
+#pragma GCC unroll 2
+            for (int n = 0; n < width; n++) activate(m, n);
+    } else {
+#pragma GCC unroll 1
+        for (int m = 0; m < block_rows; m++)
+#pragma GCC unroll 1
+            for (int n = 0; n < width; n++) activate(m, n);
+    }
+}
+
+// Calls work(width, panel) for every panel; width: its vectors that have columns.
 template <int number>
 struct Width {
     static constexpr int value = number;
 };
-
-// Panels are worked on in pairs, which is what the registers hold; an odd one comes last.
 template <class Work>
-SCHUSS_INLINE void in_pairs(int64_t panels, Work work) {
-    int64_t panel = 0;
-    for (; panel + 1 < panels; panel += 2) work(Width<2>(), panel);
-    if (panel < panels) work(Width<1>(), panel);
+SCHUSS_INLINE void for_each_panel(int64_t columns, Work work) {
+    for (int64_t panel = 0; panel < panels_of(columns); panel++)
+        if (vectors_of(columns, panel) == 2)
+            work(Width<2>(), panel);
+        else
+            work(Width<1>(), panel);
 }
 
-// rows is a multiple of block_rows. started: z holds the sums of another operation, biases included.
-void forward(const Dense& layer, const float* W, int64_t rows, bool started, bool way_back) {
-    const Panels z = layer.output;
-    in_pairs(layer.panels(), [&](auto width, int64_t p) {
-        const float* start = started ? z.panel(p) : W + layer.biases + p * lanes;
-        product<width.value>(
-            layer.x, rows, layer.numbers, W + layer.weights + p * layer.weights_step(), layer.weights_step(), start,
-            started ? lanes : 0, started ? z.step : lanes, z.panel(p), z.step);
-        for (int n = 0; n < width.value; n++)
-            if (way_back)
-                layer.activation->forward_and_derivative(z.panel(p + n), layer.d_z.panel(p + n), rows * lanes);
+template <class Activation, int64_t row_step>
+void forward(const Dense& layer, const Pass& pass) {
+    const bool keep_slopes = pass.way_back && layer.y->chain == ChainRule::stored;
+    for_each_panel(layer.outputs, [&](auto width, int64_t panel) {
+        for (int64_t row = pass.first; row < pass.last; row += block_rows)
+            forward_block<Activation, row_step, width.value>(layer, pass, panel, row, keep_slopes);
+    });
+}
+
+// derivatives of x = (derivatives of y · weightsᵀ) ∘ slope of the activation that made x.
+template <class Rule>
+void backward(const Dense& layer, const Pass& pass) {
+    const Sheet &values = layer.x->values, &derivatives = layer.x->derivatives, &above = layer.y->derivatives;
+    const int64_t columns = panels_of(layer.outputs) * panel_width;
+    for_each_panel(layer.inputs, [&](auto width, int64_t panel) {
+        for (int64_t row = pass.first; row < pass.last; row += block_rows) {
+            Sums<block_rows, width.value> sums = {};
+            sums.template add_product<panel_width>(
+                above.at(0, row), above.panel_step, layer.transposed + panel * columns * panel_width, layer.outputs);
+            store_derivatives<Rule>(sums, values.at(panel, row), derivatives.at(panel, row));
+        }
+    });
+}
+
+// Part of a tile: `rows` rows of weights, of whose gradient it writes the first `wanted`.
+template <int64_t row_step, int rows, int width, bool with_biases>
+SCHUSS_INLINE void gradient_block(
+    const float* x, const float* derivatives, int64_t count, int64_t wanted, float* weights, float* biases
+) {
+    Sums<rows, width> sums = {};
+    Vector bias_sums[width] = {};
+    sums.template add_transposed_product<row_step, with_biases>(x, derivatives, count, bias_sums);
+#pragma GCC unroll 8
+    for (int m = 0; m < rows; m++)
+        if (m < wanted) {
+            store(weights + m * panel_width, sums.at[m][0]);
+            store(weights + m * panel_width + lanes, width == 2 ? sums.at[m][width - 1] : splat(0.0f));
+        }
+    if constexpr (with_biases) {
+        store(biases, bias_sums[0]);
+        store(biases + lanes, width == 2 ? bias_sums[width - 1] : splat(0.0f));
+    }
+}
+
+// weights [tile_inputs, panel_width] = xᵀ · derivatives of y, over the first `rows` rows in order; biases likewise.
+template <int64_t row_step>
+void gradient(const Dense& layer, int64_t tile, int64_t rows, float* weights, float* biases) {
+    const int64_t blocks = layer.inputs ? layer.blocks() : 1, panel = tile / blocks, i = tile % blocks * tile_inputs;
+    const float* derivatives = layer.y->derivatives.at(panel, 0);
+    const int64_t there = layer.inputs - i;
+    for (int64_t m = 0; m < tile_inputs; m += block_rows) {
+        const float* x = layer.x->values.at((i + m) / panel_width, 0) + (i + m) % panel_width;
+        const int64_t wanted = there - m;
+        const bool with_biases = i + m == 0;
+        if (wanted <= 0 && !with_biases) return;
+        const auto block = [&](auto many, auto width, auto biases_too) {
+            gradient_block<row_step, many.value, width.value, biases_too.value == 1>(
+                x, derivatives, rows, wanted, weights + m * panel_width, biases);
+        };
+        const auto with = [&](auto many, auto width) {
+            if (with_biases)
+                block(many, width, Width<1>());
             else
-                layer.activation->forward(z.panel(p + n), rows * lanes);
-    });
+                block(many, width, Width<0>());
+        };
+        const auto of_width = [&](auto many) {
+            if (vectors_of(layer.outputs, panel) == 2)
+                with(many, Width<2>());
+            else
+                with(many, Width<1>());
+        };
+        if (wanted > block_rows / 2)
+            of_width(Width<block_rows>());
+        else
+            of_width(Width<block_rows / 2>());
+    }
 }
 
-// gradient += xᵀ · d_z for the weights and Σ d_z for the biases, over the first `rows` rows, in order.
-void backward_to_weights(const Dense& layer, float* gradient, int64_t rows) {
-    in_pairs(layer.panels(), [&](auto width, int64_t p) {
-        transposed_product<width.value>(
-            layer.x, rows, layer.numbers, layer.d_z.panel(p), layer.d_z.step,
-            gradient + layer.weights + p * layer.weights_step(), layer.weights_step());
-        for (int n = 0; n < width.value; n++)
-            add_rows(layer.d_z.panel(p + n), rows, gradient + layer.biases + (p + n) * lanes);
+// The code for an input in panels of that width, made by an activation with that chain rule.
+DenseCode dense_code(const char* activation, int64_t row_step, ChainRule chain) {
+    DenseCode code = {};
+    Activations::for_each([&](auto its) {
+        using Activation = decltype(its);
+        if (strcmp(Activation::name, activation) == 0)
+            code.forward = row_step == narrow_width ? forward<Activation, narrow_width> : forward<Activation, panel_width>;
     });
-}
-
-alignas(64) const float no_start[lanes] = {};
-
-// d_z of the layer before = (d_z · weightsᵀ) ∘ activation' of the layer before, which stands there already.
-// rows is a multiple of block_rows; scratch holds two panels of them.
-void backward_to_input(const Dense& layer, const Dense& before, int64_t rows, float* scratch) {
-    const int64_t step = layer.outputs * lanes;
-    in_pairs(panels_of(layer.inputs), [&](auto width, int64_t p) {
-        product<width.value>(
-            layer.d_z, rows, layer.outputs, layer.transposed + p * step, step, no_start, 0, 0, scratch, rows * lanes);
-        for (int n = 0; n < width.value; n++)
-            multiply(before.d_z.panel(p + n), scratch + n * rows * lanes, rows * lanes);
+    ChainRules::for_each([&](auto its) {
+        using Rule = decltype(its);
+        if (Rule::rule == chain) code.backward = backward<Rule>;
     });
+    code.gradient = row_step == narrow_width ? gradient<narrow_width> : gradient<panel_width>;
+    return code;
 }
 
 }  // namespace

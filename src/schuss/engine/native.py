@@ -37,7 +37,9 @@ class NativeEngine:
         weight_decay = rule.pop("weight_decay")
         try:
             self._core = _core.Engine(
-                layers=[(each.inputs, each.outputs, each.activation, each.start) for each in network.layers],
+                layers=[
+                    ("dense", each.inputs, each.outputs, each.start, each.activation, 0.0) for each in network.layers
+                ],
                 features=network.inputs,
                 levels=list(network.categories),
                 targets=self._targets,

@@ -1,0 +1,61 @@
+#include "arena.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace schuss {
+
+namespace {
+
+constexpr size_t least_block = size_t{64} << 10;
+constexpr size_t huge_page = size_t{2} << 20;
+
+}  // namespace
+
+OutOfMemory::OutOfMemory(size_t bytes)
+    : message_("the engine could not get " + std::to_string(bytes) + " bytes (" +
+               std::to_string(bytes >> 20) + " MiB) of memory for W and a batch: take a smaller network or batch.") {}
+
+void Arena::Free::operator()(char* block) const {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(block, bytes);
+#endif
+    munmap(block, bytes);
+}
+
+Memory Arena::memory() {
+    return {this, [](void* owner, size_t bytes) { return static_cast<Arena*>(owner)->stretch(bytes); }};
+}
+
+void* Arena::stretch(size_t bytes) {
+    if (bytes > SIZE_MAX / 4) throw OutOfMemory(bytes);
+    // One line of the cache between stretches: arrays of equal size that are walked through together must not lie a
+    // whole number of pages apart. The sanitizer, which sees nothing but the block, is told that nobody may look there.
+    constexpr size_t gap = 64;
+    const size_t needed = (bytes + 63) / 64 * 64 + gap;
+    if (blocks_.empty() || blocks_.back().start.get_deleter().bytes - blocks_.back().used < needed) {
+        const size_t wanted = std::max(needed, least_block << std::min<size_t>(blocks_.size(), 8));
+        const size_t page = wanted >= huge_page ? huge_page : 4096;
+        const size_t size = (wanted + page - 1) / page * page;
+        void* block = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (block == MAP_FAILED) throw OutOfMemory(bytes);
+#if defined(MADV_HUGEPAGE)
+        if (size >= 2 * huge_page) madvise(block, size, MADV_HUGEPAGE);
+#endif
+        blocks_.push_back({std::unique_ptr<char, Free>(static_cast<char*>(block), Free{size}), 0});
+    }
+    Block& block = blocks_.back();
+    char* start = block.start.get() + block.used;
+    block.used += needed;
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_poison_memory_region(start + bytes, needed - bytes);
+#endif
+    return start;
+}
+
+}  // namespace schuss

@@ -1,0 +1,106 @@
+// What every operation of the chain offers to the step, and the signals that run between operations.
+#pragma once
+
+#include <string.h>
+
+#include "../activations.hpp"
+#include "../build.hpp"
+#include "../kernels.hpp"
+#include "../program.hpp"
+
+namespace schuss::SCHUSS_BUILD {
+namespace {
+
+Sheet new_sheet(const Memory& memory, int64_t columns, int64_t rows) {
+    return {memory.take<float>(panels_of(columns) * rows * panel_width), panel_width, rows * panel_width};
+}
+
+// What one operation gives to the next: values on the way forward; on the way back the derivative of the batch's loss,
+// already multiplied by the slope of the activation that made the values.
+struct Signal {
+    int64_t columns;
+    Sheet values;
+    bool has_way_back;  // someone before wants the derivatives
+    Sheet derivatives;
+    ChainRule chain;    // how a derivative by the value becomes one by what the activation was applied to
+};
+
+// The sums are derivatives by the values of a block; what the activation before makes of them is stored.
+template <class Rule, int rows, int width>
+SCHUSS_INLINE void store_derivatives(const Sums<rows, width>& sums, const float* values, float* derivatives) {
+#pragma GCC unroll 8
+    for (int m = 0; m < rows; m++)
+#pragma GCC unroll 2
+        for (int n = 0; n < width; n++) {
+            const int64_t place = m * panel_width + n * lanes;
+            store(derivatives + place, Rule::chain(sums.at[m][n], load(values + place), load(derivatives + place)));
+        }
+}
+
+// Some rows of the batch on their way through the operations: [first, last), a multiple of `lanes` of them.
+struct Pass {
+    const float* W;  // padded
+    int64_t first;
+    int64_t last;
+    bool way_back;   // keep what the way back needs
+    bool training;   // drop units
+    int64_t offset;  // the batch's row that lies in row 0 of the sheets
+    int64_t step;    // steps taken before this one
+};
+
+// A stretch of the padded vectors whose gradient is made in one go, by one thread, over all rows of a batch.
+struct Stretch {
+    int64_t start;
+    int64_t count;  // a multiple of panel_width
+};
+struct Tile {
+    Stretch weights;
+    Stretch biases;  // count 0: the tile has none
+    double cost;     // about how long it takes, for sharing out tiles
+};
+
+// W [P] lies in the padded vectors in pieces: work(position in W, position in a padded vector, floats, step between
+// neighbouring floats in the padded vector).
+struct Layout {
+    void* context;
+    void (*piece)(void* context, int64_t flat, int64_t padded, int64_t count, int64_t padded_step);
+};
+
+class Operation {
+  public:
+    // Memory that depends on the number of rows that are worked on at a time.
+    virtual void lay_out_rows(const Memory&, int64_t /* rows */) {}
+
+    virtual void forward(const Pass&) = 0;
+    virtual void backward(const Pass&) {}
+
+    // How the operation's part of W is cut into tiles; those of gradient() are for one tile.
+    virtual int64_t tiles() const { return 0; }
+    virtual Tile tile(int64_t, int64_t /* rows of the batch */) const { return {}; }
+    // True: gradient() adds to what is there, and `weights` is the place in the stored gradient, zero at first.
+    virtual bool adds() const { return false; }
+    virtual void gradient(int64_t /* tile */, int64_t /* rows */, float* /* weights */, float* /* biases */) {}
+    // Of an operation that adds: stretches of the tile, counted from its start, beyond which its gradient is 0. One may
+    // come several times.
+    template <class Work>
+    void for_each_touched(int64_t tile, int64_t rows, Work work) const {
+        touched(tile, rows, {&work, [](void* context, int64_t start, int64_t count) {
+            (*static_cast<Work*>(context))(start, count);
+        }});
+    }
+    // The numbers of the tile have changed: what is kept of them in another form is made anew.
+    virtual void updated(int64_t /* tile */, const float* /* W */) {}
+
+    // Where the operation's part of W lies.
+    virtual void describe(const Layout&) const {}
+
+  protected:
+    struct Visitor {
+        void* context;
+        void (*visit)(void* context, int64_t start, int64_t count);
+    };
+    virtual void touched(int64_t /* tile */, int64_t /* rows */, const Visitor&) const {}
+};
+
+}  // namespace
+}  // namespace schuss::SCHUSS_BUILD
