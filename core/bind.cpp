@@ -12,6 +12,7 @@
 
 #include "dispatch.hpp"
 #include "engine.hpp"
+#include "order.hpp"
 
 namespace nb = nanobind;
 
@@ -87,11 +88,21 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
+// The memory is NumPy's own: large arrays get huge pages there.
+nb::object permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t threads) {
+    nb::object order = nb::module_::import_("numpy").attr("empty")(count, "int64");
+    int64_t* const data = nb::cast<Out<int64_t, 1>>(order).data();
+    const nb::gil_scoped_release released;
+    schuss::permutation(seed, epoch, count, threads, data);
+    return order;
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
     module.def("isa", [] { return schuss::chosen_build().isa; }, "The instruction set that a new engine uses.");
     module.def("available_isas", available_isas, "The instruction sets that this processor runs, the plainest first.");
+    module.def("permutation", permutation, nb::arg("seed"), nb::arg("epoch"), nb::arg("count"), nb::arg("threads"));
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),
