@@ -12,6 +12,7 @@
 
 #include "dispatch.hpp"
 #include "engine.hpp"
+#include "order.hpp"
 
 namespace nb = nanobind;
 
@@ -37,14 +38,14 @@ void construct(
     schuss::Engine* self, const std::vector<LayerTuple>& layers, int64_t features, std::vector<int64_t> levels,
     int64_t targets, std::string loss, double l2, double mean_weight, std::string optimizer,
     std::vector<std::pair<std::string, double>> constants, double weight_decay, double clip_value, double clip_norm,
-    uint64_t seed, int threads
+    uint64_t seed, int threads, bool settle
 ) {
     schuss::Description description = {
         {}, features, std::move(levels), targets, std::move(loss), l2, mean_weight, std::move(optimizer),
         std::move(constants), weight_decay, clip_value, clip_norm, seed};
     for (const auto& [kind, inputs, outputs, start, activation, rate] : layers)
         description.layers.push_back({kind, inputs, outputs, start, activation, rate});
-    new (self) schuss::Engine(std::move(description), threads);
+    new (self) schuss::Engine(std::move(description), threads, settle);
 }
 
 void load(schuss::Engine& self, In<float, 1> W, In<float, 2> vectors, int64_t step) {
@@ -88,17 +89,27 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
+// The memory is NumPy's own: large arrays get huge pages there.
+nb::object permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t threads) {
+    nb::object order = nb::module_::import_("numpy").attr("empty")(count, "int64");
+    int64_t* const data = nb::cast<Out<int64_t, 1>>(order).data();
+    const nb::gil_scoped_release released;
+    schuss::permutation(seed, epoch, count, threads, data);
+    return order;
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
     module.def("isa", [] { return schuss::chosen_build().isa; }, "The instruction set that a new engine uses.");
     module.def("available_isas", available_isas, "The instruction sets that this processor runs, the plainest first.");
+    module.def("permutation", permutation, nb::arg("seed"), nb::arg("epoch"), nb::arg("count"), nb::arg("threads"));
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),
              nb::arg("targets"), nb::arg("loss"), nb::arg("l2"), nb::arg("mean_weight"), nb::arg("optimizer"),
              nb::arg("constants"), nb::arg("weight_decay"), nb::arg("clip_value") = 0.0, nb::arg("clip_norm") = 0.0,
-             nb::arg("seed") = 0, nb::arg("threads") = 0)
+             nb::arg("seed") = 0, nb::arg("threads") = 0, nb::arg("settle") = true)
         .def_prop_ro("isa", &schuss::Engine::isa)
         .def_prop_ro("parameters", &schuss::Engine::parameters)
         .def("load", load)

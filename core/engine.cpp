@@ -18,10 +18,11 @@ constexpr double worth_a_team = 3e6;  // operations of looking at rows below whi
 
 }  // namespace
 
-Engine::Engine(Description description, int threads)
+Engine::Engine(Description description, int threads, bool settle)
     : build_(chosen_build()),
       description_(std::move(description)),
       threads_(threads),
+      settle_(settle),
       program_{},
       busy_(std::make_unique<std::mutex>()),
       process_(getpid()) {
@@ -96,7 +97,7 @@ void Engine::train(const Rows& rows, const Chunk& chunk, double* losses) {
     const ThreadShare share(wanted_threads());
     const double operations = build_.row_operations(program_) * static_cast<double>(chunk.batch_size);
     for (int64_t done = 0; done < chunk.steps;) {
-        Pace::Spell spell = pace_.next(share.count(), operations);
+        Pace::Spell spell = settle_ ? pace_.next(share.count(), operations) : Pace::Spell{share.count(), chunk.steps};
         spell.steps = std::min(spell.steps, chunk.steps - done);
         const int64_t first = done * chunk.batch_size;
         const Chunk part = {

@@ -37,9 +37,10 @@ struct Description {
 
 class Engine {
   public:
-    // threads: at most so many; 0 for as many as the process may use.
+    // threads: at most so many; 0 for as many as the process may use. settle: how many of them train is found out by
+    // trying; otherwise all do.
     // Throws std::invalid_argument for a name that is not known, OutOfMemory where the memory cannot be had.
-    Engine(Description description, int threads);
+    Engine(Description description, int threads, bool settle);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 
@@ -63,6 +64,7 @@ class Engine {
     const Build& build_;
     const Description description_;  // the program points into it
     const int threads_;
+    const bool settle_;
     std::vector<Layer> layers_;
     std::vector<Constant> constants_;
     Program program_;

@@ -9,12 +9,13 @@ _Rows = tuple[_Float32, NDArray[np.int32], _Float32, _Float32]  # features, code
 
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
+def permutation(seed: int, epoch: int, count: int, threads: int) -> NDArray[np.int64]: ...
 
 class Engine:
     def __init__(
         self,
         *,
-        layers: Sequence[tuple[int, int, str, int]],  # inputs, outputs, activation, start
+        layers: Sequence[tuple[str, int, int, int, str, float]],  # kind, inputs, outputs, start, activation, rate
         features: int,
         levels: Sequence[int],
         targets: int,
@@ -24,6 +25,11 @@ class Engine:
         optimizer: str,
         constants: Sequence[tuple[str, float]],
         weight_decay: float,
+        clip_value: float = 0.0,
+        clip_norm: float = 0.0,
+        seed: int = 0,
+        threads: int = 0,
+        settle: bool = True,
     ) -> None: ...
     @property
     def isa(self) -> str: ...

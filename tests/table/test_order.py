@@ -1,11 +1,14 @@
 """Orders and splits are pure functions: the same everywhere, each row once, sizes exact, classes balanced."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import schuss
+from schuss import _core
 from schuss.errors import SettingError
 from schuss.table.order import Split, permutation, split
 
@@ -22,6 +25,47 @@ def test_an_order_holds_every_row_once(seed: int, epoch: int, count: int) -> Non
 
 def test_an_order_is_the_same_on_every_machine() -> None:
     assert permutation(7, 3, 12).tolist() == PERMUTATION_7_3_12
+
+
+@pytest.fixture
+def no_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine on which the core was not built."""
+    monkeypatch.delattr(schuss, "_core", raising=False)
+    monkeypatch.setitem(sys.modules, "schuss._core", None)
+
+
+# Up to 2**18 rows are one bucket, worked on by one thread; the two largest counts have 16 and 32 buckets.
+COUNTS = (0, 1, 2, 3, 4, 5, 255, 256, 257, 1000, 65_537, 262_144, 262_145, 1_000_003)
+STREAMS = ((0, 0), (7, 3), (2**32 + 5, 1), (2**63 - 1, 2**40))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize(("seed", "epoch"), STREAMS)
+def test_the_core_gives_the_order_that_numpy_defines_for_any_number_of_threads(
+    seed: int, epoch: int, count: int, no_core: None
+) -> None:
+    defined = permutation(seed, epoch, count)
+    for threads in (1, 2, 3, 16, 1000):
+        order = _core.permutation(seed, epoch, count, threads)
+        assert order.dtype == np.int64
+        assert np.array_equal(order, defined)
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63), st.integers(0, 5000))
+def test_the_core_sorts_philox_numbers_with_the_row_in_their_low_bits(seed: int, epoch: int, count: int) -> None:
+    numbers = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
+    bits = max(count - 1, 1).bit_length()
+    by_key = sorted(range(count), key=lambda row: int(numbers[row]) >> bits << bits | row)
+    assert permutation(seed, epoch, count, threads=2).tolist() == by_key
+
+
+def test_the_order_is_the_same_without_a_core_and_nothing_is_said(no_core: None) -> None:
+    assert permutation(7, 3, 12).tolist() == PERMUTATION_7_3_12
+
+
+def test_an_order_that_does_not_fit_into_memory_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError):
+        permutation(0, 0, 2**45)
 
 
 def test_orders_differ_by_seed_and_epoch() -> None:
@@ -105,6 +149,12 @@ def test_impossible_fractions_are_refused(validation: float, test: float) -> Non
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_impossible_seeds_are_refused(seed: int) -> None:
+    with pytest.raises(SettingError, match="seed"):
+        permutation(seed, 0, 10)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_impossible_seeds_are_refused_without_a_core(seed: int, no_core: None) -> None:
     with pytest.raises(SettingError, match="seed"):
         permutation(seed, 0, 10)
 

@@ -1,0 +1,12 @@
+// The order in which an epoch visits its rows: what table/order.py defines in NumPy, the same numbers.
+#pragma once
+
+#include <cstdint>
+
+namespace schuss {
+
+// order [count] receives the row numbers, the same ones for any number of threads; `threads` is the most that may work.
+// Beside it there are only some 2 MiB for each thread; throws std::bad_alloc where they cannot be had.
+void permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t threads, int64_t* order);
+
+}  // namespace schuss
