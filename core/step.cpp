@@ -45,7 +45,7 @@ SCHUSS_INLINE void copy(const float* from, int64_t count, float* to) {
 }
 
 // Features of rows [first, last) of the selection.
-SCHUSS_INLINE void gather_features(const Selection& chosen, int64_t F, const Sheet& to, int64_t first, int64_t last) {
+SCHUSS_INLINE void gather_features(const Selection chosen, int64_t F, const Sheet& to, int64_t first, int64_t last) {
     const float* const features = chosen.rows.features;
     const int64_t whole_panels = F / panel_width, rest = F % panel_width;
     float* place = to.at(0, first);
@@ -60,7 +60,7 @@ SCHUSS_INLINE void gather_features(const Selection& chosen, int64_t F, const She
 
 // What is needed of rows [first, last) of the selection: features and codes, and for the loss targets and weights.
 // Rows of the last unit that lie beyond the selection are zeros.
-void gather(Workspace& workspace, const Selection& chosen, int64_t first, int64_t last, bool with_loss) {
+void gather(Workspace& workspace, const Selection chosen, int64_t first, int64_t last, bool with_loss) {
     const Program& program = *workspace.program;
     const Rows& rows = chosen.rows;
     const Sheet features = workspace.input->values;

@@ -67,11 +67,15 @@ SCHUSS_INLINE Vector sum_of_each(Vector (&v)[lanes]) {
     return v[0];
 }
 
-// The sum over the lanes.
+// The sum over the lanes: half of them to the other half, until one is left.
 SCHUSS_INLINE float sum(Vector v) {
-    for (int64_t half = lanes / 2; half > 0; half /= 2)
-        for (int64_t i = 0; i < half; i++) v[i] += v[i + half];
-    return v[0];
+#if defined(__AVX512F__)
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
+#elif defined(__AVX2__)
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+    return (v[0] + v[2]) + (v[1] + v[3]);
 }
 
 // 2^k for whole k from -126 to 127.

@@ -87,8 +87,9 @@ class Output final : public Operation {
         const int64_t count = outputs - k < output_block ? outputs - k : output_block;
         if (inputs)
             for (int64_t o = 0; o < count; o++) weight_gradient(panel, k + o, rows, its_weights + o * panel_width);
-        if (panel == 0 && k % panel_width == 0)
-            for (int64_t o = 0; o < panel_width; o++) its_biases[o] = k + o < outputs ? bias_gradient(k + o, rows) : 0;
+        if (panel > 0 || k % panel_width > 0) return;
+        memset(its_biases, 0, panel_width * sizeof(float));
+        for (int64_t o = 0; o < panel_width && k + o < outputs; o++) its_biases[o] = bias_gradient(k + o, rows);
     }
 
     void describe(const Layout& layout) const override {
@@ -119,7 +120,7 @@ class Output final : public Operation {
             }
     }
 
-    // Σ_r derivative of output k in row r · x[r] of a panel: four sums of every fourth row.
+    // Σ_r derivative of output k in row r · x[r] of a panel: four sums of every fourth row, the last rows in the first.
     void weight_gradient(int64_t panel, int64_t k, int64_t rows, float* result) const {
         const float* values = x->values.at(panel, 0);
         const float* from = derivatives + k * row_capacity;
@@ -128,7 +129,7 @@ class Output final : public Operation {
         for (; r + 4 <= rows; r += 4)
 #pragma GCC unroll 4
             for (int m = 0; m < 4; m++) add(sums, m, from[r + m], values + (r + m) * panel_width);
-        for (int m = 0; r < rows; r++, m++) add(sums, m, from[r], values + r * panel_width);
+        for (; r < rows; r++) add(sums, 0, from[r], values + r * panel_width);
         const int64_t left = inputs - panel * panel_width;
         for (int n = 0; n < 2; n++) {
             Vector total = (sums.at[0][n] + sums.at[1][n]) + (sums.at[2][n] + sums.at[3][n]);
