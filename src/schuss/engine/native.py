@@ -24,20 +24,37 @@ class NativeEngine:
     """See Engine for what each method promises; W, the optimiser's vectors and outputs are float32.
 
     Raises:
-        EngineError: the core does not know the activation, loss or optimiser, or SCHUSS_ISA names an instruction set
-            that this processor does not have.
+        EngineError: the core does not know the activation, loss or optimiser, dropout, clipping or bf16, or SCHUSS_ISA
+            names an instruction set that this processor does not have.
     """
 
     name: ClassVar[str] = "native"
 
-    def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None:
+    def __init__(
+        self,
+        network: Network,
+        cost: Cost,
+        optimizer: Optimizer,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        precision: str = "float32",
+    ) -> None:
         self._network, self._loss, self._memory = network, cost.loss, optimizer.memory
         self._targets = 1 if self._loss.name == "cross_entropy" else network.outputs
         rule = constants(optimizer)
-        weight_decay = rule.pop("weight_decay")
+        weight_decay, clip_value, clip_norm = (rule.pop(name) for name in ("weight_decay", "clip_value", "clip_norm"))
+        self._seed, self._threads, self._precision = seed, threads, precision
+        for what, wanted in (
+            ("dropout", len(network.layers) > len(network.dense)),
+            ("clipping", clip_value or clip_norm),
+            ("bf16", precision != "float32"),
+        ):
+            if wanted:
+                raise EngineError(f"The native engine cannot do {what} yet: use float64, which is the reference.")
         try:
             self._core = _core.Engine(
-                layers=[(each.inputs, each.outputs, each.activation, each.start) for each in network.layers],
+                layers=[(each.inputs, each.outputs, each.activation, each.start) for each in network.dense],
                 features=network.inputs,
                 levels=list(network.categories),
                 targets=self._targets,
