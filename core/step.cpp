@@ -316,7 +316,8 @@ void clip_and_update(Workspace& workspace, const Worker& worker, const Share& sh
     double squares = 0;
     for (int64_t i = 0; i < workspace.place_count; i++) squares += workspace.squares[i];
     const double norm = __builtin_sqrt(squares);
-    if (norm > workspace.program->clip_norm) finish.terms.factor = workspace.program->clip_norm / norm;
+    // A norm that is not finite leaves the gradient as it is, so that divergence is seen.
+    if (norm > workspace.program->clip_norm && norm < __builtin_inf()) finish.terms.factor = workspace.program->clip_norm / norm;
     for (int64_t i = share.begin; i < share.end; i++) {
         const Place& place = workspace.places[i];
         update_stored(workspace, place, place.operation->tile(place.tile, 1), finish);

@@ -18,6 +18,7 @@ import pytest
 
 import schuss
 from schuss import cli
+from schuss.settings import Settings
 
 RANDOM = np.random.default_rng(0)
 COUNT = 200
@@ -118,7 +119,7 @@ def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) 
         "train", "houses.csv", "-t", "price", "-q", "--hidden", "4,3", "--activation", "tanh", "--optimizer", "lion",
         "--learning-rate", "0.002", "--schedule", "constant", "--l2", "0.1", "--weight-decay", "0.2",
         "--batch-size", "7", "--epochs", "2", "--seconds", "60", "--patience", "3", "--seed", "5", "--threads", "1",
-        "--loss", "squared_error", "--precision", "float64",
+        "--loss", "squared_error", "--precision", "float64", "--dropout", "0.25", "--clip-norm", "1",
     )  # fmt: skip
     model = schuss.Model.load("houses.schuss")
     chosen = [name for name, reason in model.record.reasons.items() if "chosen by you" in reason]
@@ -128,6 +129,22 @@ def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) 
     )  # fmt: skip
     assert model.network.hidden == (4, 3)
     assert model.precision == "float64"
+    assert model.network.dropout == 0.25
+    assert "dropout in training: 0.25" in program("inspect", "houses.schuss")
+    limits = ("--clip-value", "0.1", "--precision", "float64")
+    program("train", "houses.csv", "-t", "price", "-q", *FAST, *limits, "-o", "limited.schuss")
+    assert "give one of them" in program.refuses("train", "houses.csv", "-t", "price", "--clip-norm", "1", *limits)
+
+
+def test_every_setting_has_an_option(program: Terminal) -> None:
+    said = program("train", "--help")
+    for name in Settings.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')} " in said
+
+
+def test_precision_that_is_left_to_a_trial_is_told(program: Terminal) -> None:
+    said = program("train", "houses.csv", "-t", "price", "--precision", "auto", *FAST)
+    assert "precision: float32 (" in said or "precision: bf16 (" in said
 
 
 def test_the_same_command_gives_the_same_W(program: Terminal) -> None:

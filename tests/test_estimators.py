@@ -229,6 +229,15 @@ def test_warm_start_goes_on_and_a_fresh_fit_starts_again() -> None:
             warm.set_params(**changed).fit(X, Y)
 
 
+def test_dropout_and_limits_still_learn_and_predict_without_chance() -> None:
+    settings: dict[str, Any] = {"hidden": (32,), "dropout": 0.2, "clip_norm": 1.0, "precision": "float64", "epochs": 40}
+    trained = SchussRegressor(random_state=0, **settings).fit(X, Y)
+    assert trained.score(X, Y) > 0.9
+    assert (trained.predict(X) == trained.predict(X)).all()
+    again = SchussRegressor(random_state=0, **settings).fit(X, Y)
+    assert (again.model_.W == trained.model_.W).all()
+
+
 def test_a_typed_group_can_be_cloned_pickled_and_searched() -> None:
     search = GridSearchCV(
         make_pipeline(StandardScaler(), SchussRegressor(hidden=(), random_state=0)),
@@ -291,6 +300,10 @@ def test_fault_18_a_single_class_is_predicted_always() -> None:
         {"patience": 0},
         {"validation": 1.0},
         {"precision": "float8"},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"clip_norm": 0.0},
+        {"clip_value": -1.0},
         {"loss": "log_loss"},
         {"schedule": "cosinus"},
     ],

@@ -53,7 +53,7 @@ class Dropout final : public Operation {
         if (!pass.training || threshold == 0) return;
         const float scale = 65536.0f / static_cast<float>(65536 - threshold);
         const auto drop = [&](float* place, Words number) __attribute__((always_inline)) {
-            store(place, load(place) * select((Mask)(number < threshold), splat(0.0f), splat(scale)));
+            store(place, select((Mask)(number < threshold), splat(0.0f), load(place) * scale));
         };
         constexpr int64_t group = 32, half = 16;  // units that share counters, and those that share halves of words
         for (int64_t unit = 0; unit < signal->columns; unit += group)

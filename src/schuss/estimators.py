@@ -49,6 +49,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         schedule: str | Schedule | None = _DEFAULTS.schedule,
         l2: float = _DEFAULTS.l2,
         weight_decay: float | None = _DEFAULTS.weight_decay,
+        dropout: float = _DEFAULTS.dropout,
+        clip_value: float | None = _DEFAULTS.clip_value,
+        clip_norm: float | None = _DEFAULTS.clip_norm,
         batch_size: int | None = _DEFAULTS.batch_size,
         epochs: int | None = _DEFAULTS.epochs,
         seconds: float | None = _DEFAULTS.seconds,
@@ -68,6 +71,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.schedule = schedule
         self.l2 = l2
         self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.clip_value = clip_value
+        self.clip_norm = clip_norm
         self.batch_size = batch_size
         self.epochs = epochs
         self.seconds = seconds
@@ -200,14 +206,19 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         schedule: constant, cosine, or schuss.Cosine(final=0.1).
         l2: λ of the penalty ½ λ ‖weights‖² in the cost.
         weight_decay: decoupled decay, per unit of learning rate.
+        dropout: probability with which a step leaves out each hidden unit, below 1; never in predictions.
+        clip_value: limit ± of each component of a step's gradient; None for none.
+        clip_norm: norm to which a longer gradient of a step is scaled down; None for none.
         batch_size: rows a step looks at; as many as there are rows is full-batch descent.
         epochs: passes over the rows, at most. seconds: time, at most.
         validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
             more, and none for a linear network. fit(validation_data=(X, y)) takes its place.
         patience: epochs without a better validation loss after which training stops.
         random_state: int for the same W every time.
-        n_jobs: threads at most; the engine of this version uses one.
-        precision: float32, or float64 for the slow NumPy engine.
+        n_jobs: threads at most; None or -1 for all that the process may use. How many are worth it is measured, and W
+            does not depend on it.
+        precision: float32; bf16 for products in bf16 with sums and W in float32, where the processor has it; auto for
+            bf16 where a trial on the first steps finds its gradients close enough; float64 for the slow NumPy engine.
         verbose: whether to show progress.
         warm_start: whether fit goes on from the present W.
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from schuss.arrays import Matrix, RowIndex, Rows, Vector
 from schuss.engine import make_engine
+from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
 from schuss.model.model import Model, Record, read_for, rows_to_score, scores, weighted_total
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding, places_of
-from schuss.table.order import split
+from schuss.table.order import permutation, split
 from schuss.table.schema import Target, Task, doubtful_columns, find_target, learn_schema, row_weights, target_rows
 from schuss.table.source import Table, TableFormat, read_table
 from schuss.table.store import MemoryStore
@@ -90,7 +91,7 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
-            batch_size, epochs, seconds, patience, precision, seed, threads.
+            dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, precision, seed, threads.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -98,6 +99,7 @@ def train(
     Raises:
         DataError: the table cannot be used.
         SettingError: a setting is out of range or does not fit.
+        EngineError: bf16 was asked for and cannot be used here.
         DivergedError: the loss became infinite before any W was worth keeping.
     """
     chosen = make_settings(settings)
@@ -183,13 +185,14 @@ def fit(
     """Trains on prepared rows, from a fresh W or from `start`; the model, and the state to go on from.
 
     Raises:
+        EngineError: bf16 was asked for and cannot be used here.
         DivergedError: the loss became infinite before any W was worth keeping.
     """
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
-    engine = make_engine(recipe.network, recipe.cost, recipe.optimizer, recipe.engine)
-    _tell(watch, prepared)
     fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
     state = start or TrainingState(fresh)
+    engine, prepared = _engine(prepared, settings, state)
+    _tell(watch, prepared)
     validate = _validation(engine, prepared)
     outcome = Outcome.COMPLETED
     for event in descend(engine, state, MemoryStore(prepared.training), recipe.plan, validate, interrupted):
@@ -199,9 +202,37 @@ def fit(
     if outcome is Outcome.DIVERGED and state.best_W is None:
         raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
     model = Model(
-        encoding, recipe.network, recipe.cost.loss, state.W, _record(prepared, outcome, state), settings.precision
+        encoding,
+        recipe.network,
+        recipe.cost.loss,
+        state.W,
+        _record(prepared, outcome, state),
+        "float64" if settings.precision == "float64" else "float32",  # W is float32 with products in bf16 too
+        settings.threads,
     )
     return _evaluated(model, engine, prepared, watch), state
+
+
+def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:
+    """The engine; and with precision "auto", what it computes in, with the reason, among those of the recipe."""
+    recipe, plan = prepared.recipe, prepared.recipe.plan
+
+    def make(precision: str) -> Engine:
+        return make_engine(
+            recipe.network,
+            recipe.cost,
+            recipe.optimizer,
+            seed=settings.seed,
+            threads=settings.threads,
+            precision=precision,
+        )
+
+    if settings.precision != "auto":
+        return make(settings.precision), prepared
+    rows = prepared.training
+    order = permutation(plan.seed, state.epoch, len(rows))[: TRIAL_STEPS * plan.batch_size]
+    engine, words = engine_by_trial(make, state.engine, rows, order, plan.batch_size, plan.learning_rate)
+    return engine, replace(prepared, recipe=replace(recipe, reasons={**recipe.reasons, "precision": words}))
 
 
 def _split(

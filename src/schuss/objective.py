@@ -18,7 +18,7 @@ class Objective:
     objective(W) = (Σ w_i L_i(W)) / (Σ w_i) + ½ l2 ‖weights‖²
 
     Arguments:
-        network: the function (W, x) -> output.
+        network: the function (W, x) -> output; its dropout plays no part.
         loss: the name of a loss, or a loss.
         rows: encoded rows, as Rows.from_arrays makes them.
         l2: λ of the penalty on weights, biases free; at least 0.

@@ -30,7 +30,6 @@ class Recipe:
     cost: Cost
     optimizer: Optimizer
     plan: Plan
-    engine: str
     reasons: Mapping[str, str]
 
 
@@ -65,6 +64,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         outputs=loss.outputs(encoding.targets, len(target.classes)),
         activation=choose("activation", settings.activation, "relu", "the fastest; none was better where measured"),
         categories=encoding.categories,
+        dropout=settings.dropout,
     )
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
@@ -84,8 +84,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         seed=settings.seed,
         loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
     )
-    engine = "reference" if settings.precision == "float64" else "auto"
-    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, engine, choose.reasons)
+    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
 
 
 def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
@@ -99,7 +98,7 @@ def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
 
 
 def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
-    """The optimiser with its weight decay, and the learning rate."""
+    """The optimiser with its weight decay and limits, and the learning rate."""
     choice = choose(
         "optimizer", settings.optimizer, "adam" if settings.hidden == () else "adamw", "takes gradients of any scale"
     )
@@ -112,7 +111,7 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
     if choice == "adamw":
         decay = _shrinkage(task, rows, steps) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
-    return optimizer_named(optimizer, decay), rate
+    return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
 
 
 def _shrinkage(task: str, rows: int, steps: int) -> float:

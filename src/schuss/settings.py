@@ -1,6 +1,6 @@
 """Every setting once, typed, with its default and its range. Estimators, `schuss.train` and the command line read here.
 
-None means that the recipe decides, and says why.
+None means that the recipe decides, and says why, or that there is no limit.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from schuss.descent.schedules import SCHEDULES, Schedule
 from schuss.errors import SettingError
 from schuss.losses import LOSSES, Loss
 from schuss.network.activations import ACTIVATIONS
+
+PRECISIONS = ("float32", "float64", "bf16", "auto")
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
@@ -42,6 +44,15 @@ class Settings:
     )
     l2: float = setting(0.0, "Penalty ½ λ ‖weights‖² in the cost: λ.", least=0.0)
     weight_decay: float | None = setting(None, "Decoupled decay of the weights, per unit of learning rate.", least=0.0)
+    dropout: float = setting(
+        0.0, "Probability with which a step leaves out each hidden unit; never in predictions.", least=0.0, below=1.0
+    )
+    clip_value: float | None = setting(
+        None, "Limit ± of each component of a step's gradient; none if not given.", above=0.0
+    )
+    clip_norm: float | None = setting(
+        None, "Norm to which a longer gradient of a step is scaled down; none if not given.", above=0.0
+    )
     batch_size: int | None = setting(None, "Rows a step looks at.", whole=True, least=1)
     epochs: int | None = setting(None, "Passes over the training rows, at most.", whole=True, least=1)
     seconds: float | None = setting(None, "Time to train, at most.", above=0.0)
@@ -49,10 +60,21 @@ class Settings:
         None, "Epochs without a better validation loss after which training stops.", whole=True, least=1
     )
     precision: str = setting(
-        "float32", "float32: native engine; float64: NumPy reference engine, slow.", names=("float32", "float64")
+        "float32",
+        "float32: native engine; bf16: its products in bf16, sums and W in float32; auto: bf16 where a trial on the "
+        "first steps finds its gradients close enough, else float32; float64: NumPy reference engine, slow.",
+        names=PRECISIONS,
     )
-    seed: int = setting(0, "Of the starting W, the split and the order of rows.", whole=True, least=0, below=2**63)
-    threads: int | None = setting(None, "Threads at most; the engine of this version uses one.", whole=True, least=1)
+    seed: int = setting(
+        0, "Of the starting W, the split, the order of rows and dropout.", whole=True, least=0, below=2**63
+    )
+    threads: int | None = setting(
+        None,
+        "Threads at most, all that the process may use if not given; how many are worth it is measured, and W does not "
+        "depend on it.",
+        whole=True,
+        least=1,
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):

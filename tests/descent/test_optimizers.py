@@ -90,6 +90,69 @@ def test_weight_decay_shrinks_weights_and_leaves_biases(kind: type[Optimizer]) -
     assert state.W.tolist() == [2.0 * (1 - RATE * 0.5), 2.0]
 
 
+LIMITS: list[tuple[dict[str, float], list[float], list[float]]] = [
+    # limits, a gradient, and what the rule is to see instead
+    ({"clip_value": 0.5}, [3.0, -4.0, 0.25], [0.5, -0.5, 0.25]),
+    ({"clip_value": 9.0}, [3.0, -4.0, 0.25], [3.0, -4.0, 0.25]),
+    ({"clip_norm": 1.0}, [3.0, -4.0, 0.0], [0.6, -0.8, 0.0]),
+    ({"clip_norm": 5.0}, [3.0, -4.0, 0.0], [3.0, -4.0, 0.0]),
+    ({"clip_norm": 1.0}, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+]
+
+
+@pytest.mark.parametrize(("limits", "gradient", "seen"), LIMITS)
+@pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_every_rule_sees_the_clipped_gradient(
+    kind: type[Optimizer], limits: dict[str, float], gradient: list[float], seen: list[float]
+) -> None:
+    reached = []
+    for optimizer, given in ((kind(**limits), gradient), (kind(), seen)):
+        state = EngineState.start(np.array([1.0, 2.0, 3.0]), optimizer)
+        for t in (1, 2):
+            optimizer.update(state.W, np.array(given), state.vectors, RATE, t, np.array([True, True, False]))
+        reached.append(np.vstack([state.W, state.vectors]))
+    np.testing.assert_allclose(reached[0], reached[1], rtol=1e-14)
+
+
+def test_a_step_with_a_limit_is_so_long_and_decay_comes_on_top() -> None:
+    optimizer = GradientDescent(clip_norm=0.5, weight_decay=0.2)
+    W = np.array([10.0, 20.0])
+    optimizer.update(W, np.array([30.0, 40.0]), np.zeros((0, 2)), RATE, 1, np.array([True, False]))
+    np.testing.assert_allclose(W, [10.0 - RATE * 0.2 * 10.0 - RATE * 0.3, 20.0 - RATE * 0.4], rtol=1e-15)
+
+
+def test_a_norm_in_float32_is_taken_in_float64() -> None:
+    gradient = np.array([3e30, -4e30], np.float32)
+    np.testing.assert_allclose(GradientDescent(clip_norm=1.0).clipped(gradient), [0.6, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize("limits", [{"clip_norm": 1.0}, {"clip_value": 1.0}], ids=str)
+def test_clipping_hides_no_divergence(limits: dict[str, float]) -> None:
+    optimizer = GradientDescent(**limits)
+    assert np.isnan(optimizer.clipped(np.array([1.0, np.nan, 5.0])))[1]
+    for huge in (np.inf, 1e300):  # the square of 1e300 is infinite
+        assert not (np.abs(optimizer.clipped(np.array([huge, -huge, 5.0]))) < 1.0).any()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_limits_are_above_0_and_one_at_a_time(kind: type[Optimizer]) -> None:
+    for wrong in (0.0, -1.0, math.inf, math.nan):
+        for name in ("clip_value", "clip_norm"):
+            with pytest.raises(SettingError, match=f"{name} of {kind.name}.*above 0"):
+                kind(**{name: wrong})
+    with pytest.raises(SettingError, match="give one of them"):
+        kind(clip_value=1.0, clip_norm=1.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_limits_are_among_the_constants_and_0_where_there_are_none(name: str) -> None:
+    found = constants(optimizer_named(name, clip_norm=2.0))
+    assert (found["clip_norm"], found["clip_value"]) == (2.0, 0.0)
+    assert constants(optimizer_named(name, clip_value=3.0))["clip_value"] == 3.0
+    with pytest.raises(SettingError, match="give one of them"):
+        optimizer_named(optimizer_named(name, clip_value=3.0), clip_norm=2.0)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_is_found_by_its_name(name: str) -> None:
     assert optimizer_named(name, weight_decay=0.25).weight_decay == 0.25

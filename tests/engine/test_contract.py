@@ -13,11 +13,12 @@ import pytest
 
 from schuss.arrays import Matrix, Rows, Vector
 from schuss.descent.optimizers import OPTIMIZERS, GradientDescent, Optimizer
-from schuss.engine import make_engine
+from schuss.engine import make_engine, reference
 from schuss.engine.protocol import Cost, Engine, EngineState
 from schuss.losses import LOSSES
 from schuss.network import Network
 from schuss.network.activations import ACTIVATIONS
+from schuss.network.masks import Draw
 
 ENGINES = ("reference", "native")
 LEVELS = (4, 3)
@@ -47,6 +48,11 @@ def network_for(activation: str, loss: str) -> Network:
     return Network(inputs=5, hidden=(19, 7), outputs=OUTPUTS[loss], activation=activation, categories=LEVELS)
 
 
+def dropping(activation: str, loss: str) -> Network:
+    """The same with dropout."""
+    return replace(network_for(activation, loss), dropout=0.3)
+
+
 def start(network: Network) -> Vector:
     """A starting W with biases that are not 0, so that they are tested too."""
     W = network.initial(seed=1)
@@ -57,7 +63,7 @@ def start(network: Network) -> Vector:
 def away_from_kinks(network: Network, rows: Rows, W: Vector) -> bool:
     """No z of a hidden layer is so near 0 that a small step of W could move it across."""
     x = network.input_matrix(rows.features.astype(np.float64), rows.codes)
-    for layer in network.layers[:-1]:
+    for layer in network.dense[:-1]:
         z = x @ layer.weights(W) + layer.biases(W)
         if np.abs(z).min() < 1e-4:
             return False
@@ -210,3 +216,160 @@ def test_a_batch_whose_weights_are_all_0_leaves_W_as_it_is(name: str) -> None:
     engine.load(EngineState.start(start(network), GradientDescent()))
     assert engine.train(rows, np.arange(8), 8, np.array([0.1]))[0] == 0
     np.testing.assert_array_equal(engine.state().W, start(network))
+
+
+def one_step(engine: Engine, W: Vector, rows: Rows, rate: float, step: int = 0) -> tuple[float, Vector]:
+    """The batch loss of a step of gradient descent over all rows, with the masks of that step, and the W it reaches."""
+    engine.load(EngineState(W, np.zeros((0, len(W))), step))
+    (loss,) = engine.train(rows, np.arange(len(rows)), len(rows), np.array([rate]))
+    return float(loss), engine.state().W
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus"])
+def test_the_gradient_of_a_step_with_masks_agrees_with_central_differences(activation: str, loss: str) -> None:
+    network, rows = dropping(activation, loss), rows_for(loss, 12)
+    engine = make_engine(network, Cost(LOSSES[loss]), GradientDescent(), "reference", seed=11)
+    W = start(network).astype(np.float64)
+    gradient = W - one_step(engine, W, rows, rate=1.0, step=5)[1]
+    width, differences = 1e-5, np.empty(len(W))
+    for i in range(len(W)):
+        move = np.zeros(len(W))
+        move[i] = width
+        right, left = (one_step(engine, W + sign * move, rows, rate=0.0, step=5)[0] for sign in (1, -1))
+        differences[i] = (right - left) / (2 * width)
+    assert np.abs(gradient - differences).max() < 1e-6 * np.abs(gradient).max()
+    without = make_engine(network_for(activation, loss), Cost(LOSSES[loss]), GradientDescent(), "reference")
+    assert np.abs(gradient - (W - one_step(without, W, rows, rate=1.0)[1])).max() > 0.1 * np.abs(gradient).max()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_dropout_is_in_training_and_in_nothing_else(name: str) -> None:
+    rows, cost = rows_for("squared_error", 64), Cost(LOSSES["squared_error"])
+    network, plain = dropping("silu", "squared_error"), network_for("silu", "squared_error")
+    engine = make_engine(network, cost, GradientDescent(), name, seed=3)
+    without = make_engine(plain, cost, GradientDescent(), name)
+    W = start(network)
+    np.testing.assert_array_equal(engine.outputs(W, rows), without.outputs(W, rows))
+    np.testing.assert_array_equal(engine.gradient(W, rows)[1], without.gradient(W, rows)[1])
+    assert engine.total_loss(W, rows) == without.total_loss(W, rows)
+    assert one_step(engine, W, rows, rate=0.1)[0] != one_step(without, W, rows, rate=0.1)[0]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_masks_of_a_step_are_those_of_its_seed_its_number_and_each_layer(name: str) -> None:
+    network, rows = dropping("tanh", "squared_error"), rows_for("squared_error", 50)
+    W, x = start(network), network_for("tanh", "squared_error").input_matrix(rows.features, rows.codes)
+    for number, layer in enumerate(network.dense):
+        x = x @ layer.weights(W) + layer.biases(W)
+        if layer.name != "output":
+            kept = Draw(seed=2**40 + 9, step=17).kept(number, 50, layer.outputs, threshold=19661)  # 0.3 · 65536
+            x = np.where(kept, np.tanh(x) * 65536 / (65536 - 19661), 0)
+    assert rows.weights is not None
+    expected = np.mean(rows.weights * np.square(rows.targets - x).sum(axis=1))
+    engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name, seed=2**40 + 9)
+    np.testing.assert_allclose(one_step(engine, W, rows, rate=0.1, step=17)[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_masks_depend_on_seed_step_and_place_in_the_batch_and_on_nothing_else(name: str) -> None:
+    rows, cost = replace(rows_for("log_loss", 64), weights=None), Cost(LOSSES["log_loss"])
+    network = dropping("tanh", "log_loss")
+    W = start(network)
+
+    def loss(seed: int = 3, step: int = 7, table: Rows = rows) -> float:
+        return one_step(make_engine(network, cost, GradientDescent(), name, seed=seed), W, table, 0.1, step)[0]
+
+    assert loss() == loss()
+    others = [loss(seed=4), loss(seed=3 + 2**32), loss(step=8), loss(table=rows.take(np.arange(64)[::-1]))]
+    assert len({loss(), *others}) == 5
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_training_with_dropout_goes_on_after_a_stop_as_if_there_had_been_none(name: str) -> None:
+    network, rows, rule = dropping("relu", "cross_entropy"), rows_for("cross_entropy", 100), OPTIMIZERS["adam"]()
+    order, rates = np.random.default_rng(0).permutation(100)[:95], np.linspace(0.01, 0.001, 10)
+    reached = []
+    for cut in (10, 5, 1):
+        state, losses = EngineState.start(start(network), rule), []
+        for i in range(0, 10, cut):  # every part in an engine of its own
+            engine = make_engine(network, Cost(LOSSES["cross_entropy"], l2=0.01), rule, name, seed=9)
+            engine.load(state)
+            losses.append(engine.train(rows, order[i * 10 : (i + cut) * 10], 10, rates[i : i + cut]))
+            state = engine.state()
+        reached.append((np.concatenate(losses), state.W, state.vectors))
+    for parts in zip(*reached, strict=True):
+        np.testing.assert_array_equal(parts[0], parts[1])
+        np.testing.assert_array_equal(parts[0], parts[2])
+
+
+def test_a_row_keeps_its_place_in_the_batch_however_the_reference_cuts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, rows = dropping("tanh", "squared_error"), rows_for("squared_error", 333)
+    reached = []
+    for tile in (1024, 100, 7):
+        monkeypatch.setattr(reference, "_TILE", tile)
+        engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), "reference", seed=2)
+        reached.append(one_step(engine, start(network).astype(np.float64), rows, rate=0.1)[1])
+    np.testing.assert_allclose(reached[1], reached[0], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(reached[2], reached[0], rtol=1e-12, atol=1e-14)
+
+
+LIMITS: list[dict[str, float]] = [{"clip_norm": 0.3}, {"clip_value": 0.02}]
+
+
+@pytest.mark.parametrize(
+    ("dropout", "limits"), [(0.3, {}), *((dropout, limits) for dropout in (0.0, 0.3) for limits in LIMITS)], ids=str
+)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_native_training_with_dropout_and_limits_agrees_with_the_reference(
+    loss: str, optimizer: str, dropout: float, limits: dict[str, float]
+) -> None:
+    network, rows = replace(network_for("silu", loss), dropout=dropout), rows_for(loss, 333)
+    rule = replace(OPTIMIZERS[optimizer](), weight_decay=0.1, **limits)
+    cost = Cost(LOSSES[loss], l2=0.05, mean_weight=0.8)
+    state = EngineState(start(network), np.zeros((rule.memory, network.parameters)), 1000)
+    generator = np.random.default_rng(3)
+    order = np.concatenate([generator.permutation(333) for _ in range(5)])[: STEPS * BATCH - 9]
+    rates = rule.learning_rate * np.linspace(2, 0.5, STEPS)
+    reached = []
+    for name in ENGINES:
+        engine = make_engine(network, cost, rule, name, seed=2**33 + 5)
+        engine.load(state)
+        reached.append((engine.train(rows, order, BATCH, rates), engine.state()))
+    (expected_losses, expected), (losses, found) = reached
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    np.testing.assert_allclose(found.vectors, expected.vectors, rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(found.W, expected.W, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_what_is_clipped_is_the_gradient_of_the_cost_with_its_penalty_and_not_the_decay(
+    name: str, limits: dict[str, float]
+) -> None:
+    network, rows = network_for("tanh", "squared_error"), rows_for("squared_error", 64)
+    W, l2, rate, decay = start(network), 0.5, 0.1, 0.2
+    cost = Cost(LOSSES["squared_error"], l2=l2, mean_weight=0.8)
+    engine = make_engine(network, cost, GradientDescent(weight_decay=decay, **limits), name)
+    whole = engine.gradient(W, rows)[1] / (64 * 0.8) + l2 * np.where(network.is_weight, W, 0)
+    assert np.linalg.norm(whole) > 1  # the limits are felt
+    if "clip_norm" in limits:
+        limited = whole * limits["clip_norm"] / np.linalg.norm(whole)
+    else:
+        limited = np.clip(whole, -limits["clip_value"], limits["clip_value"])
+    expected = np.where(network.is_weight, (1 - rate * decay) * W, W) - rate * limited
+    np.testing.assert_allclose(one_step(engine, W, rows, rate)[1], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
+def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping(name: str, limits: dict[str, float]) -> None:
+    network, rows = network_for("tanh", "squared_error"), rows_for("squared_error", 8)
+    rows.targets[3, 1] = np.nan
+    engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(**limits), name)
+    W = start(network)
+    W[network.dense[-1].bias_start] = np.nan
+    loss, reached = one_step(engine, W, replace(rows, weights=None), rate=0.1)
+    assert np.isnan(loss)
+    assert np.isnan(network.weights(reached, "hidden1")).any()

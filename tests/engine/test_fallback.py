@@ -3,6 +3,7 @@
 import sys
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -69,3 +70,34 @@ def test_a_users_own_rule_or_loss_goes_to_the_reference(cost: Cost, rule: Adam) 
 def test_an_unknown_engine_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(SettingError, match="auto, native, reference"):
         make_engine(NETWORK, COST, GradientDescent(), "gpu")
+
+
+def test_float64_is_the_reference_and_float32_the_native_engine() -> None:
+    for precision, name in (("float32", "native"), ("auto", "native"), ("float64", "reference")):
+        assert make_engine(NETWORK, COST, GradientDescent(), precision=precision).name == name
+    with pytest.raises(EngineError, match="float64"):
+        make_engine(NETWORK, COST, GradientDescent(), "native", precision="float64")
+
+
+def test_bf16_is_never_replaced_by_something_else_in_silence(no_core: None) -> None:
+    with pytest.raises(EngineError, match="cannot be loaded"):
+        make_engine(NETWORK, COST, GradientDescent(), precision="bf16")
+    with pytest.raises(EngineError, match="bf16"):
+        make_engine(NETWORK, COST, GradientDescent(), "reference", precision="bf16")
+
+
+def test_bf16_is_not_for_a_users_own_rule() -> None:
+    with pytest.raises(EngineError, match="MyAdam"):
+        make_engine(NETWORK, COST, MyAdam(), precision="bf16")
+
+
+def test_without_a_core_dropout_and_clipping_go_to_the_reference_with_its_warning(no_core: None) -> None:
+    network, rule = Network(inputs=2, hidden=(3,), dropout=0.5), GradientDescent(clip_norm=1.0)
+    with pytest.warns(RuntimeWarning, match="native core cannot be loaded"):
+        assert make_engine(network, COST, rule).name == "reference"
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "float8"}, {"seed": -1}, {"seed": 2**63}])
+def test_an_unknown_precision_and_an_impossible_seed_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=next(iter(wrong))):
+        make_engine(NETWORK, COST, GradientDescent(), **wrong)

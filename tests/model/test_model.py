@@ -167,6 +167,8 @@ def test_fault_09_a_newer_format_is_refused_by_its_number(regression: Model, tmp
         lambda card: card.update(network={"inputs": "many"}),
         lambda card: card.update(network={"command": "rm"}),
         lambda card: card.update(loss="__import__"),
+        lambda card: card["network"].update(dropout="some"),
+        lambda card: card["network"].update(dropout=1.5),
         lambda card: card.update(precision="object"),
         lambda card: card["encoding"]["schema"].update(columns=[{"type": "lambda"}]),
         lambda card: card["encoding"]["schema"].update(columns=[]),
@@ -262,3 +264,13 @@ def test_float64_is_trained_and_saved_in_float64(tmp_path: Path) -> None:
     trained = schuss.train(FRAME.drop(columns="dear"), "price", precision="float64", hidden=(4,), epochs=2)
     trained.save(tmp_path / "m.schuss")
     assert Model.load(tmp_path / "m.schuss").W.dtype == np.float64
+
+
+def test_dropout_is_saved_with_the_network(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"dropout": 0.25, "precision": "float64", "hidden": (4,), "epochs": 2}
+    trained = schuss.train(FRAME.drop(columns="dear"), "price", **settings)
+    trained.save(tmp_path / "m.schuss")
+    loaded = Model.load(tmp_path / "m.schuss")
+    assert loaded.network == trained.network
+    assert loaded.network.dropout == 0.25
+    assert (loaded.predict(FRAME) == trained.predict(FRAME)).all()

@@ -68,11 +68,27 @@ def test_views_of_W_are_never_copies() -> None:
 def test_slices_of_the_layers_cover_W_exactly_once() -> None:
     network = Network(inputs=4, hidden=(5, 6), outputs=2, categories=(3, 2))
     seen = np.zeros(network.parameters)
-    for layer in network.layers:
+    for layer in network.dense:
         layer.weights(seen)[...] += 1
         layer.biases(seen)[...] += 1
     assert (seen == 1).all()
-    assert network.is_weight.sum() == sum(layer.inputs * layer.outputs for layer in network.layers)
+    assert network.is_weight.sum() == sum(layer.inputs * layer.outputs for layer in network.dense)
+
+
+def test_dropout_stands_behind_every_hidden_layer_and_has_no_numbers_in_W() -> None:
+    network = Network(inputs=4, hidden=(5, 6), dropout=0.25)
+    assert [layer.name for layer in network.layers] == ["hidden1", "dropout1", "hidden2", "dropout2", "output"]
+    plain = Network(inputs=4, hidden=(5, 6))
+    assert plain.layers == plain.dense == network.dense
+    assert (network.initial(3) == plain.initial(3)).all()
+    assert Network(inputs=4, dropout=0.25).layers == Network(inputs=4).layers  # no hidden layer, nothing to drop
+    with pytest.raises(SettingError, match="no layer 'dropout1': choose one of hidden1, hidden2, output"):
+        network.layer("dropout1")
+
+
+def test_the_description_makes_the_same_network_again() -> None:
+    network = Network(inputs=4, hidden=(5, 6), outputs=2, activation="tanh", categories=(3,), dropout=0.25)
+    assert Network(**network.description()) == network != Network(**network.description() | {"dropout": 0.0})
 
 
 def test_same_seed_gives_the_same_start_and_another_seed_another() -> None:
@@ -85,7 +101,7 @@ def test_same_seed_gives_the_same_start_and_another_seed_another() -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=ACTIVATIONS)
 def test_the_activation_chooses_how_weights_start(activation) -> None:  # type: ignore[no-untyped-def]
     network = Network(inputs=3, hidden=(4,), activation=activation.name)
-    assert network.layers[0].initializer == activation.initializer in INITIALIZERS
+    assert network.dense[0].initializer == activation.initializer in INITIALIZERS
     assert (network.biases(network.initial(0), "hidden1") == 0).all()
 
 
@@ -120,6 +136,9 @@ def test_a_code_of_minus_one_is_no_level() -> None:
         {"inputs": 3, "outputs": 0},
         {"inputs": 3, "activation": "rely", "hidden": (2,)},
         {"inputs": 3, "initializer": "she_normal"},
+        {"inputs": 3, "hidden": (2,), "dropout": 1.0},
+        {"inputs": 3, "hidden": (2,), "dropout": -0.1},
+        {"inputs": 3, "hidden": (2,), "dropout": float("nan")},
     ],
 )
 def test_impossible_networks_are_refused(wrong: dict[str, object]) -> None:

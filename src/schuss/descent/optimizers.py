@@ -20,9 +20,16 @@ class Optimizer(ABC):
 
     weight_decay: λ of the decoupled decay W ← W − α λ W before the step, on weights and never on biases
         (Loshchilov & Hutter 2019); at least 0.
+    clip_value:   each component of the gradient is limited to ± this; above 0, or None for no limit.
+    clip_norm:    where the norm of the whole gradient exceeds this, the gradient is scaled down to it (Pascanu et al.
+        2013); above 0, or None. Not both.
+
+    What is clipped is the gradient of a batch's cost, penalty included, before the rule sees it; decay is not clipped.
     """
 
     weight_decay: float = 0.0
+    clip_value: float | None = None
+    clip_norm: float | None = None
     name: ClassVar[str]
     memory: ClassVar[int]  # M: how many vectors of length P the rule remembers
     learning_rate: ClassVar[float]  # a default that suits standardised columns
@@ -30,17 +37,40 @@ class Optimizer(ABC):
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
+            if item.name in _LIMITS:
+                if value is not None and not 0 < value < np.inf:
+                    raise SettingError(
+                        f"{item.name} of {self.name} is {value}: it must be above 0 and finite, or None."
+                    )
+                continue
             top = 1.0 if item.name in _SHARES else np.inf
             if not 0 <= value < top:
                 raise SettingError(f"{item.name} of {self.name} is {value}: it must be at least 0 and below {top}.")
+        if self.clip_value is not None and self.clip_norm is not None:
+            raise SettingError(f"{self.name} has a clip_value and a clip_norm: give one of them.")
 
     def update(
         self, W: Vector, gradient: Vector, vectors: Matrix, learning_rate: float, t: int, is_weight: Mask
     ) -> None:
-        """One step, in place: decay, then the rule. W and gradient [P], vectors [M, P]."""
+        """One step, in place: decay, then the rule on the clipped gradient. W and gradient [P], vectors [M, P]."""
         if self.weight_decay:
             W[is_weight] -= learning_rate * self.weight_decay * W[is_weight]
-        self.step(W, gradient, vectors, learning_rate, t)
+        self.step(W, self.clipped(gradient), vectors, learning_rate, t)
+
+    def clipped(self, gradient: Vector) -> Vector:
+        """The gradient within its limits, [P].
+
+        NaN stays NaN. A gradient whose norm is not finite has no direction that could be kept: it stays as it is, so
+        that divergence is seen.
+        """
+        if self.clip_value is not None:
+            return np.clip(gradient, -self.clip_value, self.clip_value)
+        if self.clip_norm is not None:
+            with np.errstate(over="ignore"):
+                norm = float(np.linalg.norm(gradient.astype(np.float64)))
+            if self.clip_norm < norm < np.inf:
+                return np.asarray(gradient * (self.clip_norm / norm))
+        return gradient
 
     @abstractmethod
     def step(self, W: Vector, gradient: Vector, vectors: Matrix, learning_rate: float, t: int) -> None:
@@ -48,6 +78,7 @@ class Optimizer(ABC):
 
 
 _SHARES = ("momentum", "decay", "beta1", "beta2")
+_LIMITS = ("clip_value", "clip_norm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,19 +212,25 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def optimizer_named(choice: str | Optimizer, weight_decay: float | None = None) -> Optimizer:
-    """The optimiser of that name with its defaults, or the given one; with this weight decay where one is given.
+def optimizer_named(
+    choice: str | Optimizer,
+    weight_decay: float | None = None,
+    clip_value: float | None = None,
+    clip_norm: float | None = None,
+) -> Optimizer:
+    """The optimiser of that name with its defaults, or the given one; with this decay and these limits where given.
 
     Raises:
-        SettingError: the name is unknown or the decay below 0.
+        SettingError: the name is unknown, or a number is out of range.
     """
     if isinstance(choice, str):
         if choice not in OPTIMIZERS:
             raise SettingError(f"There is no optimizer {choice!r}: choose one of {', '.join(OPTIMIZERS)}.")
         choice = OPTIMIZERS[choice]()
-    return choice if weight_decay is None else replace(choice, weight_decay=weight_decay)
+    given: dict[str, Any] = {"weight_decay": weight_decay, "clip_value": clip_value, "clip_norm": clip_norm}
+    return replace(choice, **{name: value for name, value in given.items() if value is not None})
 
 
-def constants(optimizer: Optimizer) -> dict[str, Any]:
-    """The numbers of a rule by name: {"beta1": 0.9, …}."""
-    return {item.name: getattr(optimizer, item.name) for item in fields(optimizer)}
+def constants(optimizer: Optimizer) -> dict[str, float]:
+    """The numbers of a rule by name: {"beta1": 0.9, …}; a limit that is None is 0."""
+    return {item.name: getattr(optimizer, item.name) or 0.0 for item in fields(optimizer)}

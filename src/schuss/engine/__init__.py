@@ -8,11 +8,21 @@ from schuss.engine.reference import ReferenceEngine
 from schuss.errors import EngineError, SettingError
 from schuss.losses import LOSSES
 from schuss.network import Network
+from schuss.settings import PRECISIONS
 
 ENGINES = ("auto", "native", "reference")
 
 
-def make_engine(network: Network, cost: Cost, optimizer: Optimizer, engine: str = "auto") -> Engine:
+def make_engine(
+    network: Network,
+    cost: Cost,
+    optimizer: Optimizer,
+    engine: str = "auto",
+    *,
+    seed: int = 0,
+    threads: int | None = None,
+    precision: str = "float32",
+) -> Engine:
     """An engine for one (network, cost, optimiser).
 
     Arguments:
@@ -21,28 +31,42 @@ def make_engine(network: Network, cost: Cost, optimizer: Optimizer, engine: str 
         optimizer: the rule for the step.
         engine: "native", "reference" (NumPy, float64), or "auto": native where it can do this, and where the native
             core cannot be loaded, one warning and the reference.
+        seed: of the masks of dropout, 0 ≤ seed < 2**63.
+        threads: at most; None for all that the process may use. How many are worth it is measured; W does not depend
+            on it.
+        precision: of the native engine: "float32", or "bf16" for products of bf16 numbers with sums and W in float32.
+            "float64" is the reference, which computes in float64 whatever is asked. "auto" is "float32" here: only a
+            trial can tell whether "bf16" will do (see engine_by_trial).
 
     Raises:
-        EngineError: the native engine was asked for and cannot be used here.
-        SettingError: there is no engine of that name.
+        EngineError: the native engine, or bf16, was asked for and cannot be used here.
+        SettingError: there is no engine or precision of that name, or the seed is out of range.
     """
     if engine not in ENGINES:
         raise SettingError(f"There is no engine {engine!r}: choose one of {', '.join(ENGINES)}.")
-    if engine == "reference" or (engine == "auto" and not _is_ours(cost, optimizer)):
-        return ReferenceEngine(network, cost, optimizer)
+    if precision not in PRECISIONS:
+        raise SettingError(f"There is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
+    if not 0 <= seed < 2**63:
+        raise SettingError(f"The seed is {seed}: give a whole number from 0 to 2**63 - 1.")
+    if (engine, precision) in (("native", "float64"), ("reference", "bf16")):
+        raise EngineError(f"The {engine} engine does not compute in {precision}: leave the engine at auto.")
+    needs_core = engine == "native" or precision == "bf16"
+    if engine == "reference" or precision == "float64" or not (needs_core or _is_ours(cost, optimizer)):
+        return ReferenceEngine(network, cost, optimizer, seed=seed)
     try:
         from schuss.engine.native import NativeEngine  # the one part that needs a compiler
     except ImportError as error:
-        if engine == "native":
+        if needs_core:
             raise EngineError(f"The native core cannot be loaded ({error}): build it, or use the reference.") from error
         _warn_once(str(error))
-        return ReferenceEngine(network, cost, optimizer)
+        return ReferenceEngine(network, cost, optimizer, seed=seed)
     if not _is_ours(cost, optimizer):
         raise EngineError(
             f"The native engine knows only schuss's own losses and optimisers, not {type(cost.loss).__name__} with "
             f"{type(optimizer).__name__}: use the reference."
         )
-    return NativeEngine(network, cost, optimizer)
+    products = "bf16" if precision == "bf16" else "float32"
+    return NativeEngine(network, cost, optimizer, seed=seed, threads=threads, precision=products)
 
 
 def _is_ours(cost: Cost, optimizer: Optimizer) -> bool:

@@ -16,6 +16,7 @@ from schuss.descent.optimizers import Optimizer, constants
 from schuss.engine.protocol import Cost, EngineState
 from schuss.errors import DataError, EngineError, SettingError
 from schuss.network import Network
+from schuss.network.layers import Dense, Dropout
 
 _Float32: TypeAlias = NDArray[np.float32]
 
@@ -30,16 +31,26 @@ class NativeEngine:
 
     name: ClassVar[str] = "native"
 
-    def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None:
+    def __init__(
+        self,
+        network: Network,
+        cost: Cost,
+        optimizer: Optimizer,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        precision: str = "float32",
+        settle: bool = True,
+    ) -> None:
         self._network, self._loss, self._memory = network, cost.loss, optimizer.memory
         self._targets = 1 if self._loss.name == "cross_entropy" else network.outputs
         rule = constants(optimizer)
-        weight_decay = rule.pop("weight_decay")
+        weight_decay, clip_value, clip_norm = (rule.pop(name) for name in ("weight_decay", "clip_value", "clip_norm"))
+        if precision != "float32":
+            raise EngineError(f"The native engine cannot do {precision} yet: use float64, which is the reference.")
         try:
             self._core = _core.Engine(
-                layers=[
-                    ("dense", each.inputs, each.outputs, each.start, each.activation, 0.0) for each in network.layers
-                ],
+                layers=[_described(layer) for layer in network.layers],
                 features=network.inputs,
                 levels=list(network.categories),
                 targets=self._targets,
@@ -49,6 +60,11 @@ class NativeEngine:
                 optimizer=optimizer.name,
                 constants=list(rule.items()),
                 weight_decay=weight_decay,
+                clip_value=clip_value,
+                clip_norm=clip_norm,
+                seed=seed,
+                threads=threads or 0,
+                settle=settle,
             )
         except ValueError as error:
             raise EngineError(f"The native engine cannot be used: {error}") from None
@@ -123,6 +139,13 @@ class NativeEngine:
             weights = np.empty(0, np.float32) if rows.weights is None else _float32(rows.weights)
             self._labels[rows] = _float32(rows.targets), weights
         return self._labels[rows]
+
+
+def _described(layer: Dense | Dropout) -> tuple[str, int, int, int, str, float]:
+    """Kind, inputs, outputs, start in W, activation and rate of a layer, as the core takes them."""
+    if isinstance(layer, Dropout):
+        return "dropout", layer.units, layer.units, 0, "identity", layer.threshold / 65536
+    return "dense", layer.inputs, layer.outputs, layer.start, layer.activation, 0.0
 
 
 def _float32(values: Matrix | Vector) -> _Float32:

@@ -46,11 +46,26 @@ class Cost:
 
 
 class Engine(Protocol):
-    """The arithmetic. Totals are Σ w_i L_i without the penalty, summed over rows in float64."""
+    """The arithmetic. Totals are Σ w_i L_i without the penalty, summed over rows in float64.
+
+    seed:      decides the masks of dropout, together with the step and a row's position in its batch. Only `train` has
+        masks: the other methods are without dropout.
+    threads:   at most so many, None for all that the process may use; no number depends on it.
+    precision: of the products; see make_engine.
+    """
 
     name: ClassVar[str]
 
-    def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None: ...
+    def __init__(
+        self,
+        network: Network,
+        cost: Cost,
+        optimizer: Optimizer,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        precision: str = "float32",
+    ) -> None: ...
 
     def load(self, state: EngineState) -> None:
         """Copies W and the optimiser's vectors in."""
@@ -62,7 +77,7 @@ class Engine(Protocol):
         """len(learning_rates) steps over rows[order], batch by batch; the last batch may be shorter.
 
         Returns:
-            [steps] float64: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step.
+            [steps] float64: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step and with its masks.
         """
 
     def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:

@@ -3,11 +3,12 @@
     x⁰ = features, one-hot codes        xˡ = activation(xˡ⁻¹ Vˡ + bˡ)        output = the last xˡ
     total loss = Σ w_i L_i(W)           average loss = total loss / Σ w_i
     cost of a batch = Σ w_i L_i / (B · mean weight) + ½ λ ‖weights‖²
-    one step: W ← rule(W, ∂ cost / ∂ W)
+    one step: W ← rule(W, ∂ cost / ∂ W)        in a step, dropout multiplies each hidden xˡ by a mask
 
 All Vˡ and bˡ are slices of one vector W.
 """
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from schuss.descent.optimizers import Optimizer
 from schuss.engine.protocol import Cost, EngineState
 from schuss.network import Network
 from schuss.network.layers import Backward
+from schuss.network.masks import Draw
 
 # An overflow or a NaN is for the loop to see: it calls that divergence. NumPy's own warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -24,12 +26,21 @@ _TILE = 1024  # rows that are worked on at a time, so that memory stays bounded 
 
 
 class ReferenceEngine:
-    """Slow, exact and short. See Engine for what each method promises."""
+    """Slow, exact and short: one thread and float64 for all. See Engine for what each method promises."""
 
     name: ClassVar[str] = "reference"
 
-    def __init__(self, network: Network, cost: Cost, optimizer: Optimizer) -> None:
-        self._network, self._cost, self._optimizer = network, cost, optimizer
+    def __init__(
+        self,
+        network: Network,
+        cost: Cost,
+        optimizer: Optimizer,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        precision: str = "float64",
+    ) -> None:
+        self._network, self._cost, self._optimizer, self._seed = network, cost, optimizer, seed
         self._state = EngineState.start(np.zeros(network.parameters), optimizer)
 
     def load(self, state: EngineState) -> None:
@@ -47,7 +58,7 @@ class ReferenceEngine:
         losses = np.zeros(len(learning_rates))
         for number, learning_rate in enumerate(learning_rates):
             batch = rows.take(order[number * batch_size : (number + 1) * batch_size])
-            total, gradient = self.gradient(W, batch)
+            total, gradient = self._gradient(W, batch, Draw(self._seed, step))
             count = len(batch) * self._cost.mean_weight
             gradient = gradient / count + self._cost.l2 * self._network.is_weight * W
             step += 1
@@ -56,12 +67,16 @@ class ReferenceEngine:
         self._state = EngineState(W, vectors, step)
         return losses
 
-    @_quiet
     def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
-        """Forward with all that going back needs, then back, layer by layer."""
+        """Total loss, and the sums that a step without dropout would use."""
+        return self._gradient(W, rows, None)
+
+    @_quiet
+    def _gradient(self, W: Vector, rows: Rows, draw: Draw | None) -> tuple[float, Vector]:
+        """Forward with all that going back needs, then back, layer by layer; with masks where something is drawn."""
         total, gradient = 0.0, np.zeros(len(W))
-        for tile in rows.batches(_TILE):
-            outputs, backwards = self._forward(W, tile)
+        for number, tile in enumerate(rows.batches(_TILE)):
+            outputs, backwards = self._forward(W, tile, draw and replace(draw, first_row=number * _TILE))
             total += _weighted_sum(self._cost.loss.value(outputs, tile.targets), tile.weights)
             d_output = self._cost.loss.derivative(outputs, tile.targets)
             if tile.weights is not None:
@@ -82,12 +97,12 @@ class ReferenceEngine:
         return np.concatenate([self._forward(W, tile)[0] for tile in rows.batches(_TILE)])
 
     @_quiet
-    def _forward(self, W: Vector, rows: Rows) -> tuple[Matrix, list[Backward]]:
+    def _forward(self, W: Vector, rows: Rows, draw: Draw | None = None) -> tuple[Matrix, list[Backward]]:
         """Outputs [B, K], and each layer's way back."""
         W = np.asarray(W, np.float64)
         x, backwards = self._network.input_matrix(rows.features.astype(np.float64), rows.codes), []
         for layer in self._network.layers:
-            x, backward = layer.forward(W, x)
+            x, backward = layer.forward(W, x, draw)
             backwards.append(backward)
         return x, backwards
 

@@ -70,17 +70,27 @@ class Model:
     loss:      what it was trained on; brings the link from outputs to probabilities.
     W:         [P] float32, all weights and biases.
     record:    what is remembered of the training.
+    precision: of W and of predictions, float32 or float64.
+    threads:   at most so many for a prediction, None for all that the process may use; not saved.
     """
 
     def __init__(
-        self, encoding: Encoding, network: Network, loss: Loss, W: Vector, record: Record, precision: str = "float32"
+        self,
+        encoding: Encoding,
+        network: Network,
+        loss: Loss,
+        W: Vector,
+        record: Record,
+        precision: str = "float32",
+        threads: int | None = None,
     ) -> None:
         self.encoding, self.network, self.loss, self.record, self.precision = encoding, network, loss, record, precision
+        self.threads = threads
         self.W = W.astype(precision)
         self.W.flags.writeable = False
 
     def __repr__(self) -> str:
-        chain = "-".join(str(layer.outputs) for layer in self.network.layers)
+        chain = "-".join(str(layer.outputs) for layer in self.network.dense)
         return f"<schuss.Model {self.encoding.schema.target.task}: {len(self.encoding.schema.columns)}-{chain}>"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -99,8 +109,8 @@ class Model:
 
     @cached_property
     def _engine(self) -> Engine:
-        engine = "reference" if self.precision == "float64" else "auto"
-        return make_engine(self.network, Cost(self.loss), GradientDescent(), engine)
+        cost = Cost(self.loss)
+        return make_engine(self.network, cost, GradientDescent(), threads=self.threads, precision=self.precision)
 
     def predict(self, table: object, format: TableFormat | None = None) -> NDArray[Any]:
         """Predictions in the target's own units or labels, one for each row, in order.

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from schuss.arrays import Matrix, Vector
 from schuss.network.activations import activation
 from schuss.network.initializers import initial_weights
+from schuss.network.masks import Draw
 
 # (d loss / d output of the layer, gradient of W to add to) -> d loss / d input of the layer
 Backward: TypeAlias = Callable[[Matrix, Vector], Matrix]
@@ -60,8 +61,8 @@ class Dense:
         shape = (self.inputs, self.outputs)
         self.weights(W)[...] = initial_weights(self.initializer, generator, shape, self.fan_in)
 
-    def forward(self, W: Vector, x: Matrix) -> tuple[Matrix, Backward]:
-        """X [B, inputs] -> output [B, outputs], and the function that goes back."""
+    def forward(self, W: Vector, x: Matrix, draw: Draw | None = None) -> tuple[Matrix, Backward]:
+        """X [B, inputs] -> output [B, outputs], and the function that goes back. Nothing is drawn here."""
         weights, function = self.weights(W), activation(self.activation)
         z = x @ weights + self.biases(W)
 
@@ -72,3 +73,43 @@ class Dense:
             return np.asarray(d_z @ weights.T)
 
         return function.value(z), backward
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """In a training step, every unit is 0 with the layer's probability; what is kept is enlarged to make up for it.
+
+    output = mask · x, with a mask of 0 or 65536 / (65536 − threshold), whose mean is 1 (Srivastava et al. 2014, scaled
+    in training as in section 10: inverted dropout). Outside of training, output = x. There are no numbers in W.
+
+    name:        how a person calls it: dropout1, dropout2, …
+    units:       length of x, and of the output.
+    probability: that a unit is 0; at least 0 and below 1.
+    number:      which dropout layer of the network it is, counted from 0.
+    """
+
+    name: str
+    units: int
+    probability: float
+    number: int
+    size: ClassVar[int] = 0
+
+    @property
+    def threshold(self) -> int:
+        """The probability in 65536ths, halves to even, at most 65535."""
+        return min(round(self.probability * 65536), 65535)
+
+    def forward(self, W: Vector, x: Matrix, draw: Draw | None = None) -> tuple[Matrix, Backward]:
+        """X [B, units] -> output [B, units], and the function that goes back; draw is None outside of training."""
+        if draw is None:
+            return x, lambda d_output, gradient: d_output
+        kept = draw.kept(self.number, len(x), self.units, self.threshold)
+        enlarged = 65536 / (65536 - self.threshold)
+
+        def masked(values: Matrix) -> Matrix:
+            return np.where(kept, enlarged * values, 0.0)
+
+        return masked(x), lambda d_output, gradient: masked(d_output)
+
+
+Layer: TypeAlias = Dense | Dropout

@@ -10,12 +10,12 @@ import numpy as np
 from schuss.arrays import Codes, Mask, Matrix, Vector
 from schuss.errors import DataError, SettingError
 from schuss.network.activations import activation
-from schuss.network.layers import Dense
+from schuss.network.layers import Dense, Dropout, Layer
 
 
 @dataclass(frozen=True)
 class Network:
-    """A chain of dense layers. It holds no trained numbers: those are W.
+    """A chain of dense layers, with dropout between them if wanted. It holds no trained numbers: those are W.
 
     Arguments:
         inputs: numeric features, F.
@@ -25,9 +25,11 @@ class Network:
         categories: levels of each categorical column; every level owns a row of the first layer's weights,
             as if the column were one-hot.
         initializer: how weights start; None leaves it to the activation.
+        dropout: probability with which each unit of a hidden layer is 0 in a training step, and in nothing else; at
+            least 0 and below 1.
 
     Raises:
-        SettingError: a width is below 1, nothing comes in, or a name is unknown.
+        SettingError: a width is below 1, nothing comes in, a name is unknown, or the dropout is out of range.
 
     >>> Network(inputs=8, hidden=(16,), outputs=1, activation="tanh").parameters
     161
@@ -39,17 +41,21 @@ class Network:
     activation: str = "relu"
     categories: Sequence[int] = ()
     initializer: str | None = None
-    layers: tuple[Dense, ...] = field(init=False, repr=False, compare=False)
+    dropout: float = 0.0
+    layers: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
         object.__setattr__(self, "categories", tuple(int(levels) for levels in self.categories))
         if min((*self.hidden, *self.categories, self.outputs), default=1) < 1 or self.inputs < 0:
             raise SettingError(f"Every width of a network must be at least 1: {self}.")
+        object.__setattr__(self, "dropout", float(self.dropout))
+        if not 0 <= self.dropout < 1:
+            raise SettingError(f"dropout is {self.dropout}: it must be at least 0 and below 1.")
         object.__setattr__(self, "layers", self._chain())
 
-    def _chain(self) -> tuple[Dense, ...]:
-        layers: list[Dense] = []
+    def _chain(self) -> tuple[Layer, ...]:
+        layers: list[Layer] = []
         inputs, fan_in, start = self.inputs + sum(self.categories), self.inputs + len(self.categories), 0
         for number, width in enumerate((*self.hidden, self.outputs), start=1):
             last = number > len(self.hidden)
@@ -57,7 +63,14 @@ class Network:
             name, initializer = "output" if last else f"hidden{number}", self.initializer or function.initializer
             layers.append(Dense(name, inputs, width, function.name, initializer, fan_in, start))
             start, inputs, fan_in = start + layers[-1].size, width, width
+            if self.dropout and not last:
+                layers.append(Dropout(f"dropout{number}", width, self.dropout, number - 1))
         return tuple(layers)
+
+    @cached_property
+    def dense(self) -> tuple[Dense, ...]:
+        """The layers that have numbers in W, in order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Dense))
 
     @property
     def parameters(self) -> int:
@@ -68,7 +81,7 @@ class Network:
     def is_weight(self) -> Mask:
         """[P] True at weights, False at biases: what penalty and decay look at."""
         mask = np.zeros(self.parameters, np.bool_)
-        for layer in self.layers:
+        for layer in self.dense:
             mask[layer.start : layer.bias_start] = True
         return mask
 
@@ -77,15 +90,15 @@ class Network:
         return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
 
     def layer(self, name: str) -> Dense:
-        """The layer of that name: hidden1, hidden2, …, output.
+        """The dense layer of that name: hidden1, hidden2, …, output.
 
         Raises:
             SettingError: there is none.
         """
-        for layer in self.layers:
+        for layer in self.dense:
             if layer.name == name:
                 return layer
-        raise SettingError(f"There is no layer {name!r}: choose one of {', '.join(each.name for each in self.layers)}.")
+        raise SettingError(f"There is no layer {name!r}: choose one of {', '.join(each.name for each in self.dense)}.")
 
     def weights(self, W: Vector, name: str) -> Matrix:
         """View, never a copy, of the weights of a layer in W, [inputs, outputs]."""
@@ -98,7 +111,7 @@ class Network:
     def initial(self, seed: int = 0) -> Vector:
         """The starting W, [P] float32: random weights by each layer's initializer, biases 0; the same for a seed."""
         W = np.zeros(self.parameters)
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.dense):
             layer.initialize(W, np.random.Generator(np.random.Philox(key=(seed, number))))
         return W.astype(np.float32)
 

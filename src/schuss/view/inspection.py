@@ -37,13 +37,15 @@ def inspect_model(model: Model, as_json: bool) -> None:
     layers = Grid(
         "layer", "inputs", "outputs", "activation", "numbers in W", "mean |weight|", box=None, title_justify="left"
     )
-    for layer in model.network.layers:
+    for layer in model.network.dense:
         size = float(np.abs(layer.weights(model.W)).mean()) if layer.inputs else 0.0
         layers.add_row(
             layer.name, str(layer.inputs), str(layer.outputs), layer.activation, f"{layer.size:,}", f"{size:.4g}"
         )
     console.print(layers)
     console.print(f"W: {model.network.parameters:,} numbers, {model.W.dtype}")
+    if model.network.dropout:
+        console.print(f"dropout in training: {model.network.dropout:g}")
     console.print(_columns(model.encoding.schema))
     for name, reason in record.reasons.items():
         console.print(f"{name}: {reason}", markup=False)
