@@ -14,14 +14,16 @@ struct Activated {
 };
 
 // How the derivative by an activation's value becomes the derivative by z: with the derivative that was stored on the
-// way forward, or, where the value tells it, without.
-enum class ChainRule { stored, identity, relu, leaky_relu };
+// way forward, or, where the value tells it, without. dropped_relu: the value went through dropout.
+enum class ChainRule { stored, identity, relu, leaky_relu, dropped_relu };
 
 // Most activations: a block of z is put aside, activated vector by vector, and the derivative is stored.
 struct Stored {
     static constexpr bool is_cheap = false;
     static constexpr ChainRule rule = ChainRule::stored;
-    static SCHUSS_INLINE Vector chain(Vector derivative, Vector /* value */, Vector stored) { return derivative * stored; }
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector /* value */, Vector stored, float /* scale */) {
+        return derivative * stored;
+    }
 };
 
 struct Identity {
@@ -29,7 +31,7 @@ struct Identity {
     static constexpr bool is_cheap = true;  // activated while z is still in registers
     static constexpr ChainRule rule = ChainRule::identity;
     static SCHUSS_INLINE Activated of(Vector z) { return {z, splat(1.0f)}; }
-    static SCHUSS_INLINE Vector chain(Vector derivative, Vector, Vector) { return derivative; }
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector, Vector, float) { return derivative; }
 };
 
 struct Relu {
@@ -39,8 +41,16 @@ struct Relu {
     static SCHUSS_INLINE Activated of(Vector z) {
         return {select(z < 0.0f, splat(0.0f), z), select(z > 0.0f, splat(1.0f), 0.0f * z)};
     }
-    static SCHUSS_INLINE Vector chain(Vector derivative, Vector value, Vector) {
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector value, Vector, float) {
         return select(value <= 0.0f, splat(0.0f), derivative);
+    }
+};
+
+// What was dropped is 0, and its slope too; what was kept is `scale` times its value, and its slope too.
+struct DroppedRelu {
+    static constexpr ChainRule rule = ChainRule::dropped_relu;
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector value, Vector, float scale) {
+        return select(value <= 0.0f, splat(0.0f), derivative * scale);
     }
 };
 
@@ -52,7 +62,7 @@ struct LeakyRelu {
     static SCHUSS_INLINE Activated of(Vector z) {
         return {select(z < 0.0f, leak * z, z), select(z > 0.0f, splat(1.0f), splat(leak))};
     }
-    static SCHUSS_INLINE Vector chain(Vector derivative, Vector value, Vector) {
+    static SCHUSS_INLINE Vector chain(Vector derivative, Vector value, Vector, float) {
         return select(value <= 0.0f, leak * derivative, derivative);
     }
 };
@@ -134,7 +144,7 @@ struct List {
 };
 
 using Activations = List<Identity, Relu, LeakyRelu, Tanh, Sigmoid, Gelu, Silu, Selu, Mish, Softplus>;
-using ChainRules = List<Stored, Identity, Relu, LeakyRelu>;
+using ChainRules = List<Stored, Identity, Relu, LeakyRelu, DroppedRelu>;
 
 }  // namespace
 }  // namespace schuss::SCHUSS_BUILD

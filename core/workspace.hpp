@@ -143,6 +143,7 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
             dropout->layer = dropouts++;
             const double threshold = layer.rate * 65536 + 0.5;
             dropout->threshold = threshold > 65535 ? 65535 : static_cast<uint32_t>(threshold);
+            signal->scale = dropout->scale();
         } else if (l + 1 < program.layer_count) {
             Dense* dense = add_operation<Dense>(workspace, memory);
             fill(dense);
@@ -153,7 +154,8 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
                 using Activation = decltype(its);
                 if (strcmp(Activation::name, layer.activation) == 0) signal->chain = Activation::rule;
             });
-            if (is_dropout(program.layers[l + 1])) signal->chain = ChainRule::stored;
+            if (is_dropout(program.layers[l + 1]))
+                signal->chain = signal->chain == ChainRule::relu ? ChainRule::dropped_relu : ChainRule::stored;
             if (dense->x->has_way_back) dense->transposed = memory.take<float>(dense->padded_transposed());
             const bool narrow = l == 0 && program.features <= narrow_width;
             dense->code = dense_code(layer.activation, narrow ? narrow_width : panel_width, dense->x->chain);

@@ -141,14 +141,14 @@ void forward(const Dense& layer, const Pass& pass) {
 // derivatives of x = (derivatives of y · weightsᵀ) ∘ slope of the activation that made x.
 template <class Rule>
 void backward(const Dense& layer, const Pass& pass) {
-    const Sheet &values = layer.x->values, &derivatives = layer.x->derivatives, &above = layer.y->derivatives;
+    const Sheet& above = layer.y->derivatives;
     const int64_t columns = panels_of(layer.outputs) * panel_width;
     for_each_panel(layer.inputs, [&](auto width, int64_t panel) {
         for (int64_t row = pass.first; row < pass.last; row += block_rows) {
             Sums<block_rows, width.value> sums = {};
             sums.template add_product<panel_width>(
                 above.at(0, row), above.panel_step, layer.transposed + panel * columns * panel_width, layer.outputs);
-            store_derivatives<Rule>(sums, values.at(panel, row), derivatives.at(panel, row));
+            store_derivatives<Rule>(sums, *layer.x, panel, row);
         }
     });
 }

@@ -23,17 +23,22 @@ struct Signal {
     bool has_way_back;  // someone before wants the derivatives
     Sheet derivatives;
     ChainRule chain;    // how a derivative by the value becomes one by what the activation was applied to
+    float scale;        // by which dropout multiplies what it keeps
 };
 
 // The sums are derivatives by the values of a block; what the activation before makes of them is stored.
 template <class Rule, int rows, int width>
-SCHUSS_INLINE void store_derivatives(const Sums<rows, width>& sums, const float* values, float* derivatives) {
+SCHUSS_INLINE void store_derivatives(const Sums<rows, width>& sums, const Signal& signal, int64_t panel, int64_t row) {
+    const float* values = signal.values.at(panel, row);
+    float* derivatives = signal.derivatives.at(panel, row);
+    const float scale = signal.scale;
 #pragma GCC unroll 8
     for (int m = 0; m < rows; m++)
 #pragma GCC unroll 2
         for (int n = 0; n < width; n++) {
             const int64_t place = m * panel_width + n * lanes;
-            store(derivatives + place, Rule::chain(sums.at[m][n], load(values + place), load(derivatives + place)));
+            const Vector value = load(values + place), stored = load(derivatives + place);
+            store(derivatives + place, Rule::chain(sums.at[m][n], value, stored, scale));
         }
 }
 

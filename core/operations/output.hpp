@@ -85,8 +85,9 @@ class Output final : public Operation {
     void gradient(int64_t tile, int64_t rows, float* its_weights, float* its_biases) override {
         const int64_t panel = tile / blocks(), k = tile % blocks() * output_block;
         const int64_t count = outputs - k < output_block ? outputs - k : output_block;
-        if (inputs)
-            for (int64_t o = 0; o < count; o++) weight_gradient(panel, k + o, rows, its_weights + o * panel_width);
+        int64_t o = 0;
+        for (; inputs && o + 4 <= count; o += 4) weight_gradients<4>(panel, k + o, rows, its_weights + o * panel_width);
+        for (; inputs && o < count; o++) weight_gradient(panel, k + o, rows, its_weights + o * panel_width);
         if (panel > 0 || k % panel_width > 0) return;
         memset(its_biases, 0, panel_width * sizeof(float));
         for (int64_t o = 0; o < panel_width && k + o < outputs; o++) its_biases[o] = bias_gradient(k + o, rows);
@@ -116,7 +117,7 @@ class Output final : public Operation {
                         sums.at[m][1] += derivative * high;
                     }
                 }
-                store_derivatives<Rule>(sums, x->values.at(p, row), x->derivatives.at(p, row));
+                store_derivatives<Rule>(sums, *x, p, row);
             }
     }
 
@@ -130,17 +131,33 @@ class Output final : public Operation {
 #pragma GCC unroll 4
             for (int m = 0; m < 4; m++) add(sums, m, from[r + m], values + (r + m) * panel_width);
         for (; r < rows; r++) add(sums, 0, from[r], values + r * panel_width);
-        const int64_t left = inputs - panel * panel_width;
-        for (int n = 0; n < 2; n++) {
-            Vector total = (sums.at[0][n] + sums.at[1][n]) + (sums.at[2][n] + sums.at[3][n]);
-            if (left < (n + 1) * lanes)  // columns beyond the inputs may hold anything: their weights stay 0
-                for (int64_t i = 0; i < lanes; i++)
-                    if (n * lanes + i >= left) total[i] = 0;
-            store(result + n * lanes, total);
-        }
+        sums.at[0][0] = (sums.at[0][0] + sums.at[1][0]) + (sums.at[2][0] + sums.at[3][0]);
+        sums.at[0][1] = (sums.at[0][1] + sums.at[1][1]) + (sums.at[2][1] + sums.at[3][1]);
+        store_real(sums.at[0], panel, result);
     }
 
-    static SCHUSS_INLINE void add(Sums<4, 2>& sums, int m, float derivative, const float* values) {
+    // The same for `many` outputs at once, each in one sum.
+    template <int many>
+    void weight_gradients(int64_t panel, int64_t k, int64_t rows, float* result) const {
+        const float* values = x->values.at(panel, 0);
+        const float* from = derivatives + k * row_capacity;
+        Sums<many, 2> sums = {};
+        for (int64_t r = 0; r < rows; r++, values += panel_width)
+#pragma GCC unroll 4
+            for (int m = 0; m < many; m++) add(sums, m, from[m * row_capacity + r], values);
+        for (int m = 0; m < many; m++) store_real(sums.at[m], panel, result + m * panel_width);
+    }
+
+    // Columns beyond the inputs may hold anything: their weights stay 0.
+    void store_real(const Vector (&sums)[2], int64_t panel, float* result) const {
+        store(result, sums[0]);
+        store(result + lanes, sums[1]);
+        const int64_t left = inputs - panel * panel_width;
+        for (int64_t i = left; i < panel_width; i++) result[i] = 0;
+    }
+
+    template <int many>
+    static SCHUSS_INLINE void add(Sums<many, 2>& sums, int m, float derivative, const float* values) {
         sums.at[m][0] += splat(derivative) * load(values);
         sums.at[m][1] += splat(derivative) * load(values + lanes);
     }
