@@ -43,7 +43,7 @@ class Plan:
 class Chunk:
     """Some steps were taken: the first and the last of them, their batch losses, the last learning rate.
 
-    rows: passed so far in this epoch; seconds: since the training began.
+    epoch: of the last step; rows: passed so far in this epoch; seconds: since the training began.
     """
 
     epoch: int
@@ -97,7 +97,8 @@ def descend(
     """Trains from `state` to the end of the plan and yields what happens; the last event is Finished.
 
     Validation and stopping happen at the ends of epochs, so that the clock never changes W: it only decides, through
-    `plan.seconds` and `interrupted`, after which chunk to stop.
+    `plan.seconds` and `interrupted`, after which chunk to stop. Without validation nothing is looked at between the
+    epochs of a chunk: short ones are taken together.
     """
     engine.load(state.engine)
     clock = _Clock(state.seconds, plan.seconds)
@@ -106,22 +107,29 @@ def descend(
     outcome = Outcome.COMPLETED if state.epoch >= plan.epochs else None
 
     while outcome is None:
-        epoch, epoch_loss, rows = state.epoch + 1, 0.0, 0
-        for chunk, count, chunk_loss in _chunks(engine, store, plan, state.epoch, pace, clock):
-            rows, epoch_loss = rows + count, epoch_loss + chunk_loss
-            yield replace(chunk, rows=rows)
+        together = 1 if validate else max(1, pace.steps // steps_per_epoch)
+        epochs = range(state.epoch, min(state.epoch + together, plan.epochs))
+        sums, rows = np.zeros(len(epochs)), 0
+        for chunk, count, chunk_sums in _chunks(engine, store, plan, epochs, pace, clock):
+            place, rows = rows // len(store), rows + count
+            sums[place : place + len(chunk_sums)] += chunk_sums
+            yield chunk
             outcome = _reason_to_stop(chunk, plan, clock, interrupted)
-            if outcome is Outcome.DIVERGED or (outcome and chunk.last_step < epoch * steps_per_epoch):
+            if outcome:
                 break
-        else:
-            reached = engine.state()
+        losses = sums[: rows // len(store)] / len(store)
+        if outcome is not Outcome.DIVERGED and len(losses):
+            first_step, reached, seconds = state.engine.step, engine.state(), clock.now()
             scores = validate(reached.W) if validate else {}
             is_best = scores.get("loss", math.inf) < state.best_loss
-            state = replace(state, engine=reached, epoch=epoch, seconds=clock.now())
+            state = replace(state, engine=reached, epoch=state.epoch + len(losses), seconds=seconds)
             if is_best:
-                state = replace(state, best_W=reached.W, best_loss=scores["loss"], best_epoch=epoch)
-            yield Epoch(epoch, reached.step, epoch_loss / rows, scores, is_best, state.seconds)
-            outcome = outcome or _reason_to_end(state, scores, plan)
+                state = replace(state, best_W=reached.W, best_loss=scores["loss"], best_epoch=state.epoch)
+            for number, loss in enumerate(losses.tolist(), start=1):
+                yield Epoch(
+                    epochs.start + number, first_step + number * steps_per_epoch, loss, scores, is_best, seconds
+                )
+            outcome = outcome or _reason_to_end(state, losses, scores, plan)
 
     state = replace(state, engine=engine.state(), seconds=clock.now())
     if not np.isfinite(state.engine.W).all():
@@ -132,26 +140,42 @@ def descend(
 
 
 def _chunks(
-    engine: Engine, store: Store, plan: Plan, epoch: int, pace: "_Pace", clock: "_Clock"
-) -> Iterator[tuple[Chunk, int, float]]:
-    """Takes the steps of one epoch; yields after each chunk its event, its rows and Σ batch loss · rows of batch."""
+    engine: Engine, store: Store, plan: Plan, epochs: range, pace: "_Pace", clock: "_Clock"
+) -> Iterator[tuple[Chunk, int, Vector]]:
+    """Takes the steps of these epochs; yields after each chunk its event, its rows, and Σ batch loss · rows of batch.
+
+    A chunk is a part of one epoch, or whole epochs: the sums [epochs] are those of each of them.
+    """
     steps_per_epoch = math.ceil(len(store) / plan.batch_size)
-    first = epoch * steps_per_epoch
-    for rows, positions in store.windows(plan.seed, epoch, plan.batch_size):
+    first, passed = epochs.start * steps_per_epoch, epochs.start * len(store)
+    for rows, positions in store.windows(plan.seed, epochs, plan.batch_size):
         while len(positions):
-            order, positions = np.split(positions, [pace.steps * plan.batch_size])
-            steps = math.ceil(len(order) / plan.batch_size)
-            shares = plan.schedule.shares(first, steps, plan.epochs * steps_per_epoch)
+            count = pace.steps * plan.batch_size
+            order, positions = positions[:count], positions[count:]
+            together = max(1, len(order) // len(store))
+            count = len(order) // together
+            sizes = np.full((together, math.ceil(count / plan.batch_size)), plan.batch_size)
+            sizes[:, -1] -= sizes[0].sum() - count
+            shares = plan.schedule.shares(first, sizes.size, plan.epochs * steps_per_epoch)
             began = clock.now()
-            losses = plan.loss_unit * engine.train(rows, order, plan.batch_size, plan.learning_rate * shares)
-            pace.took(steps, clock.now() - began)
-            sizes = np.full(steps, plan.batch_size)
-            sizes[-1] = len(order) - (steps - 1) * plan.batch_size
-            least, mean, greatest = float(losses.min()), float(losses.mean()), float(losses.max())
-            rate = plan.learning_rate * float(shares[-1])
-            event = Chunk(epoch + 1, first + 1, first + steps, least, mean, greatest, rate, 0, clock.now())
-            yield event, len(order), float(losses @ sizes)
-            first += steps
+            losses = engine.train(rows, order, plan.batch_size, plan.learning_rate * shares, together)
+            losses = plan.loss_unit * losses.reshape(sizes.shape)
+            pace.took(sizes.size, clock.now() - began)
+            passed += len(order)
+            epoch = math.ceil(passed / len(store))
+            event = Chunk(
+                epoch=epoch,
+                first_step=first + 1,
+                last_step=first + sizes.size,
+                least=float(losses.min()),
+                mean=float(losses.mean()),
+                greatest=float(losses.max()),
+                learning_rate=plan.learning_rate * float(shares[-1]),
+                rows=passed - (epoch - 1) * len(store),
+                seconds=clock.now(),
+            )
+            yield event, len(order), (losses * sizes).sum(axis=1)
+            first += sizes.size
 
 
 def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Callable[[], bool]) -> Outcome | None:
@@ -163,9 +187,13 @@ def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Call
     return Outcome.OUT_OF_TIME if clock.is_over() else None
 
 
-def _reason_to_end(state: TrainingState, scores: Mapping[str, float], plan: Plan) -> Outcome | None:
-    """Looked at after every epoch."""
+def _reason_to_end(
+    state: TrainingState, losses: Vector, scores: Mapping[str, float], plan: Plan
+) -> Outcome | None:
+    """Looked at after every epoch, or several that were taken together; losses: of each of them."""
     if not math.isfinite(scores.get("loss", 0.0)) or not np.isfinite(state.engine.W).all():
+        return Outcome.DIVERGED
+    if not losses.max() < _EXPLODED * plan.loss_unit:
         return Outcome.DIVERGED
     if plan.patience is not None and scores and state.epoch - state.best_epoch >= plan.patience:
         return Outcome.EARLY_STOPPED
@@ -176,7 +204,8 @@ class _Pace:
     """How many steps a chunk takes, so that it takes about a tenth of a second; learned from chunk to chunk."""
 
     def __init__(self, parameters: int, batch_size: int) -> None:
-        self.steps = max(1, int(_CHUNK_SECONDS * 1e9 / (6 * parameters * batch_size)))  # at a cautious 1 GFLOP/s
+        cautious = 1e-4 + 6e-9 * parameters * batch_size  # seconds a step: the call, and 1 GFLOP/s
+        self.steps = max(1, int(_CHUNK_SECONDS / cautious))
 
     def took(self, steps: int, seconds: float) -> None:
         """Takes note of a chunk; the next one has at most four times its steps."""
