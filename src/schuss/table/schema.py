@@ -5,7 +5,6 @@ values, goes through JSON and back unchanged, and travels in the model.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -22,6 +21,7 @@ from schuss.table.columns import (
     as_slice,
     codes,
     first_not_number,
+    in_parallel,
     integers,
     kind_of,
     nearest,
@@ -216,8 +216,7 @@ def learn_schema(
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
     taken = {*target.names, *exclude, weight}
     features = [name for name in table.names if name not in taken]
-    with ThreadPoolExecutor() as pool:  # NumPy sorts without holding Python's lock
-        learned = list(pool.map(lambda name: _learn(table, name, training, weights), features))
+    learned = in_parallel(lambda name: _learn(table, name, training, weights), features, len(training))
     columns = tuple(column for column in learned if not isinstance(column, str))
     reasons = {name: reason for name, reason in zip(features, learned, strict=True) if isinstance(reason, str)}
     reasons |= dict.fromkeys(exclude, "excluded by you")
