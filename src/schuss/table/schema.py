@@ -4,7 +4,7 @@ Kinds and classes come from all rows; means, quantiles and categories from train
 values, goes through JSON and back unchanged, and travels in the model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -164,7 +164,7 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None) ->
     if len(names) > 1:
         return _several_targets(table, tuple(names), kinds, task)
     name, kind = names[0], kinds[0]
-    found = _labels(table.data[name], kind)
+    found = _labels(table.data[name], kind) if task != "regression" else ((), 0)
     chosen, reason = _choose_task(kind, *found) if task is None else (task, "you asked for it")
     if chosen == "regression":
         if kind == "text":
@@ -267,11 +267,10 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     """The distinct values in ascending order; of more than MOST_COUNTED, just one more than that."""
-    for some in (values[:_ROWS_LOOKED_AT], values):
-        distinct = np.unique(some)
-        if len(distinct) > MOST_COUNTED:
-            return distinct[: MOST_COUNTED + 1]
-    return distinct
+    distinct = np.unique(values[:_ROWS_LOOKED_AT])
+    if len(values) > _ROWS_LOOKED_AT and len(distinct) <= MOST_COUNTED:
+        distinct = np.unique(values)
+    return distinct[: MOST_COUNTED + 1]
 
 
 def count_words(distinct: int) -> str:
@@ -402,31 +401,32 @@ def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None)
 
 
 def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | None, date: bool) -> NumericColumn:
-    mean, deviation = _moments(values, weights)
+    least, greatest = float(values.min()), float(values.max())
+    mean, deviation = _moments(values, weights, least, greatest)
     return NumericColumn(
         name=name,
         missing=missing,
         distinct=len(distinct_numbers(values)),
-        least=float(values.min()),
-        greatest=float(values.max()),
+        least=least,
+        greatest=greatest,
         mean=mean,
         deviation=deviation,
         date=date,
     )
 
 
-def _moments(values: Numbers, weights: Numbers | None) -> tuple[float, float]:
+def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: float) -> tuple[float, float]:
     """Mean and deviation, Σ w x / Σ w and √(Σ w (x - mean)² / Σ w); a deviation of 0 becomes 1."""
+    if least == greatest:
+        return least, 1.0
     if weights is not None and not (weights > 0).any():
         weights = None
-    most = max(abs(float(values.min())), abs(float(values.max())))
+    most = max(abs(least), abs(greatest))
     scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
     scaled = values if scale == 1.0 else values / scale
     mean = float(np.average(scaled, weights=weights))
     offset = scaled - mean
     deviation = float(np.sqrt(np.average(np.square(offset, out=offset), weights=weights))) * scale
-    if values.min() == values.max():
-        return float(values[0]), 1.0
     return mean * scale, deviation if deviation > _TINY else 1.0
 
 
@@ -457,22 +457,16 @@ def _learn_target(table: Table, target: Target, training: RowIndex, weights: Num
     if target.task != "regression":
         return target
     values = [numbers(table.data[name])[training] for name in target.names]
-    moments = [_moments(each, weights) for each in values]
-    learned = replace(
-        target,
-        mean=tuple(mean for mean, _ in moments),
-        deviation=tuple(deviation for _, deviation in moments),
-        least=_each(np.min, values),
-        greatest=_each(np.max, values),
-    )
-    for name, deviation, least, greatest in zip(
-        learned.names, learned.deviation, learned.least, learned.greatest, strict=True
-    ):
+    ends = [(float(each.min()), float(each.max())) for each in values]
+    moments = [_moments(each, weights, *reach) for each, reach in zip(values, ends, strict=True)]
+    for name, (least, greatest), (_, deviation) in zip(target.names, ends, moments, strict=True):
         if least < greatest and not _LEAST_DEVIATION < min(deviation, greatest - least) < _GREATEST_DEVIATION:
             raise ColumnError(f"{table.name}: the target {name!r} runs from {least:g} to {greatest:g}, beyond "
                               "what can be computed with. Multiply it by a power of ten.")  # fmt: skip
-    return learned
-
-
-def _each(function: Callable[[Numbers], Any], values: Sequence[Numbers]) -> tuple[float, ...]:
-    return tuple(float(function(each)) for each in values)
+    return replace(
+        target,
+        mean=tuple(mean for mean, _ in moments),
+        deviation=tuple(deviation for _, deviation in moments),
+        least=tuple(least for least, _ in ends),
+        greatest=tuple(greatest for _, greatest in ends),
+    )
