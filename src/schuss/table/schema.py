@@ -185,7 +185,7 @@ def target_rows(table: Table, target: Target) -> RowIndex:
     for name in target.names:
         column = table.column(name, "target column")
         there &= present(column)
-        if kind_of(column.type) in ("integer", "float"):
+        if kind_of(column.type) == "float":
             check_finite(table, name, numbers(column))
     if not there.any():
         raise ColumnError(f"{table.name}: no row has a value in {' and '.join(map(repr, target.names))}.")
@@ -216,7 +216,8 @@ def learn_schema(
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
     taken = {*target.names, *exclude, weight}
     features = [name for name in table.names if name not in taken]
-    learned = in_parallel(lambda name: _learn(table, name, training, weights), features, len(training))
+    rows = as_slice(training)
+    learned = in_parallel(lambda name: _learn(table, name, rows, weights), features, len(training))
     columns = tuple(column for column in learned if not isinstance(column, str))
     reasons = {name: reason for name, reason in zip(features, learned, strict=True) if isinstance(reason, str)}
     reasons |= dict.fromkeys(exclude, "excluded by you")
@@ -378,7 +379,7 @@ def _check_roles(table: Table, target: Target, weight: str | None, exclude: Sequ
         raise SettingError(f"{weight!r} is the weight and cannot be excluded: it is no feature anyway.")
 
 
-def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None) -> Column | str:
+def _learn(table: Table, name: str, training: RowIndex | slice, weights: Numbers | None) -> Column | str:
     """What the training rows say of a column, or the reason to drop it."""
     column = table.data[name]
     kind = kind_of(column.type)
@@ -386,7 +387,7 @@ def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None)
         return _learn_categorical(name, column, training)
     values = numbers(column)
     check_finite(table, name, values)
-    values, missing = values[as_slice(training)], 0
+    values, missing = values[training], 0
     if column.null_count:
         valid = ~np.isnan(values)
         missing = int(len(values) - np.count_nonzero(valid))
@@ -424,17 +425,23 @@ def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: f
     most = max(abs(least), abs(greatest))
     scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
     scaled = values if scale == 1.0 else values / scale
-    mean = float(np.average(scaled, weights=weights))
+    mean = _mean(scaled, weights)
     offset = scaled - mean
-    deviation = float(np.sqrt(np.average(np.square(offset, out=offset), weights=weights))) * scale
+    deviation = float(np.sqrt(_mean(np.square(offset, out=offset), weights))) * scale
     return mean * scale, deviation if deviation > _TINY else 1.0
 
 
-def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex) -> CategoricalColumn | str:
+def _mean(values: Numbers, weights: Numbers | None) -> float:
+    """Σ w x / Σ w."""
+    return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())
+
+
+def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex | slice) -> CategoricalColumn | str:
     """The texts that occur often enough to be levels."""
     places, texts = codes(column)
-    counts = np.bincount(places[training] + 1, minlength=len(texts) + 1)
-    missing, present = int(counts[0]), int(len(training) - counts[0])
+    places = places[training]
+    counts = np.bincount(places + 1, minlength=len(texts) + 1)
+    missing, present = int(counts[0]), int(len(places) - counts[0])
     pairs = [(text, int(count)) for text, count in zip(texts, counts[1:], strict=True) if count]
     if not pairs:
         return "all missing"
@@ -442,7 +449,7 @@ def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex) -
         return "constant"
     if present > IDENTIFIER_ROWS and len(pairs) > IDENTIFIER_SHARE * present:
         return f"an identifier: {len(pairs):,} distinct texts in {present:,} rows"
-    fewest = FEWEST_ROWS_PER_LEVEL if len(training) >= SMALL_TABLE else 1
+    fewest = FEWEST_ROWS_PER_LEVEL if len(places) >= SMALL_TABLE else 1
     kept = sorted((pair for pair in pairs if pair[1] >= fewest), key=lambda pair: (-pair[1], pair[0]))[:MOST_LEVELS]
     other = present - sum(count for _, count in kept)
     if not kept and not missing:
