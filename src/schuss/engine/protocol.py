@@ -58,9 +58,7 @@ class Engine(Protocol):
     def state(self) -> EngineState:
         """Exact copies out."""
 
-    def train(
-        self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector, epochs: int = 1
-    ) -> Vector:
+    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector, epochs: int = 1) -> Vector:
         """len(learning_rates) steps over rows[order], batch by batch; the last batch may be shorter.
 
         Arguments:

@@ -14,9 +14,7 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def windows(
-        self, seed: int, epochs: range, batch_size: int, start: int = 0
-    ) -> Iterator[tuple[Rows, RowIndex]]:
+    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
         """The rows of these epochs in their orders, from batch number `start` of the first on.
 
         Each item is a window of rows and the positions within it, in the order to visit them: a part of one epoch, of
@@ -34,9 +32,7 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def windows(
-        self, seed: int, epochs: range, batch_size: int, start: int = 0
-    ) -> Iterator[tuple[Rows, RowIndex]]:
+    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
         """The rows of these epochs in their orders, from batch number `start` of the first on."""
         if start:
             yield self.rows, permutation(seed, epochs[0], len(self.rows))[start * batch_size :]

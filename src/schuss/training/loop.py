@@ -109,27 +109,24 @@ def descend(
     while outcome is None:
         together = 1 if validate else max(1, pace.steps // steps_per_epoch)
         epochs = range(state.epoch, min(state.epoch + together, plan.epochs))
-        sums, rows = np.zeros(len(epochs)), 0
-        for chunk, count, chunk_sums in _chunks(engine, store, plan, epochs, pace, clock):
-            place, rows = rows // len(store), rows + count
-            sums[place : place + len(chunk_sums)] += chunk_sums
+        losses: list[float] = []
+        for chunk, losses_of_ended in _chunks(engine, store, plan, epochs, pace, clock):
+            losses += losses_of_ended
             yield chunk
             outcome = _reason_to_stop(chunk, plan, clock, interrupted)
             if outcome:
                 break
-        losses = sums[: rows // len(store)] / len(store)
-        if outcome is not Outcome.DIVERGED and len(losses):
-            first_step, reached, seconds = state.engine.step, engine.state(), clock.now()
+        if losses and outcome is not Outcome.DIVERGED:
+            step, reached, seconds = state.engine.step, engine.state(), clock.now()
             scores = validate(reached.W) if validate else {}
             is_best = scores.get("loss", math.inf) < state.best_loss
             state = replace(state, engine=reached, epoch=state.epoch + len(losses), seconds=seconds)
             if is_best:
                 state = replace(state, best_W=reached.W, best_loss=scores["loss"], best_epoch=state.epoch)
-            for number, loss in enumerate(losses.tolist(), start=1):
-                yield Epoch(
-                    epochs.start + number, first_step + number * steps_per_epoch, loss, scores, is_best, seconds
-                )
-            outcome = outcome or _reason_to_end(state, losses, scores, plan)
+            for epoch, loss in enumerate(losses, start=epochs.start + 1):
+                step += steps_per_epoch
+                yield Epoch(epoch, step, loss, scores, is_best, seconds)
+            outcome = outcome or _reason_to_end(state, max(losses), scores, plan)
 
     state = replace(state, engine=engine.state(), seconds=clock.now())
     if not np.isfinite(state.engine.W).all():
@@ -141,41 +138,51 @@ def descend(
 
 def _chunks(
     engine: Engine, store: Store, plan: Plan, epochs: range, pace: "_Pace", clock: "_Clock"
-) -> Iterator[tuple[Chunk, int, Vector]]:
-    """Takes the steps of these epochs; yields after each chunk its event, its rows, and Σ batch loss · rows of batch.
+) -> Iterator[tuple[Chunk, list[float]]]:
+    """Takes the steps of these epochs; yields after each chunk its event, and the loss of each epoch that it ended.
 
-    A chunk is a part of one epoch, or whole epochs: the sums [epochs] are those of each of them.
+    A chunk is a part of one epoch, or whole epochs.
     """
-    steps_per_epoch = math.ceil(len(store) / plan.batch_size)
-    first, passed = epochs.start * steps_per_epoch, epochs.start * len(store)
+    rows_per_epoch, steps_per_epoch = len(store), math.ceil(len(store) / plan.batch_size)
+    step, epoch, passed, sum_so_far = epochs.start * steps_per_epoch, epochs.start, 0, 0.0
     for rows, positions in store.windows(plan.seed, epochs, plan.batch_size):
         while len(positions):
-            count = pace.steps * plan.batch_size
-            order, positions = positions[:count], positions[count:]
-            together = max(1, len(order) // len(store))
-            count = len(order) // together
-            sizes = np.full((together, math.ceil(count / plan.batch_size)), plan.batch_size)
-            sizes[:, -1] -= sizes[0].sum() - count
-            shares = plan.schedule.shares(first, sizes.size, plan.epochs * steps_per_epoch)
+            most = pace.steps * plan.batch_size
+            order, positions = positions[:most], positions[most:]
+            together = max(1, len(order) // rows_per_epoch)
+            sizes = _batch_sizes(len(order) // together, plan.batch_size)
+            steps = together * len(sizes)
+            shares = plan.schedule.shares(step, steps, plan.epochs * steps_per_epoch)
             began = clock.now()
-            losses = engine.train(rows, order, plan.batch_size, plan.learning_rate * shares, together)
-            losses = plan.loss_unit * losses.reshape(sizes.shape)
-            pace.took(sizes.size, clock.now() - began)
-            passed += len(order)
-            epoch = math.ceil(passed / len(store))
+            losses = plan.loss_unit * engine.train(rows, order, plan.batch_size, plan.learning_rate * shares, together)
+            pace.took(steps, clock.now() - began)
+            passed += len(order) // together
             event = Chunk(
-                epoch=epoch,
-                first_step=first + 1,
-                last_step=first + sizes.size,
+                epoch=epoch + together,
+                first_step=step + 1,
+                last_step=step + steps,
                 least=float(losses.min()),
                 mean=float(losses.mean()),
                 greatest=float(losses.max()),
                 learning_rate=plan.learning_rate * float(shares[-1]),
-                rows=passed - (epoch - 1) * len(store),
+                rows=passed,
                 seconds=clock.now(),
             )
-            yield event, len(order), (losses * sizes).sum(axis=1)
-            first += sizes.size
+            sums = (losses.reshape(together, -1) * sizes).sum(axis=1) + sum_so_far
+            if passed < rows_per_epoch:
+                yield event, []
+                sum_so_far = float(sums[0])
+            else:
+                yield event, (sums / rows_per_epoch).tolist()
+                epoch, passed, sum_so_far = epoch + together, 0, 0.0
+            step += steps
+
+
+def _batch_sizes(rows: int, batch_size: int) -> Vector:
+    """Rows of each batch, of which the last may be short."""
+    sizes = np.full(math.ceil(rows / batch_size), float(batch_size))
+    sizes[-1] = rows - (len(sizes) - 1) * batch_size
+    return sizes
 
 
 def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Callable[[], bool]) -> Outcome | None:
@@ -187,13 +194,11 @@ def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Call
     return Outcome.OUT_OF_TIME if clock.is_over() else None
 
 
-def _reason_to_end(
-    state: TrainingState, losses: Vector, scores: Mapping[str, float], plan: Plan
-) -> Outcome | None:
-    """Looked at after every epoch, or several that were taken together; losses: of each of them."""
+def _reason_to_end(state: TrainingState, loss: float, scores: Mapping[str, float], plan: Plan) -> Outcome | None:
+    """Looked at after every epoch, or several that were taken together; loss: of the worst of them."""
     if not math.isfinite(scores.get("loss", 0.0)) or not np.isfinite(state.engine.W).all():
         return Outcome.DIVERGED
-    if not losses.max() < _EXPLODED * plan.loss_unit:
+    if loss >= _EXPLODED * plan.loss_unit:
         return Outcome.DIVERGED
     if plan.patience is not None and scores and state.epoch - state.best_epoch >= plan.patience:
         return Outcome.EARLY_STOPPED
