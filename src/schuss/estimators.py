@@ -1,6 +1,7 @@
 """SchussRegressor and SchussClassifier: the same training behind scikit-learn's interface."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self, TypeAlias
@@ -20,7 +21,6 @@ from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
 from schuss.model import Model
 from schuss.network import Network
-from schuss.progress import Progress, Silent
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Target, find_target
@@ -117,8 +117,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
         self._kind = kind
         self._history: list[Epoch] = []
-        with Progress() if self.verbose else Silent() as report:
-            self.model_, state = fit(prepared, settings, start=start, observers=[report, self._remember])
+        with _report() if self.verbose else nullcontext() as report:
+            observers = [self._remember, report] if report else [self._remember]
+            self.model_, state = fit(prepared, settings, start=start, observers=observers)
         self._state = replace(state, engine=replace(state.engine, W=self.model_.W))
         self.n_epochs_ = state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
@@ -338,6 +339,13 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
         return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
+
+
+def _report() -> Any:
+    """Words and a bar; they are imported by those who look, for it takes as long as many small fits."""
+    from schuss.progress import Progress
+
+    return Progress()
 
 
 def _distinct(labels: NDArray[Any]) -> NDArray[Any]:

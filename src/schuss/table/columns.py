@@ -134,7 +134,7 @@ def from_numpy(values: NDArray[Any]) -> pa.Array:
 
 def as_slice(rows: RowIndex) -> RowIndex | slice:
     """Rows in unbroken ascending order as a slice, which reads without a copy."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all():
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
 
