@@ -22,7 +22,7 @@ Kind: TypeAlias = Literal["missing", "integer", "float", "boolean", "date", "tex
 Numbers: TypeAlias = NDArray[np.float64]
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
-_ROWS_OF_A_THREAD = 4096  # starting a thread takes as long as some work on so many
+_ROWS_WORTH_THREADS = 65_536  # up to so many, starting threads takes longer than they save
 _PER_DAY = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
 
 
@@ -121,7 +121,7 @@ def in_parallel(function: Callable[[Any], Any], items: Sequence[Any], rows: int)
 
     rows: how many the function goes through.
     """
-    if len(items) < 2 or rows <= _ROWS_OF_A_THREAD:
+    if len(items) < 2 or rows <= _ROWS_WORTH_THREADS:
         return [function(item) for item in items]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(function, items))
