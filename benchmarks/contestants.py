@@ -381,7 +381,7 @@ def onnxruntime(job: Job, threads: int) -> Work:
     network = Network(inputs=job.features, hidden=job.hidden, outputs=job.outputs)
     W = network.initial(seed=0)
     nodes, numbers, value = [], [], "x"
-    for layer in network.layers:
+    for layer in network.dense:
         weights, biases = f"{layer.name}.weights", f"{layer.name}.biases"
         numbers.append(numpy_helper.from_array(network.weights(W, layer.name), weights))
         numbers.append(numpy_helper.from_array(network.biases(W, layer.name), biases))

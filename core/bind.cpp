@@ -59,11 +59,12 @@ int64_t state(schuss::Engine& self, Out<float, 1> W, Out<float, 2> vectors) {
 }
 
 void train(
-    schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t batch_size,
-    In<double, 1> learning_rates, Out<double, 1> losses
+    schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t epochs,
+    int64_t batch_size, In<double, 1> learning_rates, Out<double, 1> losses
 ) {
-    const schuss::Chunk chunk = {order.data(), static_cast<int64_t>(order.size()), batch_size, learning_rates.data(),
-                                 static_cast<int64_t>(learning_rates.size())};
+    const auto rows_in_order = static_cast<int64_t>(order.size());
+    const schuss::Chunk chunk = {order.data(), rows_in_order, rows_in_order / epochs, batch_size,
+                                 learning_rates.data(), 0, static_cast<int64_t>(learning_rates.size())};
     const nb::gil_scoped_release released;
     self.train(view(rows), chunk, losses.data());
 }

@@ -48,7 +48,7 @@ struct Build {
     int64_t (*state)(const void* workspace, float* W, float* vectors);
     void (*look_at)(void* workspace, const float* W);
 
-    // losses [steps]: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step.
+    // losses, of all steps: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step.
     void (*train)(void* workspace, const Rows&, const Chunk&, const Worker&, double* losses);
 
     // Of the W that is looked at: total loss; the gradient of it, which take_gradient copies out [P]; total loss

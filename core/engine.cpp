@@ -14,7 +14,8 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-constexpr double worth_a_team = 3e6;  // operations of looking at rows below which one thread does it
+constexpr double worth_a_team = 3e6;     // operations of a task below which one thread does it
+constexpr double worth_a_barrier = 2e5;  // operations of a step, likewise
 
 }  // namespace
 
@@ -93,22 +94,19 @@ int64_t Engine::state(float* W, float* vectors) {
 
 void Engine::train(const Rows& rows, const Chunk& chunk, double* losses) {
     const auto locked = lock();
-    reserve_rows(build_.batch_rows(workspace_, std::min(chunk.batch_size, chunk.order_count)));
-    const ThreadShare share(wanted_threads());
+    reserve_rows(build_.batch_rows(workspace_, std::min(chunk.batch_size, chunk.epoch_rows)));
     const double operations = build_.row_operations(program_) * static_cast<double>(chunk.batch_size);
-    for (int64_t done = 0; done < chunk.steps;) {
-        Pace::Spell spell = settle_ ? pace_.next(share.count(), operations) : Pace::Spell{share.count(), chunk.steps};
-        spell.steps = std::min(spell.steps, chunk.steps - done);
-        const int64_t first = done * chunk.batch_size;
-        const Chunk part = {
-            chunk.order + first, std::min(chunk.order_count - first, spell.steps * chunk.batch_size), chunk.batch_size,
-            chunk.learning_rates + done, spell.steps};
+    const ThreadShare share(settle_ && operations < worth_a_barrier ? 1 : wanted_threads());
+    Chunk part = chunk;
+    for (int64_t done = chunk.first_step; done < chunk.last_step; done = part.last_step) {
+        const int64_t left = chunk.last_step - done;
+        Pace::Spell spell = settle_ ? pace_.next(share.count(), operations) : Pace::Spell{share.count(), left};
+        spell.steps = std::min(spell.steps, left);
+        part.first_step = done;
+        part.last_step = done + spell.steps;
         const double began = now();
-        team_.run(spell.threads, [&](const Worker& worker) {
-            build_.train(workspace_, rows, part, worker, losses + done);
-        });
+        team_.run(spell.threads, [&](const Worker& worker) { build_.train(workspace_, rows, part, worker, losses); });
         pace_.took(spell, now() - began);
-        done += spell.steps;
     }
 }
 
@@ -116,10 +114,10 @@ double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
     const auto locked = lock();
     reserve_rows(build_.batch_rows(workspace_, rows.count));
     build_.look_at(workspace_, W);
-    const ThreadShare share(wanted_threads());
     const double operations = build_.row_operations(program_) * static_cast<double>(rows.count);
+    const ThreadShare share(settle_ && operations < worth_a_team ? 1 : wanted_threads());
     double total = 0;
-    team_.run(operations < worth_a_team ? 1 : share.count(), [&](const Worker& worker) {
+    team_.run(share.count(), [&](const Worker& worker) {
         build_.gradient(workspace_, rows, worker, &total);
     });
     build_.take_gradient(workspace_, gradient);
@@ -128,9 +126,9 @@ double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
 
 double Engine::look(const float* W, const Rows& rows, bool with_loss, float* outputs) {
     const auto locked = lock();
-    const ThreadShare share(wanted_threads());
     const double operations = build_.row_operations(program_) / 3 * static_cast<double>(rows.count);
-    const int threads = operations < worth_a_team ? 1 : share.count();
+    const ThreadShare share(settle_ && operations < worth_a_team ? 1 : wanted_threads());
+    const int threads = share.count();
     reserve_rows(build_.look_rows(workspace_, threads));
     build_.look_at(workspace_, W);
     double total = 0;

@@ -7,14 +7,14 @@ namespace schuss {
 namespace {
 
 constexpr double spell_seconds = 2e-3;
-constexpr double worth_a_team = 2e5;  // operations of a step below which a barrier costs more than a thread can give
+constexpr double alone_seconds = 10e-3;  // of work before a team is started at all: many fits are over by then
 constexpr double cautious_speed = 2e10;  // operations a second, before anything is measured
 constexpr int64_t trial_every = 16;      // spells
 
 }  // namespace
 
 Pace::Spell Pace::next(int most, double operations) {
-    if (operations < worth_a_team) most = 1;
+    if (seconds_ < alone_seconds) most = 1;
     if (choices_.empty() || choices_.back().threads != most || operations != operations_) {
         choices_.clear();
         for (int threads = 1; threads < most; threads *= 2) choices_.push_back({threads, 0});
@@ -39,6 +39,7 @@ Pace::Spell Pace::next(int most, double operations) {
 
 void Pace::took(const Spell& spell, double seconds) {
     const double of_a_step = seconds / static_cast<double>(spell.steps);
+    seconds_ += seconds;
     for (Choice& choice : choices_)
         if (choice.threads == spell.threads && spells_ > 1)
             choice.seconds = choice.seconds > 0 ? (choice.seconds + of_a_step) / 2 : of_a_step;

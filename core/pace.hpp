@@ -30,6 +30,7 @@ class Pace {
     std::vector<Choice> choices_;  // 1, 2, 4, … and the most
     int64_t spells_ = 0;
     double operations_ = 0;
+    double seconds_ = 0;  // of all spells
 };
 
 }  // namespace schuss

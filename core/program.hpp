@@ -62,13 +62,16 @@ struct Rows {
     int64_t count;          // N
 };
 
-// A run of steps over rows[order], batch by batch; the last batch may be shorter.
+// Steps over rows[order], batch by batch. The order is that of one epoch, or of several of the same length one after
+// another; no batch holds rows of two, so that the last batch of each may be shorter.
 struct Chunk {
     const int64_t* order;
     int64_t order_count;
+    int64_t epoch_rows;  // of an epoch in the order
     int64_t batch_size;
-    const double* learning_rates;  // [steps]
-    int64_t steps;
+    const double* learning_rates;  // of all steps, from the order's first on
+    int64_t first_step;            // those to take now: [first_step, last_step)
+    int64_t last_step;
 };
 
 }  // namespace schuss

@@ -333,10 +333,15 @@ void train(void* memory, const Rows& rows, const Chunk& chunk, const Worker& wor
     const bool by_norm = program.clip_norm > 0;
     const int64_t steps_before = workspace.step;
     prepare(workspace, workspace.W, worker, share);
-    for (int64_t s = 0; s < chunk.steps; s++) {
-        const int64_t first = s * chunk.batch_size, left = chunk.order_count - first;
+    const int64_t steps_of_epoch = (chunk.epoch_rows + chunk.batch_size - 1) / chunk.batch_size;
+    int64_t epoch = chunk.first_step / steps_of_epoch * chunk.epoch_rows;
+    int64_t within = chunk.first_step % steps_of_epoch * chunk.batch_size;  // rows passed in this epoch
+    for (int64_t s = chunk.first_step; s < chunk.last_step; s++) {
+        const int64_t first = epoch + within, left = chunk.epoch_rows - within;
         const int64_t count = left < chunk.batch_size ? left : chunk.batch_size;
-        const int64_t after = left - count, step = steps_before + s;
+        const int64_t after = chunk.order_count - first - count, step = steps_before + s - chunk.first_step;
+        within += count;
+        if (within == chunk.epoch_rows) epoch += within, within = 0;
         const double divisor = static_cast<double>(count) * program.mean_weight;
         const double rate = chunk.learning_rates[s];
         Finish finish = {
@@ -351,7 +356,7 @@ void train(void* memory, const Rows& rows, const Chunk& chunk, const Worker& wor
         if (by_norm) clip_and_update(workspace, worker, share, finish);
         if (worker.number == 0) losses[s] = total / divisor;
     }
-    if (worker.number == 0) workspace.step = steps_before + chunk.steps;
+    if (worker.number == 0) workspace.step = steps_before + chunk.last_step - chunk.first_step;
 }
 
 // ---- looking at a W ------------------------------------------------------------------------------------------------

@@ -77,6 +77,14 @@ def test_training_from_a_file_loads_neither_scikit_learn_nor_pandas_nor_torch(tm
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
+def test_training_from_an_array_loads_neither_pandas_nor_what_shows_progress() -> None:
+    code = (
+        "import schuss, sys, numpy as np; schuss.train(np.random.rand(20, 3), 'column_3', epochs=1);"
+        "print(sorted({'sklearn', 'pandas', 'torch', 'polars', 'rich', 'click'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
 def test_the_version_is_the_one_that_is_built() -> None:
     project = tomllib.loads((HOUSE.parents[1] / "pyproject.toml").read_text())["project"]
     assert schuss.__version__ == project["version"]

@@ -1,9 +1,10 @@
 """SchussRegressor and SchussClassifier: the same training behind scikit-learn's interface."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +21,14 @@ from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
 from schuss.model import Model
 from schuss.network import Network
-from schuss.progress import Progress, Silent
 from schuss.settings import Settings
+from schuss.table.columns import from_numpy
 from schuss.table.schema import Target, find_target
 from schuss.table.source import Table, read_table
 from schuss.training.loop import Epoch
 from schuss.training.state import TrainingState
+
+Columns: TypeAlias = dict[str, pa.Array]
 
 _DEFAULTS = Settings()
 _WEIGHT = "sample_weight"
@@ -85,22 +88,23 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.warm_start = warm_start
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, validation_data: Any) -> None:
+    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any) -> None:
         """Trains from a fresh W, or on from the present one with warm_start."""
         going_on = self._goes_on()
-        table, target = self._training_table(X, y, sample_weight, reset=not going_on)
+        table, target = self._training_table(X, targets, sample_weight, reset=not going_on)
         held_out: Any = self.validation
         if validation_data is not None:
-            held_out, _ = self._training_table(*validation_data, reset=False)
+            other_X, other_y, *weights = validation_data
+            held_out, _ = self._training_table(other_X, self._target_columns(other_y), *weights, reset=False)
         start = TrainingState(self._state.engine) if going_on else None
         self._train(table, target, self._settings(), held_out, start)
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, first: bool) -> None:
+    def _partial_fit(self, X: Any, targets: Columns, sample_weight: Any, first: bool) -> None:
         """One epoch at a constant learning rate; scales and levels are those of the first call."""
-        table, target = self._training_table(X, y, sample_weight, reset=first)
+        table, target = self._training_table(X, targets, sample_weight, reset=first)
         start = None if first else TrainingState(self._state.engine, epoch=self._state.epoch)
         epochs = 1 + (start.epoch if start else 0)
         decay = 0.0 if self.weight_decay is None else self.weight_decay  # what the recipe takes is for a whole training
@@ -119,8 +123,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
         self._kind = kind
         self._history: list[Epoch] = []
-        with Progress() if self.verbose else Silent() as report:
-            self.model_, state = fit(prepared, settings, start=start, observers=[report, self._remember])
+        with _report() if self.verbose else nullcontext() as report:
+            observers = [self._remember, report] if report else [self._remember]
+            self.model_, state = fit(prepared, settings, start=start, observers=observers)
         self._state = replace(state, engine=replace(state.engine, W=self.model_.W))
         self.n_epochs_ = state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
@@ -132,29 +137,28 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _settings(self, **others: Any) -> Settings:
         """The parameters as settings; what scikit-learn calls random_state and n_jobs is seed and threads elsewhere."""
-        chosen = self.get_params(deep=False)
-        for own in ("validation", "verbose", "warm_start"):
-            del chosen[own]
-        state, jobs = chosen.pop("random_state"), chosen.pop("n_jobs")
+        chosen = {name: getattr(self, name) for name in Settings.__dataclass_fields__ if hasattr(self, name)}
+        state, jobs = self.random_state, self.n_jobs
         seed = int(state) if isinstance(state, Integral) else check_random_state(state).randint(2**31 - 1)
         return Settings(**{**chosen, "seed": seed, "threads": None if jobs is None or jobs < 1 else jobs, **others})
 
-    def _training_table(self, X: Any, y: Any, sample_weight: Any = None, *, reset: bool) -> tuple[Table, Target]:
+    def _training_table(
+        self, X: Any, targets: Columns, sample_weight: Any = None, *, reset: bool
+    ) -> tuple[Table, Target]:
         """One table of features, target and weights, these in the last column."""
-        if y is None:
-            raise ValueError(_NO_Y.format(type(self).__name__))
-        table, targets = read_table(self._validated(X, reset)), self._target_columns(y)
-        data = table.data
-        names = _free_names(list(targets), table.names)
+        table = read_table(self._validated(X, reset))
+        data, names = table.data, _free_names(list(targets), table.names)
         for name, column in zip(names, targets.values(), strict=True):
-            if len(column) != data.num_rows:
-                raise ValueError(f"X has {data.num_rows} rows and y {len(column)}: they must be as many.")
+            if len(column) != len(table):
+                raise ValueError(f"X has {len(table)} rows and y {len(column)}: they must be as many.")
             data = data.append_column(name, column)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = np.ones(len(table))
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weights.any():
             raise ValueError("All sample weights are zero: at least one must be above.")
         (weight,) = _free_names([_WEIGHT], [*table.names, *names])
-        data = data.append_column(weight, pa.array(weights))
+        data = data.append_column(weight, from_numpy(weights))
         whole = replace(table, data=data, places=())
         return whole, self._target(names, whole)
 
@@ -177,8 +181,8 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.model_.outputs(self._validated(X, reset=False))
 
-    def _target_columns(self, y: Any) -> dict[str, pa.Array]:
-        """Y as columns of a table."""
+    def _target_columns(self, y: Any) -> Columns:
+        """Y, checked, as columns of a table."""
         raise NotImplementedError
 
     def _target(self, names: tuple[str, ...], table: Table) -> Target:
@@ -242,12 +246,12 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
         """
-        self._fit(X, y, sample_weight, validation_data)
+        self._fit(X, self._target_columns(y), sample_weight, validation_data)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """One more epoch, over these rows."""
-        self._partial_fit(X, y, sample_weight, first=not hasattr(self, "model_"))
+        self._partial_fit(X, self._target_columns(y), sample_weight, first=not hasattr(self, "model_"))
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -255,13 +259,15 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         outputs = self._outputs(X)
         return np.asarray(self.model_.encoding.decode(outputs), np.float64)
 
-    def _target_columns(self, y: Any) -> dict[str, pa.Array]:
+    def _target_columns(self, y: Any) -> Columns:
+        if y is None:
+            raise ValueError(_NO_Y.format(type(self).__name__))
         values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
         if values.ndim == 2 and values.shape[1] == 1:
             values = column_or_1d(values, warn=True)
         if values.ndim == 1:
-            return {"y": pa.array(values)}
-        return {f"y{i}": pa.array(values[:, i]) for i in range(values.shape[1])}
+            return {"y": from_numpy(np.ascontiguousarray(values))}
+        return {f"y{i}": from_numpy(np.ascontiguousarray(values[:, i])) for i in range(values.shape[1])}
 
     def _target(self, names: tuple[str, ...], table: Table) -> Target:
         return find_target(table, names, "regression")
@@ -297,9 +303,12 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
         """
-        if not self._goes_on():
-            self.classes_ = self._labels(y)
-        self._fit(X, y, sample_weight, validation_data)
+        if self._goes_on():
+            targets = self._target_columns(y)
+        else:
+            labels = self._checked(y)
+            self.classes_, targets = _distinct(labels), _column(labels)
+        self._fit(X, targets, sample_weight, validation_data)
         return self
 
     def partial_fit(
@@ -308,8 +317,8 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         """One more epoch, over these rows. classes: all labels, wanted in the first call unless y holds them all."""
         first = not hasattr(self, "model_")
         if first:
-            self.classes_ = self._labels(y if classes is None else classes)
-        self._partial_fit(X, y, sample_weight, first)
+            self.classes_ = _distinct(self._checked(y if classes is None else classes))
+        self._partial_fit(X, self._target_columns(y), sample_weight, first)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -322,30 +331,46 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         outputs = self._outputs(X)
         return np.asarray(self.model_.probabilities(outputs))
 
-    def _labels(self, y: Any) -> NDArray[Any]:
-        """The distinct labels, ascending."""
-        labels = self._checked(y)
-        check_classification_targets(labels)
-        return np.asarray(np.unique(labels))
-
     def _checked(self, y: Any) -> NDArray[Any]:
+        """[N] labels."""
         if y is None:
             raise ValueError(_NO_Y.format(type(self).__name__))
         return np.asarray(
             column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0), warn=True)
         )
 
-    def _target_columns(self, y: Any) -> dict[str, pa.Array]:
+    def _target_columns(self, y: Any) -> Columns:
         labels = self._checked(y)
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():
             raise ValueError(f"y holds {labels[unknown][0]!r}, which is none of the classes {list(self.classes_)}.")
-        return {"y": pa.array(labels.tolist())}
+        return _column(labels)
 
     def _target(self, names: tuple[str, ...], table: Table) -> Target:
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
         return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
+
+
+def _report() -> Any:
+    """Words and a bar; they are imported by those who look, for it takes as long as many small fits."""
+    from schuss.progress import Progress
+
+    return Progress()
+
+
+def _distinct(labels: NDArray[Any]) -> NDArray[Any]:
+    """The distinct labels, ascending."""
+    if labels.dtype.kind not in "biu":  # these are labels in any case
+        check_classification_targets(labels)
+    return np.asarray(np.unique(labels))
+
+
+def _column(labels: NDArray[Any]) -> Columns:
+    """Labels [N] as a column."""
+    if labels.dtype.kind in "if":
+        return {"y": from_numpy(labels.astype(np.int64 if labels.dtype.kind == "i" else np.float64))}
+    return {"y": pa.array(labels.tolist())}
 
 
 def _free_names(names: list[str], taken: list[str]) -> tuple[str, ...]:

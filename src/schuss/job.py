@@ -245,7 +245,7 @@ def _split(
 ) -> dict[str, RowIndex]:
     """Row numbers of each part."""
     classes = None
-    if target.classes:
+    if target.classes and (validation or test):
         classes = places_of(table.data[target.names[0]], target.classes, -1, -1)[usable]
     parts = split(seed, validation, test, classes, len(usable))
     return {name: usable[getattr(parts, name)] for name in ("training", "validation", "test")}

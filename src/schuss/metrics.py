@@ -1,5 +1,7 @@
 """Metrics: predictions and actual values -> named scores. All weighted, all in float64."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from schuss.arrays import Mask, Matrix, Vector
@@ -14,17 +16,16 @@ def regression_scores(actual: Matrix, predicted: Matrix, weights: Vector | None 
         actual, predicted: [N, T] in the target's units.
         weights: [N] or None.
     """
-    residual = actual - predicted
-    mean = _average(actual, weights)
-    spread = _average((actual - mean) ** 2, weights)
-    mse = _average(residual**2, weights)
+    residual, average = actual - predicted, _averaging(weights)
+    spread = average((actual - average(actual)) ** 2)
+    mse = average(residual**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         varies = actual.max(axis=0) > actual.min(axis=0)
         determination = np.where(varies & (spread > 0), 1 - mse / spread, np.nan)
     return {
         "rmse": float(np.sqrt(mse).mean()),
         "r2": float(determination.mean()),
-        "mae": float(_average(np.abs(residual), weights).mean()),
+        "mae": float(average(np.abs(residual)).mean()),
     }
 
 
@@ -38,7 +39,7 @@ def class_scores(actual: Vector, probabilities: Matrix, weights: Vector | None =
     """
     number = actual.astype(np.int64)
     hit = (probabilities.argmax(axis=1) == number)[:, np.newaxis]
-    scores = {"accuracy": float(_average(hit, weights)[0])}
+    scores = {"accuracy": float(_averaging(weights)(hit)[0])}
     if probabilities.shape[1] == 2:
         scores["auc"] = area_under_curve(number == 1, probabilities[:, 1], weights)
     return scores
@@ -57,6 +58,10 @@ def area_under_curve(positive: Mask, score: Vector, weights: Vector | None = Non
     return float(above @ (np.cumsum(below) - 0.5 * below) / pairs) if pairs > 0 else float("nan")
 
 
-def _average(values: Matrix, weights: Vector | None) -> Vector:
-    """Weighted mean of each column, [columns] float64."""
-    return np.asarray(np.average(values, axis=0, weights=weights), np.float64)
+def _averaging(weights: Vector | None) -> Callable[[Matrix | Mask], Vector]:
+    """The weighted mean of each column, [columns] float64, as a function of [N, columns]."""
+    if weights is None:
+        return lambda values: np.asarray(values.mean(axis=0, dtype=np.float64))
+    weight = weights.astype(np.float64)[:, np.newaxis]
+    total = weight.sum(axis=0)
+    return lambda values: np.asarray((values * weight).sum(axis=0) / total)

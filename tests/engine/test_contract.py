@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from schuss.arrays import Matrix, Rows, Vector
-from schuss.descent.optimizers import OPTIMIZERS, GradientDescent, Optimizer
+from schuss.descent.optimizers import OPTIMIZERS, Adam, GradientDescent, Optimizer
 from schuss.engine import make_engine, reference
 from schuss.engine.protocol import Cost, Engine, EngineState
 from schuss.losses import LOSSES
 from schuss.network import Network
 from schuss.network.activations import ACTIVATIONS
 from schuss.network.masks import Draw
+from schuss.table.order import permutation
 
 ENGINES = ("reference", "native")
 LEVELS = (4, 3)
@@ -179,6 +180,26 @@ def test_a_state_that_was_loaded_comes_out_as_it_went_in(name: str, optimizer: s
     assert state.step == 17
     state.W[:] = 0  # a copy: the engine keeps its own
     np.testing.assert_array_equal(engine.state().W, W)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("batch_size", [1, 6, 7, 12, 50])
+def test_several_epochs_in_one_call_are_as_one_call_for_each(name: str, batch_size: int) -> None:
+    network, rows = network_for("tanh", "squared_error"), rows_for("squared_error", 12)
+    orders = np.array([permutation(0, epoch, 12) for epoch in range(5)])
+    steps = -(-12 // batch_size)
+    rates = np.linspace(0.05, 0.01, 5 * steps)
+    engines = [make_engine(network, Cost(LOSSES["squared_error"]), Adam(), name) for _ in range(2)]
+    for engine in engines:
+        engine.load(EngineState.start(start(network), Adam()))
+    together = engines[0].train(rows, orders.reshape(-1), batch_size, rates, 5)
+    apart = [
+        engines[1].train(rows, order, batch_size, some)
+        for order, some in zip(orders, rates.reshape(5, steps), strict=True)
+    ]
+    np.testing.assert_array_equal(together, np.concatenate(apart))
+    np.testing.assert_array_equal(engines[0].state().W, engines[1].state().W)
+    assert engines[0].state().step == 5 * steps
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -320,6 +320,10 @@ def test_impossible_chunks_are_refused() -> None:
         engine.train(rows, np.arange(6), 0, rate)
     with pytest.raises(SettingError, match="need more"):
         engine.train(rows, np.arange(6), 3, np.full(3, 0.1))
+    with pytest.raises(SettingError, match="no 4 epochs"):
+        engine.train(rows, np.arange(6), 3, np.full(4, 0.1), 4)
+    with pytest.raises(SettingError, match="leave some out"):
+        engine.train(rows, np.arange(6), 2, np.full(2, 0.1), 2)
     with pytest.raises(SettingError, match="vectors have shape"):
         engine.load(EngineState(network.initial(), np.zeros((1, network.parameters))))
 

@@ -36,6 +36,14 @@ MIXED: dict[str, Any] = {
 # -- training rows ------------------------------------------------------------------------------------------------
 
 
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, table = encoding(MIXED)
+    monkeypatch.setattr("schuss.table.columns._ROWS_WORTH_THREADS", 0)
+    again, _ = encoding(MIXED)
+    assert made == again
+    np.testing.assert_array_equal(made.encode(table).features, again.encode(table).features)
+
+
 def test_features_stand_in_the_order_of_the_table_with_their_indicators() -> None:
     made, table = encoding(MIXED)
     assert made.feature_names == ("age", "age is missing", "smoker", "smoker is missing", "height")

@@ -77,6 +77,29 @@ def test_the_length_of_chunks_never_changes_W(monkeypatch: pytest.MonkeyPatch) -
     assert (finished(long).state.W == finished(short).state.W).all()
 
 
+def test_short_epochs_are_taken_together_and_come_out_as_if_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    together = run()
+    apart = run(validate=losses_in_turn([5.0, 4.0, 3.0, 2.0, 1.0]))
+    chunks = [[event for event in events if isinstance(event, Chunk)] for events in (together, apart)]
+    assert [len(some) for some in chunks] == [1, 5]
+    assert (chunks[0][0].epoch, chunks[0][0].first_step, chunks[0][0].last_step, chunks[0][0].rows) == (5, 1, 35, 50)
+    epochs = [
+        [(event.epoch, event.step, event.loss) for event in events if isinstance(event, Epoch)]
+        for events in (together, apart)
+    ]
+    assert epochs[0] == epochs[1]
+    assert (finished(together).state.W == finished(apart).state.W).all()
+    assert (finished(together).state.engine.vectors == finished(apart).state.engine.vectors).all()
+
+
+def test_one_exploded_epoch_among_many_is_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    losses = [event.loss for event in run() if isinstance(event, Epoch)]
+    monkeypatch.setattr(loop, "_EXPLODED", (max(losses) + np.mean(losses)) / 2)
+    assert finished(run()).outcome is Outcome.DIVERGED
+
+
 def test_stops_early_and_keeps_the_best_W() -> None:
     seen: list[Vector] = []
     validate = losses_in_turn([3.0, 1.0, 2.0, 2.0, 0.0])

@@ -90,12 +90,13 @@ class NativeEngine:
         vectors = np.empty((self._memory, len(W)), np.float32)
         return EngineState(W, vectors, self._core.state(W, vectors))
 
-    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector) -> Vector:
+    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector, epochs: int = 1) -> Vector:
         """One step a batch, all of them in one call of the core."""
         rates = np.ascontiguousarray(learning_rates, np.float64)
-        used = _checked_order(order, batch_size, rates, len(rows))
+        used = _checked_order(order, batch_size, rates, len(rows), epochs)
         losses = np.empty(len(rates))
-        self._core.train(self._arrays(rows), used, batch_size, rates, losses)
+        if len(losses):
+            self._core.train(self._arrays(rows), used, epochs, batch_size, rates, losses)
         return losses
 
     def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
@@ -154,14 +155,17 @@ def _float32(values: Matrix | Vector) -> _Float32:
         return np.ascontiguousarray(values, np.float32)
 
 
-def _checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int) -> RowIndex:
+def _checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int, epochs: int) -> RowIndex:
     """The part of the order that these steps visit: at least one row for each step, every one below N."""
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}: it must be at least 1.")
-    if order.ndim != 1 or rates.ndim != 1 or len(order) <= (len(rates) - 1) * batch_size:
-        raise SettingError(
-            f"The order has shape {order.shape}: {rates.size} steps of {batch_size} rows need more of them."
-        )
+    if order.ndim != 1 or rates.ndim != 1 or len(order) % epochs or len(rates) % epochs:
+        raise SettingError(f"{rates.size} steps over an order of shape {order.shape} are no {epochs} epochs.")
+    steps, visited = len(rates) // epochs, len(order) // epochs
+    if visited <= (steps - 1) * batch_size:
+        raise SettingError(f"The order has {visited} rows: {steps} steps of {batch_size} rows need more of them.")
+    if epochs > 1 and visited > steps * batch_size:
+        raise SettingError(f"Each order has {visited} rows: {steps} steps of {batch_size} rows leave some out.")
     used = np.ascontiguousarray(order[: len(rates) * batch_size], np.int64)
     if len(used) and not 0 <= used.min() <= used.max() < rows:
         raise DataError(f"The order names rows {used.min()} to {used.max()}: there are rows 0 to {rows - 1}.")

@@ -73,8 +73,13 @@ class Engine(Protocol):
     def state(self) -> EngineState:
         """Exact copies out."""
 
-    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector) -> Vector:
+    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector, epochs: int = 1) -> Vector:
         """len(learning_rates) steps over rows[order], batch by batch; the last batch may be shorter.
+
+        Arguments:
+            order: of one epoch, or a part of it; or the orders of several whole epochs, all of the same length, after
+                one another.
+            epochs: how many; no batch holds rows of two, so that the last batch of each may be shorter.
 
         Returns:
             [steps] float64: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step and with its masks.

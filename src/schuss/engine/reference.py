@@ -52,12 +52,14 @@ class ReferenceEngine:
         return EngineState(self._state.W.copy(), self._state.vectors.copy(), self._state.step)
 
     @_quiet
-    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector) -> Vector:
+    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector, epochs: int = 1) -> Vector:
         """One step a batch."""
         W, vectors, step = self._state.W, self._state.vectors, self._state.step
         losses = np.zeros(len(learning_rates))
+        orders, steps = order.reshape(epochs, -1), len(learning_rates) // epochs
         for number, learning_rate in enumerate(learning_rates):
-            batch = rows.take(order[number * batch_size : (number + 1) * batch_size])
+            epoch, start = number // steps, number % steps * batch_size
+            batch = rows.take(orders[epoch, start : start + batch_size])
             total, gradient = self._gradient(W, batch, Draw(self._seed, step))
             count = len(batch) * self._cost.mean_weight
             gradient = gradient / count + self._cost.l2 * self._network.is_weight * W

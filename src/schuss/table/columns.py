@@ -4,7 +4,10 @@ A column of a table is int64, float64, bool or dictionary<int32, string>; null i
 """
 
 import difflib
-from collections.abc import Collection, Iterable, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,9 +22,11 @@ Kind: TypeAlias = Literal["missing", "integer", "float", "boolean", "date", "tex
 Numbers: TypeAlias = NDArray[np.float64]
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
+_ROWS_WORTH_THREADS = 65_536  # up to so many, starting threads takes longer than they save
 _PER_DAY = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
 
 
+@cache
 def kind_of(type: pa.DataType) -> Kind | None:
     """What a column of this Arrow type holds; None when a network cannot use it (lists, structs, bytes).
 
@@ -63,9 +68,9 @@ def canonical(column: pa.ChunkedArray, kind: Kind) -> pa.Array:
         return _whole(column.cast(pa.bool_()))
     if kind == "integer":
         return _integers(column)
-    numbers = _days(column) if pa.types.is_temporal(column.type) else _whole(column.cast(pa.float64(), safe=False))
+    numbers = _days(column) if pa.types.is_temporal(column.type) else _floats(column)
     undefined = pc.is_nan(numbers)
-    return _without(numbers, undefined) if pc.any(undefined).as_py() else numbers
+    return _without(numbers, undefined) if undefined.true_count else numbers
 
 
 def words(column: pa.ChunkedArray, missing: Collection[str] = ()) -> pa.DictionaryArray:
@@ -89,7 +94,7 @@ def narrowed(text: pa.DictionaryArray) -> pa.Array:
 
 def numbers(column: pa.ChunkedArray) -> Numbers:
     """[N] float64 of a numeric or boolean column, NaN where a value is missing; a view where that is possible."""
-    array = _whole(column.cast(pa.float64(), safe=False))
+    array = _floats(column)
     return _filled(array, np.full(len(array), np.nan)) if array.null_count else _to_numpy(array)
 
 
@@ -100,6 +105,8 @@ def integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
 
 def present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     """[N] whether there is a value."""
+    if not column.null_count:
+        return np.ones(len(column), np.bool_)
     return _to_numpy(_whole(column.is_valid().cast(pa.int8()))).view(np.bool_)
 
 
@@ -109,9 +116,25 @@ def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
     return _filled(array.indices, np.full(len(array), -1, np.int32)), array.dictionary.to_pylist()
 
 
+def in_parallel(function: Callable[[Any], Any], items: Sequence[Any], rows: int) -> list[Any]:
+    """The function of each item, in threads where there are rows enough to pay for them: NumPy works without the lock.
+
+    rows: how many the function goes through.
+    """
+    if len(items) < 2 or rows <= _ROWS_WORTH_THREADS:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(function, items))
+
+
+def from_numpy(values: NDArray[Any]) -> pa.Array:
+    """[N] numbers, one after another in memory, as an array that shares it; NaN stays NaN."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
 def as_slice(rows: RowIndex) -> RowIndex | slice:
     """Rows in unbroken ascending order as a slice, which reads without a copy."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all():
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
 
@@ -169,6 +192,11 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return (column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column).combine_chunks()
 
 
+def _floats(column: pa.ChunkedArray) -> pa.Array:
+    """The numbers of a column as float64 in one array."""
+    return _whole(column if column.type == pa.float64() else column.cast(pa.float64(), safe=False))
+
+
 def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """What an extension type stands for, and a dictionary as text; no code of an extension is ever run."""
     if isinstance(column.type, pa.BaseExtensionType):
@@ -185,23 +213,18 @@ def _integers(column: pa.ChunkedArray) -> pa.Array:
     try:
         return _whole(column.cast(pa.int64()))
     except pa.ArrowInvalid:
-        return _whole(column.cast(pa.float64(), safe=False))
+        return _floats(column)
 
 
 def _days(column: pa.ChunkedArray) -> pa.Array:
     """Dates as days since 1970-01-01, times of day and durations as days, float64."""
     unit = {pa.date32(): "days", pa.date64(): "ms"}.get(column.type) or column.type.unit
     counts = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.float64(), safe=False)
-    return _without(_from_numpy(numbers(counts) / _PER_DAY.get(unit, 1.0)), _whole(counts.is_null()))
+    return _without(from_numpy(numbers(counts) / _PER_DAY.get(unit, 1.0)), _whole(counts.is_null()))
 
 
 # pa.array, pa.scalar, to_numpy and every function that is given a Python value import pandas where it is installed,
-# which takes longer than most tables; what follows does without.
-
-
-def _from_numpy(values: NDArray[Any]) -> pa.Array:
-    """[N] numbers as an array that shares their memory."""
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+# which takes longer than most tables; what follows, and from_numpy, does without.
 
 
 def _to_numpy(array: pa.Array) -> NDArray[Any]:
@@ -212,7 +235,7 @@ def _to_numpy(array: pa.Array) -> NDArray[Any]:
 
 def _filled(array: pa.Array, filling: NDArray[Any]) -> NDArray[Any]:
     """[N] the numbers of an array, those of `filling` where it has none."""
-    return _to_numpy(pc.coalesce(array, _from_numpy(filling)))
+    return _to_numpy(pc.coalesce(array, from_numpy(filling)))
 
 
 def _texts(values: Sequence[str]) -> pa.Array:

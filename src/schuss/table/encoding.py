@@ -4,9 +4,7 @@ A table is matched to the schema by the names of its columns; what arrives in an
 is beyond doubt, and is otherwise an error that names the column, the value and the place.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 
 from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
 from schuss.errors import CellError, ColumnError
-from schuss.table.columns import Numbers, as_slice, codes, first_not_number, kind_of, numbers
+from schuss.table.columns import Numbers, as_slice, codes, first_not_number, in_parallel, kind_of, numbers
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -166,9 +164,7 @@ class Encoding:
                     features[block, place] = feature.of(values[feature.column][rows])
             return bool(np.isfinite(features[block]).all())
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            finite = all(list(pool.map(write, _blocks(len(index)))))
-        if not finite:
+        if not all(in_parallel(write, _blocks(len(index)), len(index))):
             row, place = (int(i) for i in np.argwhere(~np.isfinite(features))[0])
             raise _too_far(table, int(index[row]), self.layout[place].column, "leave it empty")
         return features

@@ -4,8 +4,7 @@ Kinds and classes come from all rows; means, quantiles and categories from train
 values, goes through JSON and back unchanged, and travels in the model.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -22,6 +21,7 @@ from schuss.table.columns import (
     as_slice,
     codes,
     first_not_number,
+    in_parallel,
     integers,
     kind_of,
     nearest,
@@ -164,7 +164,7 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None) ->
     if len(names) > 1:
         return _several_targets(table, tuple(names), kinds, task)
     name, kind = names[0], kinds[0]
-    found = _labels(table.data[name], kind)
+    found = _labels(table.data[name], kind) if task != "regression" else ((), 0)
     chosen, reason = _choose_task(kind, *found) if task is None else (task, "you asked for it")
     if chosen == "regression":
         if kind == "text":
@@ -185,7 +185,7 @@ def target_rows(table: Table, target: Target) -> RowIndex:
     for name in target.names:
         column = table.column(name, "target column")
         there &= present(column)
-        if kind_of(column.type) in ("integer", "float"):
+        if kind_of(column.type) == "float":
             check_finite(table, name, numbers(column))
     if not there.any():
         raise ColumnError(f"{table.name}: no row has a value in {' and '.join(map(repr, target.names))}.")
@@ -216,8 +216,8 @@ def learn_schema(
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
     taken = {*target.names, *exclude, weight}
     features = [name for name in table.names if name not in taken]
-    with ThreadPoolExecutor() as pool:  # NumPy sorts without holding Python's lock
-        learned = list(pool.map(lambda name: _learn(table, name, training, weights), features))
+    rows = as_slice(training)
+    learned = in_parallel(lambda name: _learn(table, name, rows, weights), features, len(training))
     columns = tuple(column for column in learned if not isinstance(column, str))
     reasons = {name: reason for name, reason in zip(features, learned, strict=True) if isinstance(reason, str)}
     reasons |= dict.fromkeys(exclude, "excluded by you")
@@ -268,11 +268,10 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     """The distinct values in ascending order; of more than MOST_COUNTED, just one more than that."""
-    for some in (values[:_ROWS_LOOKED_AT], values):
-        distinct = np.unique(some)
-        if len(distinct) > MOST_COUNTED:
-            return distinct[: MOST_COUNTED + 1]
-    return distinct
+    distinct = np.unique(values[:_ROWS_LOOKED_AT])
+    if len(values) > _ROWS_LOOKED_AT and len(distinct) <= MOST_COUNTED:
+        distinct = np.unique(values)
+    return distinct[: MOST_COUNTED + 1]
 
 
 def count_words(distinct: int) -> str:
@@ -380,7 +379,7 @@ def _check_roles(table: Table, target: Target, weight: str | None, exclude: Sequ
         raise SettingError(f"{weight!r} is the weight and cannot be excluded: it is no feature anyway.")
 
 
-def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None) -> Column | str:
+def _learn(table: Table, name: str, training: RowIndex | slice, weights: Numbers | None) -> Column | str:
     """What the training rows say of a column, or the reason to drop it."""
     column = table.data[name]
     kind = kind_of(column.type)
@@ -388,7 +387,7 @@ def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None)
         return _learn_categorical(name, column, training)
     values = numbers(column)
     check_finite(table, name, values)
-    values, missing = values[as_slice(training)], 0
+    values, missing = values[training], 0
     if column.null_count:
         valid = ~np.isnan(values)
         missing = int(len(values) - np.count_nonzero(valid))
@@ -403,39 +402,46 @@ def _learn(table: Table, name: str, training: RowIndex, weights: Numbers | None)
 
 
 def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | None, date: bool) -> NumericColumn:
-    mean, deviation = _moments(values, weights)
+    least, greatest = float(values.min()), float(values.max())
+    mean, deviation = _moments(values, weights, least, greatest)
     return NumericColumn(
         name=name,
         missing=missing,
         distinct=len(distinct_numbers(values)),
-        least=float(values.min()),
-        greatest=float(values.max()),
+        least=least,
+        greatest=greatest,
         mean=mean,
         deviation=deviation,
         date=date,
     )
 
 
-def _moments(values: Numbers, weights: Numbers | None) -> tuple[float, float]:
+def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: float) -> tuple[float, float]:
     """Mean and deviation, Σ w x / Σ w and √(Σ w (x - mean)² / Σ w); a deviation of 0 becomes 1."""
+    if least == greatest:
+        return least, 1.0
     if weights is not None and not (weights > 0).any():
         weights = None
-    most = max(abs(float(values.min())), abs(float(values.max())))
+    most = max(abs(least), abs(greatest))
     scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
     scaled = values if scale == 1.0 else values / scale
-    mean = float(np.average(scaled, weights=weights))
+    mean = _mean(scaled, weights)
     offset = scaled - mean
-    deviation = float(np.sqrt(np.average(np.square(offset, out=offset), weights=weights))) * scale
-    if values.min() == values.max():
-        return float(values[0]), 1.0
+    deviation = float(np.sqrt(_mean(np.square(offset, out=offset), weights))) * scale
     return mean * scale, deviation if deviation > _TINY else 1.0
 
 
-def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex) -> CategoricalColumn | str:
+def _mean(values: Numbers, weights: Numbers | None) -> float:
+    """Σ w x / Σ w."""
+    return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())
+
+
+def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex | slice) -> CategoricalColumn | str:
     """The texts that occur often enough to be levels."""
     places, texts = codes(column)
-    counts = np.bincount(places[training] + 1, minlength=len(texts) + 1)
-    missing, present = int(counts[0]), int(len(training) - counts[0])
+    places = places[training]
+    counts = np.bincount(places + 1, minlength=len(texts) + 1)
+    missing, present = int(counts[0]), int(len(places) - counts[0])
     pairs = [(text, int(count)) for text, count in zip(texts, counts[1:], strict=True) if count]
     if not pairs:
         return "all missing"
@@ -443,7 +449,7 @@ def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex) -
         return "constant"
     if present > IDENTIFIER_ROWS and len(pairs) > IDENTIFIER_SHARE * present:
         return f"an identifier: {len(pairs):,} distinct texts in {present:,} rows"
-    fewest = FEWEST_ROWS_PER_LEVEL if len(training) >= SMALL_TABLE else 1
+    fewest = FEWEST_ROWS_PER_LEVEL if len(places) >= SMALL_TABLE else 1
     kept = sorted((pair for pair in pairs if pair[1] >= fewest), key=lambda pair: (-pair[1], pair[0]))[:MOST_LEVELS]
     other = present - sum(count for _, count in kept)
     if not kept and not missing:
@@ -458,22 +464,16 @@ def _learn_target(table: Table, target: Target, training: RowIndex, weights: Num
     if target.task != "regression":
         return target
     values = [numbers(table.data[name])[training] for name in target.names]
-    moments = [_moments(each, weights) for each in values]
-    learned = replace(
-        target,
-        mean=tuple(mean for mean, _ in moments),
-        deviation=tuple(deviation for _, deviation in moments),
-        least=_each(np.min, values),
-        greatest=_each(np.max, values),
-    )
-    for name, deviation, least, greatest in zip(
-        learned.names, learned.deviation, learned.least, learned.greatest, strict=True
-    ):
+    ends = [(float(each.min()), float(each.max())) for each in values]
+    moments = [_moments(each, weights, *reach) for each, reach in zip(values, ends, strict=True)]
+    for name, (least, greatest), (_, deviation) in zip(target.names, ends, moments, strict=True):
         if least < greatest and not _LEAST_DEVIATION < min(deviation, greatest - least) < _GREATEST_DEVIATION:
             raise ColumnError(f"{table.name}: the target {name!r} runs from {least:g} to {greatest:g}, beyond "
                               "what can be computed with. Multiply it by a power of ten.")  # fmt: skip
-    return learned
-
-
-def _each(function: Callable[[Numbers], Any], values: Sequence[Numbers]) -> tuple[float, ...]:
-    return tuple(float(function(each)) for each in values)
+    return replace(
+        target,
+        mean=tuple(mean for mean, _ in moments),
+        deviation=tuple(deviation for _, deviation in moments),
+        least=tuple(least for least, _ in ends),
+        greatest=tuple(greatest for _, greatest in ends),
+    )

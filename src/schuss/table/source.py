@@ -23,7 +23,7 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from schuss.errors import ColumnError, DataError, SourceError
-from schuss.table.columns import Kind, canonical, check_names, common_kind, kind_of, nearest
+from schuss.table.columns import Kind, canonical, check_names, common_kind, from_numpy, kind_of, nearest
 from schuss.table.delimited import MISSING, Content, TableFormat, TextFile, open_text
 
 __all__ = ["MISSING", "Place", "Table", "TableFormat", "read_table"]
@@ -106,9 +106,10 @@ class Table:
         Raises:
             ColumnError: it is not there; the message suggests the nearest name.
         """
-        if name not in self.data.column_names:
-            raise ColumnError(f"{self.name} has no {role} {name!r}. {nearest(name, self.names)}")
-        return self.data[name]
+        try:
+            return self.data[name]
+        except KeyError:
+            raise ColumnError(f"{self.name} has no {role} {name!r}. {nearest(name, self.names)}") from None
 
     def where(self, row: int) -> str:
         """The place of a row (counted from 0) in words: "houses.csv, line 17", or "DataFrame, row 16"."""
@@ -493,6 +494,8 @@ def _plain(values: Any) -> Any:
 def _arrow(values: Any, name: str, notes: list[str]) -> pa.Array:
     """A sequence of values as one Arrow array."""
     values = _plain(values)
+    if type(values) is np.ndarray and values.ndim == 1 and values.dtype.kind in "iuf":  # a masked array is a subclass
+        return from_numpy(np.ascontiguousarray(values))
     try:
         made = pa.array(values, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):

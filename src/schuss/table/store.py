@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
+
 from schuss.arrays import RowIndex, Rows
 from schuss.table.order import permutation
 
@@ -12,17 +14,17 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def windows(self, seed: int, epoch: int, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
-        """The rows of an epoch in its order, from batch number `start` on.
+    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
+        """The rows of these epochs in their orders, from batch number `start` of the first on.
 
-        Each item is a window of rows and the positions within it, in the order to visit them: whole batches, of which
-        only the last of the epoch may be short.
+        Each item is a window of rows and the positions within it, in the order to visit them: a part of one epoch, of
+        whole batches, of which only the last of the epoch may be short; or several whole epochs after one another.
         """
         ...
 
 
 class MemoryStore:
-    """Rows that lie in memory: the window is all of them."""
+    """Rows that lie in memory: the window is all of them, for all epochs that are asked for."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -30,7 +32,11 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def windows(self, seed: int, epoch: int, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
-        """The rows of an epoch in its order, from batch number `start` on."""
-        if start * batch_size < len(self.rows):
-            yield self.rows, permutation(seed, epoch, len(self.rows))[start * batch_size :]
+    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
+        """The rows of these epochs in their orders, from batch number `start` of the first on."""
+        if start:
+            yield self.rows, permutation(seed, epochs[0], len(self.rows))[start * batch_size :]
+            epochs = epochs[1:]
+        orders = [permutation(seed, epoch, len(self.rows)) for epoch in epochs]
+        if orders:
+            yield self.rows, orders[0] if len(orders) == 1 else np.concatenate(orders)

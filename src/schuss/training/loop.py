@@ -43,7 +43,7 @@ class Plan:
 class Chunk:
     """Some steps were taken: the first and the last of them, their batch losses, the last learning rate.
 
-    rows: passed so far in this epoch; seconds: since the training began.
+    epoch: of the last step; rows: passed so far in this epoch; seconds: since the training began.
     """
 
     epoch: int
@@ -97,7 +97,8 @@ def descend(
     """Trains from `state` to the end of the plan and yields what happens; the last event is Finished.
 
     Validation and stopping happen at the ends of epochs, so that the clock never changes W: it only decides, through
-    `plan.seconds` and `interrupted`, after which chunk to stop.
+    `plan.seconds` and `interrupted`, after which chunk to stop. Without validation nothing is looked at between the
+    epochs of a chunk: short ones are taken together.
     """
     engine.load(state.engine)
     clock = _Clock(state.seconds, plan.seconds)
@@ -106,22 +107,26 @@ def descend(
     outcome = Outcome.COMPLETED if state.epoch >= plan.epochs else None
 
     while outcome is None:
-        epoch, epoch_loss, rows = state.epoch + 1, 0.0, 0
-        for chunk, count, chunk_loss in _chunks(engine, store, plan, state.epoch, pace, clock):
-            rows, epoch_loss = rows + count, epoch_loss + chunk_loss
-            yield replace(chunk, rows=rows)
+        together = 1 if validate else max(1, pace.steps // steps_per_epoch)
+        epochs = range(state.epoch, min(state.epoch + together, plan.epochs))
+        losses: list[float] = []
+        for chunk, losses_of_ended in _chunks(engine, store, plan, epochs, pace, clock):
+            losses += losses_of_ended
+            yield chunk
             outcome = _reason_to_stop(chunk, plan, clock, interrupted)
-            if outcome is Outcome.DIVERGED or (outcome and chunk.last_step < epoch * steps_per_epoch):
+            if outcome:
                 break
-        else:
-            reached = engine.state()
+        if losses and outcome is not Outcome.DIVERGED:
+            step, reached, seconds = state.engine.step, engine.state(), clock.now()
             scores = validate(reached.W) if validate else {}
             is_best = scores.get("loss", math.inf) < state.best_loss
-            state = replace(state, engine=reached, epoch=epoch, seconds=clock.now())
+            state = replace(state, engine=reached, epoch=state.epoch + len(losses), seconds=seconds)
             if is_best:
-                state = replace(state, best_W=reached.W, best_loss=scores["loss"], best_epoch=epoch)
-            yield Epoch(epoch, reached.step, epoch_loss / rows, scores, is_best, state.seconds)
-            outcome = outcome or _reason_to_end(state, scores, plan)
+                state = replace(state, best_W=reached.W, best_loss=scores["loss"], best_epoch=state.epoch)
+            for epoch, loss in enumerate(losses, start=epochs.start + 1):
+                step += steps_per_epoch
+                yield Epoch(epoch, step, loss, scores, is_best, seconds)
+            outcome = outcome or _reason_to_end(state, max(losses), scores, plan)
 
     state = replace(state, engine=engine.state(), seconds=clock.now())
     if not np.isfinite(state.engine.W).all():
@@ -132,26 +137,52 @@ def descend(
 
 
 def _chunks(
-    engine: Engine, store: Store, plan: Plan, epoch: int, pace: "_Pace", clock: "_Clock"
-) -> Iterator[tuple[Chunk, int, float]]:
-    """Takes the steps of one epoch; yields after each chunk its event, its rows and Σ batch loss · rows of batch."""
-    steps_per_epoch = math.ceil(len(store) / plan.batch_size)
-    first = epoch * steps_per_epoch
-    for rows, positions in store.windows(plan.seed, epoch, plan.batch_size):
+    engine: Engine, store: Store, plan: Plan, epochs: range, pace: "_Pace", clock: "_Clock"
+) -> Iterator[tuple[Chunk, list[float]]]:
+    """Takes the steps of these epochs; yields after each chunk its event, and the loss of each epoch that it ended.
+
+    A chunk is a part of one epoch, or whole epochs.
+    """
+    rows_per_epoch, steps_per_epoch = len(store), math.ceil(len(store) / plan.batch_size)
+    step, epoch, passed, sum_so_far = epochs.start * steps_per_epoch, epochs.start, 0, 0.0
+    for rows, positions in store.windows(plan.seed, epochs, plan.batch_size):
         while len(positions):
-            order, positions = np.split(positions, [pace.steps * plan.batch_size])
-            steps = math.ceil(len(order) / plan.batch_size)
-            shares = plan.schedule.shares(first, steps, plan.epochs * steps_per_epoch)
+            most = pace.steps * plan.batch_size
+            order, positions = positions[:most], positions[most:]
+            together = max(1, len(order) // rows_per_epoch)
+            sizes = _batch_sizes(len(order) // together, plan.batch_size)
+            steps = together * len(sizes)
+            shares = plan.schedule.shares(step, steps, plan.epochs * steps_per_epoch)
             began = clock.now()
-            losses = plan.loss_unit * engine.train(rows, order, plan.batch_size, plan.learning_rate * shares)
+            losses = plan.loss_unit * engine.train(rows, order, plan.batch_size, plan.learning_rate * shares, together)
             pace.took(steps, clock.now() - began)
-            sizes = np.full(steps, plan.batch_size)
-            sizes[-1] = len(order) - (steps - 1) * plan.batch_size
-            least, mean, greatest = float(losses.min()), float(losses.mean()), float(losses.max())
-            rate = plan.learning_rate * float(shares[-1])
-            event = Chunk(epoch + 1, first + 1, first + steps, least, mean, greatest, rate, 0, clock.now())
-            yield event, len(order), float(losses @ sizes)
-            first += steps
+            passed += len(order) // together
+            event = Chunk(
+                epoch=epoch + together,
+                first_step=step + 1,
+                last_step=step + steps,
+                least=float(losses.min()),
+                mean=float(losses.mean()),
+                greatest=float(losses.max()),
+                learning_rate=plan.learning_rate * float(shares[-1]),
+                rows=passed,
+                seconds=clock.now(),
+            )
+            sums = (losses.reshape(together, -1) * sizes).sum(axis=1) + sum_so_far
+            if passed < rows_per_epoch:
+                yield event, []
+                sum_so_far = float(sums[0])
+            else:
+                yield event, (sums / rows_per_epoch).tolist()
+                epoch, passed, sum_so_far = epoch + together, 0, 0.0
+            step += steps
+
+
+def _batch_sizes(rows: int, batch_size: int) -> Vector:
+    """Rows of each batch, of which the last may be short."""
+    sizes = np.full(math.ceil(rows / batch_size), float(batch_size))
+    sizes[-1] = rows - (len(sizes) - 1) * batch_size
+    return sizes
 
 
 def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Callable[[], bool]) -> Outcome | None:
@@ -163,9 +194,11 @@ def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Call
     return Outcome.OUT_OF_TIME if clock.is_over() else None
 
 
-def _reason_to_end(state: TrainingState, scores: Mapping[str, float], plan: Plan) -> Outcome | None:
-    """Looked at after every epoch."""
+def _reason_to_end(state: TrainingState, loss: float, scores: Mapping[str, float], plan: Plan) -> Outcome | None:
+    """Looked at after every epoch, or several that were taken together; loss: of the worst of them."""
     if not math.isfinite(scores.get("loss", 0.0)) or not np.isfinite(state.engine.W).all():
+        return Outcome.DIVERGED
+    if loss >= _EXPLODED * plan.loss_unit:
         return Outcome.DIVERGED
     if plan.patience is not None and scores and state.epoch - state.best_epoch >= plan.patience:
         return Outcome.EARLY_STOPPED
@@ -176,7 +209,8 @@ class _Pace:
     """How many steps a chunk takes, so that it takes about a tenth of a second; learned from chunk to chunk."""
 
     def __init__(self, parameters: int, batch_size: int) -> None:
-        self.steps = max(1, int(_CHUNK_SECONDS * 1e9 / (6 * parameters * batch_size)))  # at a cautious 1 GFLOP/s
+        cautious = 1e-4 + 6e-9 * parameters * batch_size  # seconds a step: the call, and 1 GFLOP/s
+        self.steps = max(1, int(_CHUNK_SECONDS / cautious))
 
     def took(self, steps: int, seconds: float) -> None:
         """Takes note of a chunk; the next one has at most four times its steps."""
