@@ -282,7 +282,7 @@ double go_through(
     Workspace& workspace, const float* W, const Selection& chosen, const Worker& worker, const Share& share,
     const Finish& finish, bool training, int64_t step
 ) {
-    const int64_t segment = rows_of_a_segment(*workspace.program);
+    const int64_t segment = workspace.segment_rows;
     const bool weighted = chosen.rows.weights != nullptr;
     double total = 0;
     for (int64_t offset = 0; offset < chosen.count; offset += segment) {
@@ -290,8 +290,7 @@ double go_through(
         const int64_t rows = last ? chosen.count - offset : segment;
         const Selection part = {chosen.rows, chosen.order, chosen.first + offset, rows, last ? chosen.ahead : 0};
         int64_t unit = whole((rows + worker.count - 1) / worker.count, 16);
-        const int64_t most = rows_of_a_unit(*workspace.program);
-        if (unit > most) unit = most;
+        if (unit > workspace.unit_rows) unit = workspace.unit_rows;
         const int64_t units = (rows + unit - 1) / unit;
         for (int64_t u = worker.begin(units); u < worker.end(units); u++) {
             const int64_t end = whole(rows, 16), first = u * unit;
@@ -385,7 +384,7 @@ void take_gradient(void* memory, double* result) {
 void look(void* memory, const Rows& rows, const Worker& worker, double* total, float* outputs) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const Output& output = *workspace.output;
-    const int64_t unit = rows_of_a_unit(*workspace.program), place = worker.number * unit;
+    const int64_t unit = workspace.unit_rows, place = worker.number * unit;
     const Share share = share_of(workspace, worker, unit);
     prepare(workspace, workspace.trial, worker, share);
     double sum = 0;

@@ -36,6 +36,8 @@ struct Workspace {
     int64_t place_count;
     double* squares;         // [place_count] Σ g² of a tile, for the norm of the gradient
 
+    int64_t unit_rows;       // that go through the chain together
+    int64_t segment_rows;    // of a batch that are worked on before their gradient is added up
     int64_t padded;          // length of a padded vector; numbers of the padding are 0
     int64_t step;            // steps taken so far
     float* W;                // [padded]
@@ -172,6 +174,24 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
     return padded;
 }
 
+// Floats of a row in all signals, on the way forward and back.
+int64_t floats_of_a_row(const Program& program) {
+    int64_t total = program.features;
+    for (int64_t l = 0; l < program.layer_count; l++)
+        if (is_dense(program.layers[l])) total += 2 * program.layers[l].outputs;
+    return total;
+}
+
+// Rows that go through the chain together: a unit. 16 where these stay in the first-level cache, else as many as make
+// good use of the weights that are read.
+int64_t rows_of_a_unit(const Program& program) { return floats_of_a_row(program) * 16 * 4 <= 24 * 1024 ? 16 : 64; }
+
+// Rows of a batch that are worked on before their gradient is added up: memory stays bounded whatever the batch is.
+int64_t rows_of_a_segment(const Program& program) {
+    const int64_t fit = (int64_t{64} << 20) / 4 / floats_of_a_row(program) / 64 * 64;
+    return fit < 1024 ? 1024 : fit > 65536 ? 65536 : fit;
+}
+
 void* lay_out(const Program& program, const Memory& memory) {
     Workspace& workspace = *new (memory.take<Workspace>(1)) Workspace();
     workspace.program = &program;
@@ -179,6 +199,8 @@ void* lay_out(const Program& program, const Memory& memory) {
     workspace.optimizer = named(optimizers, program.optimizer);
     for (int i = 0; workspace.optimizer->names[i]; i++)
         workspace.constants.values[i] = *constant(program, workspace.optimizer->names[i]);
+    workspace.unit_rows = rows_of_a_unit(program);
+    workspace.segment_rows = rows_of_a_segment(program);
     workspace.padded = build_chain(workspace, program, memory);
     workspace.W = memory.take<float>(workspace.padded);
     for (int i = 0; i < workspace.optimizer->memory; i++) workspace.vectors[i] = memory.take<float>(workspace.padded);
@@ -195,37 +217,15 @@ void* lay_out(const Program& program, const Memory& memory) {
     return &workspace;
 }
 
-// Floats of a row in all signals, on the way forward and back.
-int64_t floats_of_a_row(const Program& program) {
-    int64_t total = program.features;
-    for (int64_t l = 0; l < program.layer_count; l++)
-        if (is_dense(program.layers[l])) total += 2 * program.layers[l].outputs;
-    return total;
-}
-
-// Rows that go through the chain together: a unit. Few enough for the first-level cache where that can be, else as many
-// as make good use of the weights that are read.
-int64_t rows_of_a_unit(const Program& program) {
-    const int64_t fit = 24 * 1024 / 4 / floats_of_a_row(program) / 16 * 16;
-    return fit < 16 ? 64 : 16;
-}
-
-// Rows of a batch that are worked on before their gradient is added up: memory stays bounded whatever the batch is.
-int64_t rows_of_a_segment(const Program& program) {
-    const int64_t fit = (int64_t{64} << 20) / 4 / floats_of_a_row(program) / 64 * 64;
-    return fit < 1024 ? 1024 : fit > 65536 ? 65536 : fit;
-}
-
 int64_t whole(int64_t rows, int64_t of) { return (rows + of - 1) / of * of; }
 
 int64_t batch_rows(const void* memory, int64_t batch) {
-    const Program& program = *static_cast<const Workspace*>(memory)->program;
-    const int64_t segment = rows_of_a_segment(program);
+    const int64_t segment = static_cast<const Workspace*>(memory)->segment_rows;
     return whole(batch < segment ? batch : segment, 64);
 }
 
 int64_t look_rows(const void* memory, int threads) {
-    return threads * rows_of_a_unit(*static_cast<const Workspace*>(memory)->program);
+    return threads * static_cast<const Workspace*>(memory)->unit_rows;
 }
 
 void lay_out_batch(void* workspace_memory, const Memory& memory, int64_t rows) {
