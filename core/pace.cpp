@@ -9,7 +9,7 @@ namespace {
 constexpr double spell_seconds = 2e-3;
 constexpr double alone_seconds = 10e-3;  // of work before a team is started at all: many fits are over by then
 constexpr double cautious_speed = 2e10;  // operations a second, before anything is measured
-constexpr int64_t trial_every = 16;      // spells
+constexpr int64_t trial_every = 48;      // spells: some 100 ms
 
 }  // namespace
 
@@ -29,8 +29,11 @@ Pace::Spell Pace::next(int most, double operations) {
     } else {
         for (const Choice& choice : choices_)
             if (choice.seconds < best->seconds) best = &choice;
-        if (spells_ % trial_every == 0)
-            best = &choices_[static_cast<size_t>(spells_ / trial_every) % choices_.size()];
+        if (spells_ % trial_every == 0 && choices_.size() > 1) {
+            const auto chosen = static_cast<size_t>(best - choices_.data());
+            const size_t ahead = 1 + static_cast<size_t>(spells_ / trial_every) % (choices_.size() - 1);
+            best = &choices_[(chosen + ahead) % choices_.size()];  // another than the best
+        }
     }
     spells_++;
     const double seconds = best->seconds > 0 ? best->seconds : operations / cautious_speed;
