@@ -23,7 +23,7 @@ from schuss.model import Model
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
-from schuss.table.schema import Target, find_target
+from schuss.table.schema import Target
 from schuss.table.source import Table, read_table
 from schuss.training.loop import Epoch
 from schuss.training.state import TrainingState
@@ -129,7 +129,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self._state = replace(state, engine=replace(state.engine, W=self.model_.W))
         self.n_epochs_ = state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
-        self.validation_scores_ = [dict(event.scores) for event in self._history if event.scores]
+        self.validation_scores_ = [dict(event.scores) for event in self._history if prepared.validation]
 
     def _remember(self, event: JobEvent) -> None:
         if isinstance(event, Epoch):
@@ -159,8 +159,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         weight = _free_names([_WEIGHT], [*table.names, *names])
         columns = [*table.data.columns, *targets.values(), from_numpy(weights)]
         data = pa.table(columns, names=[*table.names, *names, *weight])
-        whole = Table(table.name, data, table.notes, dates=table.dates)
-        return whole, self._target(names, whole)
+        return Table(table.name, data, table.notes, dates=table.dates), self._target(names)
 
     def _validated(self, X: Any, reset: bool) -> Any:
         """X checked as scikit-learn does: a frame keeps its columns and their kinds, all else becomes a float array."""
@@ -189,7 +188,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         """Y, checked, as columns of a table."""
         raise NotImplementedError
 
-    def _target(self, names: tuple[str, ...], table: Table) -> Target:
+    def _target(self, names: tuple[str, ...]) -> Target:
         """What is predicted."""
         raise NotImplementedError
 
@@ -275,8 +274,9 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             return {"y": from_numpy(np.ascontiguousarray(values))}
         return {f"y{i}": from_numpy(np.ascontiguousarray(values[:, i])) for i in range(values.shape[1])}
 
-    def _target(self, names: tuple[str, ...], table: Table) -> Target:
-        return find_target(table, names, "regression")
+    def _target(self, names: tuple[str, ...]) -> Target:
+        reason = "you asked for it" if len(names) == 1 else f"{len(names)} targets"
+        return Target(names, "regression", reason, "float")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -354,7 +354,7 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
             raise ValueError(f"y holds {labels[unknown][0]!r}, which is none of the classes {list(self.classes_)}.")
         return _column(labels)
 
-    def _target(self, names: tuple[str, ...], table: Table) -> Target:
+    def _target(self, names: tuple[str, ...]) -> Target:
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
         return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)

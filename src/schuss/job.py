@@ -193,11 +193,12 @@ def fit(
     state = start or TrainingState(fresh)
     engine, prepared = _engine(prepared, settings, state)
     _tell(watch, prepared)
-    store, outcome = MemoryStore(prepared.training), Outcome.COMPLETED
+    store = MemoryStore(prepared.training)
     for event in descend(engine, state, store, recipe.plan, _validation(prepared), interrupted):
-        _tell(watch, event)
-        if isinstance(event, Finished):
-            outcome, state = event.outcome, event.state
+        for observer in watch:
+            observer(event)
+    assert isinstance(event, Finished)
+    outcome, state = event.outcome, event.state
     if outcome is Outcome.DIVERGED and state.best_W is None:
         raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
     model = Model(

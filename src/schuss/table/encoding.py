@@ -128,7 +128,7 @@ class Encoding:
             levels[:, place] = found[index]
         if not target:
             return Rows(features, levels, np.empty((len(index), 0), np.float32))
-        return Rows(features, levels, self._encode_target(table, index), self._encode_weights(table, index))
+        return Rows(features, levels, self._encode_target(table, index, span), self._encode_weights(table, span))
 
     def decode(self, outputs: Matrix) -> NDArray[Any]:
         """What the outputs [N, K] of a network mean.
@@ -171,14 +171,14 @@ class Encoding:
             raise _too_far(table, int(index[row]), self.layout[place].column, "leave it empty")
         return features
 
-    def _encode_target(self, table: Table, index: RowIndex) -> Matrix:
+    def _encode_target(self, table: Table, index: RowIndex, span: RowIndex | slice) -> Matrix:
         """[N, T] float32: standardised numbers, 0 and 1, or class numbers."""
         target = self.schema.target
         if target.task != "regression":
             return self._class_numbers(table, index)
         targets = np.empty((len(index), len(target.names)), np.float32)
         for place, name in enumerate(target.names):
-            values = _numbers_of(table, name, "target column")[index]
+            values = _numbers_of(table, name, "target column")[span]
             if table.data[name].null_count:
                 _check_present(table, name, index, np.isnan(values))
             with np.errstate(over="ignore"):
@@ -202,10 +202,10 @@ class Encoding:
                             "training. Leave such rows out.")  # fmt: skip
         return found.astype(np.float32)[:, np.newaxis]
 
-    def _encode_weights(self, table: Table, index: RowIndex) -> Vector | None:
+    def _encode_weights(self, table: Table, rows: RowIndex | slice) -> Vector | None:
         """[N] float32; None where every row counts once, as in a table that came without the column of weights."""
         name = self.schema.weight
-        return row_weights(table, name, index).astype(np.float32) if name in table.names else None
+        return row_weights(table, name, rows).astype(np.float32) if name in table.names else None
 
 
 def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, missing: int) -> Codes:

@@ -4,6 +4,7 @@ Kinds and classes come from all rows; means, quantiles and categories from train
 values, goes through JSON and back unchanged, and travels in the model.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -227,7 +228,7 @@ def learn_schema(
     if not columns and target.names:
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
         raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
-    learned_target = _learn_target(table, target, training, weights)
+    learned_target = _learn_target(table, target, rows, weights)
     return Schema(columns, learned_target, weight, dropped, len(training), table.missing)
 
 
@@ -439,7 +440,7 @@ def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: f
     scaled = values if scale == 1.0 else values / scale
     mean = _mean(scaled, weights)
     offset = scaled - mean
-    deviation = float(np.sqrt(_mean(np.square(offset, out=offset), weights))) * scale
+    deviation = math.sqrt(_mean(np.square(offset, out=offset), weights)) * scale
     return mean * scale, deviation if deviation > _TINY else 1.0
 
 
@@ -473,7 +474,7 @@ def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex | 
     )
 
 
-def _learn_target(table: Table, target: Target, training: RowIndex, weights: Numbers | None) -> Target:
+def _learn_target(table: Table, target: Target, training: RowIndex | slice, weights: Numbers | None) -> Target:
     """The target with the scale of its training rows."""
     if target.task != "regression":
         return target

@@ -99,7 +99,7 @@ class Table:
     @cached_property
     def names(self) -> list[str]:
         """The names of the columns, in the table's order."""
-        return [str(name) for name in self.data.column_names]
+        return [str(name) for name in self.data.schema.names]
 
     def column(self, name: str, role: str = "column") -> pa.ChunkedArray:
         """The column of this name.
