@@ -58,15 +58,28 @@ int64_t state(schuss::Engine& self, Out<float, 1> W, Out<float, 2> vectors) {
     return self.state(W.data(), vectors.data());
 }
 
+schuss::Chunk chunk_of(const In<int64_t, 1>& order, int64_t epochs, int64_t batch_size, const In<double, 1>& rates) {
+    const auto rows = static_cast<int64_t>(order.size());
+    return {order.data(), rows, rows / epochs, batch_size, rates.data(), 0, static_cast<int64_t>(rates.size())};
+}
+
 void train(
     schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t epochs,
     int64_t batch_size, In<double, 1> learning_rates, Out<double, 1> losses
 ) {
-    const auto rows_in_order = static_cast<int64_t>(order.size());
-    const schuss::Chunk chunk = {order.data(), rows_in_order, rows_in_order / epochs, batch_size,
-                                 learning_rates.data(), 0, static_cast<int64_t>(learning_rates.size())};
+    const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, learning_rates);
     const nb::gil_scoped_release released;
     self.train(view(rows), chunk, losses.data());
+}
+
+void train_watched(
+    schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t epochs,
+    int64_t batch_size, In<double, 1> learning_rates, Out<double, 1> losses,
+    const RowsTuple& watched, Out<float, 2> path, Out<float, 3> outputs
+) {
+    const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, learning_rates);
+    const nb::gil_scoped_release released;
+    self.train_watched(view(rows), chunk, losses.data(), view(watched), path.data(), outputs.data());
 }
 
 double gradient(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, Out<double, 1> result) {
@@ -91,12 +104,13 @@ std::vector<std::string> available_isas() {
 }
 
 // The memory is NumPy's own: large arrays get huge pages there.
-nb::object permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t threads) {
-    nb::object order = nb::module_::import_("numpy").attr("empty")(count, "int64");
-    int64_t* const data = nb::cast<Out<int64_t, 1>>(order).data();
+nb::object permutations(uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, int64_t threads) {
+    nb::object orders = nb::module_::import_("numpy").attr("empty")(epochs * count, "int64");
+    int64_t* const data = nb::cast<Out<int64_t, 1>>(orders).data();
     const nb::gil_scoped_release released;
-    schuss::permutation(seed, epoch, count, threads, data);
-    return order;
+    for (int64_t e = 0; e < epochs; e++)
+        schuss::permutation(seed, first_epoch + static_cast<uint64_t>(e), count, threads, data + e * count);
+    return orders;
 }
 
 }  // namespace
@@ -104,7 +118,8 @@ nb::object permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t thr
 NB_MODULE(_core, module) {
     module.def("isa", [] { return schuss::chosen_build().isa; }, "The instruction set that a new engine uses.");
     module.def("available_isas", available_isas, "The instruction sets that this processor runs, the plainest first.");
-    module.def("permutation", permutation, nb::arg("seed"), nb::arg("epoch"), nb::arg("count"), nb::arg("threads"));
+    module.def("permutations", permutations, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"), nb::arg("count"),
+               nb::arg("threads"));
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),
@@ -116,6 +131,7 @@ NB_MODULE(_core, module) {
         .def("load", load)
         .def("state", state)
         .def("train", train)
+        .def("train_watched", train_watched)
         .def("gradient", gradient)
         .def("total_loss", total_loss)
         .def("outputs", outputs);

@@ -94,6 +94,27 @@ int64_t Engine::state(float* W, float* vectors) {
 
 void Engine::train(const Rows& rows, const Chunk& chunk, double* losses) {
     const auto locked = lock();
+    take_steps(rows, chunk, losses);
+}
+
+void Engine::train_watched(
+    const Rows& rows, const Chunk& chunk, double* losses, const Rows& watched, float* path, float* outputs
+) {
+    const auto locked = lock();
+    const int64_t steps_of_epoch = (chunk.epoch_rows + chunk.batch_size - 1) / chunk.batch_size;
+    Chunk epoch = chunk;
+    for (; epoch.first_step < chunk.last_step; epoch.first_step = epoch.last_step) {
+        epoch.last_step = epoch.first_step + steps_of_epoch;
+        take_steps(rows, epoch, losses);
+        build_.state(workspace_, path, nullptr);
+        look(path, watched, false, outputs);
+        path += parameters();
+        outputs += watched.count * this->outputs();
+    }
+}
+
+// Of a locked engine.
+void Engine::take_steps(const Rows& rows, const Chunk& chunk, double* losses) {
     reserve_rows(build_.batch_rows(workspace_, std::min(chunk.batch_size, chunk.epoch_rows)));
     const double operations = build_.row_operations(program_) * static_cast<double>(chunk.batch_size);
     const ThreadShare share(settle_ && operations < worth_a_barrier ? 1 : wanted_threads());
@@ -124,8 +145,8 @@ double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
     return total;
 }
 
+// Likewise.
 double Engine::look(const float* W, const Rows& rows, bool with_loss, float* outputs) {
-    const auto locked = lock();
     const double operations = build_.row_operations(program_) / 3 * static_cast<double>(rows.count);
     const ThreadShare share(settle_ && operations < worth_a_team ? 1 : wanted_threads());
     const int threads = share.count();
@@ -138,8 +159,14 @@ double Engine::look(const float* W, const Rows& rows, bool with_loss, float* out
     return total;
 }
 
-double Engine::total_loss(const float* W, const Rows& rows) { return look(W, rows, true, nullptr); }
+double Engine::total_loss(const float* W, const Rows& rows) {
+    const auto locked = lock();
+    return look(W, rows, true, nullptr);
+}
 
-void Engine::outputs(const float* W, const Rows& rows, float* outputs) { look(W, rows, false, outputs); }
+void Engine::outputs(const float* W, const Rows& rows, float* outputs) {
+    const auto locked = lock();
+    look(W, rows, false, outputs);
+}
 
 }  // namespace schuss

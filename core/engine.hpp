@@ -46,11 +46,16 @@ class Engine {
 
     const char* isa() const { return build_.isa; }
     int64_t parameters() const { return program_.parameters; }
+    int64_t outputs() const { return layers_.back().outputs; }
 
     // As in Build; one call at a time. All but `state` throw OutOfMemory.
     void load(const float* W, const float* vectors, int64_t step);
     int64_t state(float* W, float* vectors);
     void train(const Rows& rows, const Chunk& chunk, double* losses);
+    // Likewise; after each epoch W is copied out, path [epochs, P], and `watched` rows are looked at,
+    // outputs [epochs, N, K].
+    void train_watched(
+        const Rows& rows, const Chunk& chunk, double* losses, const Rows& watched, float* path, float* outputs);
     double gradient(const float* W, const Rows& rows, double* gradient);
     double total_loss(const float* W, const Rows& rows);
     void outputs(const float* W, const Rows& rows, float* outputs);
@@ -59,6 +64,7 @@ class Engine {
     std::unique_lock<std::mutex> lock();
     int wanted_threads() const;
     void reserve_rows(int64_t rows);
+    void take_steps(const Rows& rows, const Chunk& chunk, double* losses);
     double look(const float* W, const Rows& rows, bool with_loss, float* outputs);
 
     const Build& build_;

@@ -428,7 +428,7 @@ void load_state(void* memory, const float* W, const float* vectors, int64_t step
 int64_t save_state(const void* memory, float* W, float* vectors) {
     const Workspace& workspace = *static_cast<const Workspace*>(memory);
     export_vector(workspace, workspace.W, W);
-    for (int i = 0; i < workspace.optimizer->memory; i++)
+    for (int i = 0; vectors && i < workspace.optimizer->memory; i++)
         export_vector(workspace, workspace.vectors[i], vectors + i * workspace.program->parameters);
     return workspace.step;
 }

@@ -9,7 +9,7 @@ _Rows = tuple[_Float32, NDArray[np.int32], _Float32, _Float32]  # features, code
 
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
-def permutation(seed: int, epoch: int, count: int, threads: int) -> NDArray[np.int64]: ...
+def permutations(seed: int, first_epoch: int, epochs: int, count: int, threads: int) -> NDArray[np.int64]: ...
 
 class Engine:
     def __init__(
@@ -45,6 +45,19 @@ class Engine:
         batch_size: int,
         learning_rates: _Float64,
         losses: _Float64,
+        /,
+    ) -> None: ...
+    def train_watched(
+        self,
+        rows: _Rows,
+        order: NDArray[np.int64],
+        epochs: int,
+        batch_size: int,
+        learning_rates: _Float64,
+        losses: _Float64,
+        watched: _Rows,
+        path: _Float32,
+        outputs: _Float32,
         /,
     ) -> None: ...
     def gradient(self, W: _Float32, rows: _Rows, gradient: _Float64, /) -> float: ...

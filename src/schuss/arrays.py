@@ -18,6 +18,7 @@ from schuss.errors import DataError
 Floats: TypeAlias = NDArray[np.floating[Any]]  # float32 or float64
 Vector: TypeAlias = Floats  # one axis
 Matrix: TypeAlias = Floats  # two axes
+Outputs: TypeAlias = Floats  # [epochs, N, K]
 Codes: TypeAlias = NDArray[np.int32]  # [N, C]; -1 stands for "no level"
 RowIndex: TypeAlias = NDArray[np.int64]  # [N]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -72,7 +73,7 @@ class Rows:
     @property
     def total_weight(self) -> float:
         """Σ w_i, the number of rows where no weights were given."""
-        return float(len(self)) if self.weights is None else float(np.sum(self.weights, dtype=np.float64))
+        return float(len(self)) if self.weights is None else float(self.weights.sum(dtype=np.float64))
 
     def take(self, index: RowIndex) -> "Rows":
         """Copies of the rows at these positions, in this order."""

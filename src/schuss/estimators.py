@@ -23,7 +23,7 @@ from schuss.model import Model
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
-from schuss.table.schema import Target, find_target
+from schuss.table.schema import Target
 from schuss.table.source import Table, read_table
 from schuss.training.loop import Epoch
 from schuss.training.state import TrainingState
@@ -129,7 +129,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self._state = replace(state, engine=replace(state.engine, W=self.model_.W))
         self.n_epochs_ = state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
-        self.validation_scores_ = [dict(event.scores) for event in self._history if event.scores]
+        self.validation_scores_ = [dict(event.scores) for event in self._history if prepared.validation]
 
     def _remember(self, event: JobEvent) -> None:
         if isinstance(event, Epoch):
@@ -147,23 +147,26 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> tuple[Table, Target]:
         """One table of features, target and weights, these in the last column."""
         table = read_table(self._validated(X, reset))
-        data, names = table.data, _free_names(list(targets), table.names)
-        for name, column in zip(names, targets.values(), strict=True):
+        for column in targets.values():
             if len(column) != len(table):
                 raise ValueError(f"X has {len(table)} rows and y {len(column)}: they must be as many.")
-            data = data.append_column(name, column)
         weights = np.ones(len(table))
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not weights.any():
-            raise ValueError("All sample weights are zero: at least one must be above.")
-        (weight,) = _free_names([_WEIGHT], [*table.names, *names])
-        data = data.append_column(weight, from_numpy(weights))
-        whole = replace(table, data=data, places=())
-        return whole, self._target(names, whole)
+            if not weights.any():
+                raise ValueError("All sample weights are zero: at least one must be above.")
+        names = _free_names(list(targets), table.names)
+        weight = _free_names([_WEIGHT], [*table.names, *names])
+        columns = [*table.data.columns, *targets.values(), from_numpy(weights)]
+        data = pa.table(columns, names=[*table.names, *names, *weight])
+        return Table(table.name, data, table.notes, dates=table.dates), self._target(names)
 
     def _validated(self, X: Any, reset: bool) -> Any:
         """X checked as scikit-learn does: a frame keeps its columns and their kinds, all else becomes a float array."""
+        if reset and _is_plain(X, 2, "df"):  # then this is all that validate_data does
+            self.n_features_in_ = X.shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+            return X
         if hasattr(X, "columns") or hasattr(X, "column_names"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return X
@@ -185,7 +188,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         """Y, checked, as columns of a table."""
         raise NotImplementedError
 
-    def _target(self, names: tuple[str, ...], table: Table) -> Target:
+    def _target(self, names: tuple[str, ...]) -> Target:
         """What is predicted."""
         raise NotImplementedError
 
@@ -262,15 +265,18 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     def _target_columns(self, y: Any) -> Columns:
         if y is None:
             raise ValueError(_NO_Y.format(type(self).__name__))
-        values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
+        values = y
+        if not _is_plain(y, 1, "d"):
+            values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
         if values.ndim == 2 and values.shape[1] == 1:
             values = column_or_1d(values, warn=True)
         if values.ndim == 1:
             return {"y": from_numpy(np.ascontiguousarray(values))}
         return {f"y{i}": from_numpy(np.ascontiguousarray(values[:, i])) for i in range(values.shape[1])}
 
-    def _target(self, names: tuple[str, ...], table: Table) -> Target:
-        return find_target(table, names, "regression")
+    def _target(self, names: tuple[str, ...]) -> Target:
+        reason = "you asked for it" if len(names) == 1 else f"{len(names)} targets"
+        return Target(names, "regression", reason, "float")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -335,6 +341,8 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         """[N] labels."""
         if y is None:
             raise ValueError(_NO_Y.format(type(self).__name__))
+        if _is_plain(y, 1, "?bhilqBHILQfd"):
+            return np.asarray(y)
         return np.asarray(
             column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0), warn=True)
         )
@@ -346,7 +354,7 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
             raise ValueError(f"y holds {labels[unknown][0]!r}, which is none of the classes {list(self.classes_)}.")
         return _column(labels)
 
-    def _target(self, names: tuple[str, ...], table: Table) -> Target:
+    def _target(self, names: tuple[str, ...]) -> Target:
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
         return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
@@ -357,6 +365,16 @@ def _report() -> Any:
     from schuss.progress import Progress
 
     return Progress()
+
+
+def _is_plain(values: Any, axes: int, types: str) -> bool:
+    """Whether scikit-learn's checks, which take as long as all others, would pass an array on as it is.
+
+    It has so many axes, two rows or more, one of the types (characters of NumPy), and is finite.
+    """
+    if type(values) is not np.ndarray or values.ndim != axes or values.size < 2 or len(values) < 2:
+        return False
+    return values.dtype.char in types and values.dtype.isnative and bool(np.isfinite(values).all())
 
 
 def _distinct(labels: NDArray[Any]) -> NDArray[Any]:

@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Matrix, RowIndex, Rows, Vector
+from schuss.arrays import Matrix, Outputs, RowIndex, Rows
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
-from schuss.model.model import Model, Record, read_for, rows_to_score, scores, weighted_total
+from schuss.model.model import Model, Record, read_for, rows_to_score, scores_of_epochs, total_losses
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding, places_of
@@ -193,12 +193,12 @@ def fit(
     state = start or TrainingState(fresh)
     engine, prepared = _engine(prepared, settings, state)
     _tell(watch, prepared)
-    validate = _validation(engine, prepared)
-    outcome = Outcome.COMPLETED
-    for event in descend(engine, state, MemoryStore(prepared.training), recipe.plan, validate, interrupted):
-        _tell(watch, event)
-        if isinstance(event, Finished):
-            outcome, state = event.outcome, event.state
+    store = MemoryStore(prepared.training)
+    for event in descend(engine, state, store, recipe.plan, _validation(prepared), interrupted):
+        for observer in watch:
+            observer(event)
+    assert isinstance(event, Finished)
+    outcome, state = event.outcome, event.state
     if outcome is Outcome.DIVERGED and state.best_W is None:
         raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
     model = Model(
@@ -272,21 +272,21 @@ def _held_out(
     return encoding.encode(own, rows_to_score(own, encoding.schema))
 
 
-def _validation(engine: Engine, prepared: Prepared) -> Validation | None:
-    """Scores of the validation rows as a function of W."""
+def _validation(prepared: Prepared) -> Validation | None:
+    """The validation rows, and how they are scored."""
     rows = prepared.validation
     if rows is None:
         return None
     loss, encoding = prepared.recipe.cost.loss, prepared.encoding
 
-    def validate(W: Vector) -> Mapping[str, float]:
-        outputs = engine.outputs(W, rows)
-        found = scores(encoding, loss, outputs, rows)
+    def scores(outputs: Outputs) -> list[dict[str, float]]:
+        found = scores_of_epochs(encoding, loss, outputs, rows)
         if len(encoding.schema.target.names) > 1:  # the best W is chosen as W is trained: no target counts for more
-            found["loss"] = weighted_total(loss.value(outputs, rows.targets), rows) / rows.total_weight
+            averages = total_losses(loss, outputs, rows.targets, rows.weights) / rows.total_weight
+            found = [{**own, "loss": average} for own, average in zip(found, averages.tolist(), strict=True)]
         return found
 
-    return validate
+    return Validation(rows, prepared.recipe.network.outputs, scores)
 
 
 def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Record:

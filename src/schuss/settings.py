@@ -79,7 +79,7 @@ class Settings:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is not None:
+            if value is not None and value is not item.default:
                 object.__setattr__(self, item.name, checked(item.name, value, item.metadata))
 
 

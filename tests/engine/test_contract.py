@@ -203,6 +203,28 @@ def test_several_epochs_in_one_call_are_as_one_call_for_each(name: str, batch_si
 
 
 @pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(("loss", "batch_size", "epochs"), [("cross_entropy", 7, 5), ("squared_error", 12, 3),
+                                                           ("log_loss", 50, 1)])  # fmt: skip
+def test_what_is_watched_is_W_and_outputs_after_each_epoch(name: str, loss: str, batch_size: int, epochs: int) -> None:
+    network, rows, watched = dropping("gelu", loss), rows_for(loss, 12), rows_for(loss, 200, seed=1)
+    orders = np.array([permutation(0, epoch, 12) for epoch in range(epochs)])
+    rates = np.linspace(0.05, 0.01, epochs * -(-12 // batch_size))
+    engines = [make_engine(network, Cost(LOSSES[loss]), Adam(), name, seed=5) for _ in range(2)]
+    for engine in engines:
+        engine.load(EngineState.start(start(network), Adam()))
+    seen = engines[0].train_watched(rows, orders.reshape(-1), batch_size, rates, watched, epochs)
+    assert seen.path.shape == (epochs, network.parameters)
+    assert seen.outputs.shape == (epochs, 200, network.outputs)
+    every = zip(orders, rates.reshape(epochs, -1), seen.losses.reshape(epochs, -1), strict=True)
+    for number, (order, some, losses) in enumerate(every):
+        np.testing.assert_array_equal(engines[1].train(rows, order, batch_size, some), losses)
+        np.testing.assert_array_equal(engines[1].state().W, seen.path[number])
+        np.testing.assert_array_equal(engines[1].outputs(seen.path[number], watched), seen.outputs[number])
+    np.testing.assert_array_equal(engines[0].state().vectors, engines[1].state().vectors)
+    assert engines[0].state().step == len(rates)
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_looking_at_a_W_does_not_disturb_training(name: str) -> None:
     network, rows = network_for("gelu", "squared_error"), rows_for("squared_error", 64)
     reached = []

@@ -324,6 +324,8 @@ def test_impossible_chunks_are_refused() -> None:
         engine.train(rows, np.arange(6), 3, np.full(4, 0.1), 4)
     with pytest.raises(SettingError, match="leave some out"):
         engine.train(rows, np.arange(6), 2, np.full(2, 0.1), 2)
+    with pytest.raises(SettingError, match="no step"):
+        engine.train_watched(rows, np.arange(0), 2, np.empty(0), rows)
     with pytest.raises(SettingError, match="vectors have shape"):
         engine.load(EngineState(network.initial(), np.zeros((1, network.parameters))))
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 import schuss
 from schuss import _core
 from schuss.errors import SettingError
-from schuss.table.order import Split, permutation, split
+from schuss.table.order import Split, permutation, permutations, split
 
 PERMUTATION_7_3_12 = [2, 5, 9, 7, 3, 0, 6, 8, 4, 1, 11, 10]
 SPLIT_7 = ([0, 1, 3, 4, 6, 9], [7, 8], [2, 5])
@@ -46,7 +46,7 @@ def test_the_core_gives_the_order_that_numpy_defines_for_any_number_of_threads(
 ) -> None:
     defined = permutation(seed, epoch, count)
     for threads in (1, 2, 3, 16, 1000):
-        order = _core.permutation(seed, epoch, count, threads)
+        order = _core.permutations(seed, epoch, 1, count, threads)
         assert order.dtype == np.int64
         assert np.array_equal(order, defined)
 
@@ -61,6 +61,15 @@ def test_the_core_sorts_philox_numbers_with_the_row_in_their_low_bits(seed: int,
 
 def test_the_order_is_the_same_without_a_core_and_nothing_is_said(no_core: None) -> None:
     assert permutation(7, 3, 12).tolist() == PERMUTATION_7_3_12
+
+
+@pytest.mark.parametrize("epochs", [range(0), range(3, 4), range(2, 7)])
+def test_the_orders_of_some_epochs_come_one_after_another(epochs: range, request: pytest.FixtureRequest) -> None:
+    orders = permutations(7, epochs, 12)
+    assert orders.dtype == np.int64
+    assert orders.tolist() == [row for epoch in epochs for row in permutation(7, epoch, 12)]
+    request.getfixturevalue("no_core")
+    assert permutations(7, epochs, 12).tolist() == orders.tolist()
 
 
 def test_an_order_that_does_not_fit_into_memory_is_a_memory_error() -> None:

@@ -1,7 +1,6 @@
 """The loop: what it yields, when it stops, what it keeps, and that nothing but the seed decides W."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,14 +9,14 @@ import numpy as np
 import pytest
 
 from schuss import Network, Rows
-from schuss.arrays import Vector
+from schuss.arrays import Matrix, Outputs, Vector
 from schuss.descent import Adam, Constant, Cosine, GradientDescent
 from schuss.engine.protocol import Cost, EngineState
 from schuss.engine.reference import ReferenceEngine
 from schuss.losses import SquaredError
 from schuss.table.store import MemoryStore
 from schuss.training import loop
-from schuss.training.loop import Chunk, Epoch, Event, Finished, Plan, descend
+from schuss.training.loop import Chunk, Epoch, Event, Finished, Plan, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
@@ -38,14 +37,10 @@ def finished(events: list[Event]) -> Finished:
     return events[-1]
 
 
-def losses_in_turn(values: list[float]):  # type: ignore[no-untyped-def]
+def losses_in_turn(values: list[float], rows: Rows = ROWS) -> Validation:
     """A validation that says these losses after one another."""
     left = iter(values)
-
-    def validate(W: Vector) -> Mapping[str, float]:
-        return {"loss": next(left)}
-
-    return validate
+    return Validation(rows, NETWORK.outputs, lambda outputs: [{"loss": next(left)} for _ in outputs])
 
 
 def test_every_epoch_ends_once_and_the_last_event_is_finished() -> None:
@@ -80,7 +75,8 @@ def test_the_length_of_chunks_never_changes_W(monkeypatch: pytest.MonkeyPatch) -
 def test_short_epochs_are_taken_together_and_come_out_as_if_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
     together = run()
-    apart = run(validate=losses_in_turn([5.0, 4.0, 3.0, 2.0, 1.0]))
+    monkeypatch.setattr(loop, "_MOST_WATCHED", 1)
+    apart = run(validation=losses_in_turn([5.0, 4.0, 3.0, 2.0, 1.0]))
     chunks = [[event for event in events if isinstance(event, Chunk)] for events in (together, apart)]
     assert [len(some) for some in chunks] == [1, 5]
     assert (chunks[0][0].epoch, chunks[0][0].first_step, chunks[0][0].last_step, chunks[0][0].rows) == (5, 1, 35, 50)
@@ -93,6 +89,12 @@ def test_short_epochs_are_taken_together_and_come_out_as_if_apart(monkeypatch: p
     assert (finished(together).state.engine.vectors == finished(apart).state.engine.vectors).all()
 
 
+def test_no_more_epochs_are_taken_together_than_patience_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    events = run(replace(PLAN, patience=2), validation=losses_in_turn([5.0, 4.0, 3.0, 3.0, 2.0]))
+    assert [event.epoch for event in events if isinstance(event, Chunk)] == [2, 4, 5]
+
+
 def test_one_exploded_epoch_among_many_is_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
     losses = [event.loss for event in run() if isinstance(event, Epoch)]
@@ -100,22 +102,39 @@ def test_one_exploded_epoch_among_many_is_divergence(monkeypatch: pytest.MonkeyP
     assert finished(run()).outcome is Outcome.DIVERGED
 
 
-def test_stops_early_and_keeps_the_best_W() -> None:
-    seen: list[Vector] = []
-    validate = losses_in_turn([3.0, 1.0, 2.0, 2.0, 0.0])
-
-    def remembering(W: Vector) -> Mapping[str, float]:
-        seen.append(W.copy())
-        return dict(validate(W))
-
-    end = finished(run(replace(PLAN, patience=2), validate=remembering))
+@pytest.mark.parametrize("seconds_of_a_chunk", [1e-9, 1e9])
+def test_stops_early_and_keeps_the_best_W(seconds_of_a_chunk: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", seconds_of_a_chunk)
+    events = run(replace(PLAN, patience=2), validation=losses_in_turn([3.0, 1.0, 2.0, 2.0, 0.0]))
+    end = finished(events)
     assert end.outcome is Outcome.EARLY_STOPPED
     assert (end.state.epoch, end.state.best_epoch, end.state.best_loss) == (4, 2, 1.0)
-    assert (end.state.W == seen[1]).all()
+    assert [event.is_best for event in events if isinstance(event, Epoch)] == [True, True, False, False]
+    assert end.state.engine.step == 4 * 7
+    assert (end.state.W == finished(run(validation=losses_in_turn([2.0, 1.0, 3.0, 3.0, 3.0]))).state.W).all()
+
+
+def test_scores_are_of_the_validation_rows_at_the_W_of_their_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    found: list[Matrix] = []
+    held_out = ROWS.slice(40, 50)
+
+    def scores(outputs: Outputs) -> list[dict[str, float]]:
+        found.extend(outputs)
+        return [{"loss": float(np.abs(own).sum())} for own in outputs]
+
+    events = run(validation=Validation(held_out, NETWORK.outputs, scores))
+    least = min((event for event in events if isinstance(event, Epoch)), key=lambda event: event.scores["loss"])
+    state = finished(events).state
+    assert (state.best_epoch, state.best_loss) == (least.epoch, least.scores["loss"])
+    engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
+    assert len(found) == 5
+    assert (found[-1] == engine.outputs(state.engine.W, held_out)).all()
+    assert (found[least.epoch - 1] == engine.outputs(state.W, held_out)).all()
 
 
 def test_without_patience_all_epochs_are_done_and_the_best_W_is_kept() -> None:
-    end = finished(run(validate=losses_in_turn([3.0, 1.0, 2.0, 2.0, 2.0])))
+    end = finished(run(validation=losses_in_turn([3.0, 1.0, 2.0, 2.0, 2.0])))
     assert end.outcome is Outcome.COMPLETED
     assert end.state.best_epoch == 2
 
@@ -133,22 +152,27 @@ def test_an_interruption_ends_training_after_the_running_chunk(monkeypatch: pyte
     assert end.state.engine.step == 1
 
 
-def test_divergence_is_a_named_outcome_and_the_W_kept_is_finite() -> None:
-    plan = replace(PLAN, schedule=Constant(), epochs=20)
-    huge = Rows(ROWS.features, ROWS.codes, ROWS.targets.copy())
-    validations = 0
+@pytest.mark.parametrize("seconds_of_a_chunk", [1e-9, 1e9])
+def test_divergence_is_a_named_outcome_and_what_is_handed_on_is_the_best_W(
+    seconds_of_a_chunk: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_CHUNK_SECONDS", seconds_of_a_chunk)
 
-    def spoil(W: Vector) -> Mapping[str, float]:
-        nonlocal validations
-        validations += 1
-        if validations == 3:
-            huge.targets[:] = np.inf
-        return {"loss": 1.0 / validations}
+    class Exploding(Constant):
+        """A learning rate that is too long from the fourth epoch on."""
 
-    end = finished(run(plan, huge, validate=spoil))
+        def shares(self, first: int, count: int, steps: int) -> Vector:
+            return np.where(np.arange(first, first + count) < 3 * 7, 1.0, 1e308)
+
+    plan = replace(PLAN, schedule=Exploding(), epochs=20)
+    events = run(plan, validation=losses_in_turn([1.0 / epoch for epoch in range(1, 21)]))
+    end = finished(events)
     assert end.outcome is Outcome.DIVERGED
-    assert end.state.best_epoch == 3
+    assert [event.epoch for event in events if isinstance(event, Epoch)] == [1, 2, 3]
+    assert (end.state.epoch, end.state.best_epoch, end.state.engine.step) == (3, 3, 3 * 7)
     assert np.isfinite(end.state.W).all()
+    assert (end.state.engine.W == end.state.W).all()
+    assert not end.state.engine.vectors.any()
     assert "learning rate" in end.outcome.advice
 
 
@@ -162,7 +186,7 @@ def test_a_W_that_is_not_finite_is_divergence_whatever_else_ended_the_training(s
 
 
 def test_a_validation_loss_that_is_no_number_is_divergence() -> None:
-    end = finished(run(validate=losses_in_turn([1.0, float("nan")])))
+    end = finished(run(validation=losses_in_turn([1.0, float("nan"), 0.1, 0.1, 0.1])))
     assert end.outcome is Outcome.DIVERGED
     assert end.state.best_epoch == 1
 

@@ -227,8 +227,9 @@ def optimizer_named(
         if choice not in OPTIMIZERS:
             raise SettingError(f"There is no optimizer {choice!r}: choose one of {', '.join(OPTIMIZERS)}.")
         choice = OPTIMIZERS[choice]()
-    given: dict[str, Any] = {"weight_decay": weight_decay, "clip_value": clip_value, "clip_norm": clip_norm}
-    return replace(choice, **{name: value for name, value in given.items() if value is not None})
+    numbers = {"weight_decay": weight_decay, "clip_value": clip_value, "clip_norm": clip_norm}
+    given: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
+    return replace(choice, **given) if given else choice
 
 
 def constants(optimizer: Optimizer) -> dict[str, float]:

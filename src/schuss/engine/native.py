@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schuss import _core
 from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
 from schuss.descent.optimizers import Optimizer, constants
-from schuss.engine.protocol import Cost, EngineState
+from schuss.engine.protocol import Cost, EngineState, Watched
 from schuss.errors import DataError, EngineError, SettingError
 from schuss.network import Network
 from schuss.network.layers import Dense, Dropout
@@ -70,7 +70,6 @@ class NativeEngine:
             raise EngineError(f"The native engine cannot be used: {error}") from None
         self._inputs: WeakKeyDictionary[Rows, tuple[_Float32, Codes]] = WeakKeyDictionary()
         self._labels: WeakKeyDictionary[Rows, tuple[_Float32, _Float32]] = WeakKeyDictionary()
-        self.load(EngineState.start(np.zeros(network.parameters, np.float32), optimizer))
 
     @property
     def isa(self) -> str:
@@ -99,6 +98,27 @@ class NativeEngine:
             self._core.train(self._arrays(rows), used, epochs, batch_size, rates, losses)
         return losses
 
+    def train_watched(
+        self,
+        rows: Rows,
+        order: RowIndex,
+        batch_size: int,
+        learning_rates: Vector,
+        watched: Rows,
+        epochs: int = 1,
+    ) -> Watched:
+        """All epochs in one call of the core."""
+        rates = np.ascontiguousarray(learning_rates, np.float64)
+        used = _checked_order(order, batch_size, rates, len(rows), epochs)
+        if not len(rates):
+            raise SettingError("There is no step after which something could be seen: give some learning rates.")
+        losses = np.empty(len(rates))
+        path = np.empty((epochs, self._network.parameters), np.float32)
+        outputs = np.empty((epochs, len(watched), self._network.outputs), np.float32)
+        arrays, seen = self._arrays(rows), self._without_labels(watched)
+        self._core.train_watched(arrays, used, epochs, batch_size, rates, losses, seen, path, outputs)
+        return Watched(losses, path, outputs)
+
     def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
         """Total loss, and the float32 sums that a step of all these rows would use."""
         gradient = np.empty(self._network.parameters)
@@ -110,10 +130,8 @@ class NativeEngine:
 
     def outputs(self, W: Vector, rows: Rows) -> Matrix:
         """Forward only, [N, K] float32; targets are not looked at."""
-        features, codes = self._checked_inputs(rows)
         outputs = np.empty((len(rows), self._network.outputs), np.float32)
-        no_labels = np.empty((0, self._targets), np.float32), np.empty(0, np.float32)
-        self._core.outputs(self._vector(W), (features, codes, *no_labels), outputs)
+        self._core.outputs(self._vector(W), self._without_labels(rows), outputs)
         return outputs
 
     def _vector(self, W: Vector) -> _Float32:
@@ -125,6 +143,10 @@ class NativeEngine:
     def _arrays(self, rows: Rows) -> tuple[_Float32, Codes, _Float32, _Float32]:
         """Features [N, F], codes [N, C], targets [N, T], and weights [N], or [0] where there are none."""
         return *self._checked_inputs(rows), *self._checked_labels(rows)
+
+    def _without_labels(self, rows: Rows) -> tuple[_Float32, Codes, _Float32, _Float32]:
+        """The same, as if there were no targets and no weights."""
+        return *self._checked_inputs(rows), np.empty((0, self._targets), np.float32), np.empty(0, np.float32)
 
     def _checked_inputs(self, rows: Rows) -> tuple[_Float32, Codes]:
         if rows not in self._inputs:

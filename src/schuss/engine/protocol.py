@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from schuss.arrays import Matrix, RowIndex, Rows, Vector
+from schuss.arrays import Matrix, Outputs, RowIndex, Rows, Vector
 from schuss.descent.optimizers import Optimizer
 from schuss.losses import Loss
 from schuss.network import Network
@@ -43,6 +43,20 @@ class Cost:
     loss: Loss
     l2: float = 0.0
     mean_weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """What was seen on the way of some epochs.
+
+    losses:  [steps] as Engine.train returns them.
+    path:    [epochs, P] W after each.
+    outputs: [epochs, N, K] of the watched rows at that W.
+    """
+
+    losses: Vector
+    path: Matrix
+    outputs: Outputs
 
 
 class Engine(Protocol):
@@ -84,6 +98,17 @@ class Engine(Protocol):
         Returns:
             [steps] float64: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step and with its masks.
         """
+
+    def train_watched(
+        self,
+        rows: Rows,
+        order: RowIndex,
+        batch_size: int,
+        learning_rates: Vector,
+        watched: Rows,
+        epochs: int = 1,
+    ) -> Watched:
+        """As train, bit for bit, and what `state` and `outputs` would give after each epoch."""
 
     def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
         """Total loss and d total / d W [P] float64."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from schuss.arrays import Matrix, RowIndex, Rows, Vector
 from schuss.descent.optimizers import Optimizer
-from schuss.engine.protocol import Cost, EngineState
+from schuss.engine.protocol import Cost, EngineState, Watched
 from schuss.network import Network
 from schuss.network.layers import Backward
 from schuss.network.masks import Draw
@@ -68,6 +68,23 @@ class ReferenceEngine:
             losses[number] = total / count
         self._state = EngineState(W, vectors, step)
         return losses
+
+    def train_watched(
+        self,
+        rows: Rows,
+        order: RowIndex,
+        batch_size: int,
+        learning_rates: Vector,
+        watched: Rows,
+        epochs: int = 1,
+    ) -> Watched:
+        """Epoch by epoch."""
+        losses, path, outputs = [], [], []
+        for own, rates in zip(order.reshape(epochs, -1), learning_rates.reshape(epochs, -1), strict=True):
+            losses.append(self.train(rows, own, batch_size, rates))
+            path.append(self._state.W.copy())
+            outputs.append(self.outputs(self._state.W, watched))
+        return Watched(np.concatenate(losses), np.stack(path), np.stack(outputs))
 
     def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
         """Total loss, and the sums that a step without dropout would use."""

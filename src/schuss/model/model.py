@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import schuss
 from schuss import metrics
-from schuss.arrays import Matrix, RowIndex, Rows, Vector
+from schuss.arrays import Matrix, Outputs, RowIndex, Rows, Vector
 from schuss.descent.optimizers import GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
@@ -243,25 +243,37 @@ def scores(encoding: Encoding, loss: Loss, outputs: Matrix, rows: Rows) -> dict[
     Arguments:
         outputs: [N, K] before the link. rows: encoded, with targets.
     """
+    return scores_of_epochs(encoding, loss, outputs[np.newaxis], rows)[0]
+
+
+def scores_of_epochs(encoding: Encoding, loss: Loss, outputs: Outputs, rows: Rows) -> list[dict[str, float]]:
+    """As scores, for each of some epochs, from outputs [epochs, N, K]: for small tables in the time of one."""
     outputs, target = outputs.astype(np.float64), encoding.schema.target
     if target.task == "regression":
         deviation = np.asarray(target.deviation)
         actual, predicted = rows.targets * deviation, outputs * deviation  # differences need no mean
         found = metrics.regression_scores(actual, predicted, rows.weights)
         for number, name in enumerate(target.names if len(target.names) > 1 else ()):
-            own = metrics.regression_scores(actual[:, [number]], predicted[:, [number]], rows.weights)
+            own = metrics.regression_scores(actual[:, [number]], predicted[..., [number]], rows.weights)
             found[f"rmse of {name}"] = own["rmse"]
-        losses = loss.value(predicted, actual)
+        total = total_losses(loss, predicted, actual, rows.weights)
     else:
-        found = metrics.class_scores(rows.targets[:, 0], loss.prediction(outputs), rows.weights)
-        losses = loss.value(outputs, rows.targets)
-    total = weighted_total(losses, rows)
-    return {"loss": total / rows.total_weight, "total_loss": total, **found}
+        predicted = loss.prediction(outputs.reshape(-1, outputs.shape[-1])).reshape(*outputs.shape[:2], -1)
+        found = metrics.class_scores(rows.targets[:, 0], predicted, rows.weights)
+        total = total_losses(loss, outputs, rows.targets, rows.weights)
+    found = {"loss": total / rows.total_weight, "total_loss": total, **found}
+    return [dict(zip(found, each, strict=True)) for each in zip(*(of.tolist() for of in found.values()), strict=True)]
 
 
-def weighted_total(losses: Vector, rows: Rows) -> float:
-    """Σ w_i L_i in float64."""
-    return float(losses.sum() if rows.weights is None else losses @ rows.weights.astype(np.float64))
+def total_losses(loss: Loss, outputs: Outputs, targets: Matrix, weights: Vector | None) -> Vector:
+    """Σ w_i L_i in float64 of each epoch [epochs], from outputs [epochs, N, K], targets [N, T] and weights [N]."""
+    epochs, count, width = outputs.shape
+    flat = np.broadcast_to(targets, (epochs, *targets.shape)).reshape(epochs * count, -1)
+    losses = loss.value(outputs.reshape(epochs * count, width), flat).reshape(epochs, count)
+    if weights is None:
+        return np.array([own.sum() for own in losses])
+    weight = weights.astype(np.float64)
+    return np.array([own @ weight for own in losses])
 
 
 def rows_to_score(table: Table, schema: Schema) -> RowIndex:

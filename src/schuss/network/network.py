@@ -6,6 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
 
 from schuss.arrays import Codes, Mask, Matrix, Vector
 from schuss.errors import DataError, SettingError
@@ -112,7 +114,8 @@ class Network:
         """The starting W, [P] float32: random weights by each layer's initializer, biases 0; the same for a seed."""
         W = np.zeros(self.parameters)
         for number, layer in enumerate(self.dense):
-            layer.initialize(W, np.random.Generator(np.random.Philox(key=(seed, number))))
+            key: Any = _Key(seed, number)  # NumPy's own annotation knows no ISeedSequence
+            layer.initialize(W, np.random.Generator(np.random.Philox(key)))
         return W.astype(np.float32)
 
     def check_inputs(self, features: Matrix, codes: Codes) -> None:
@@ -144,3 +147,13 @@ class Network:
             x[row, start + codes[row, column]] = 1
             start += levels
         return x
+
+
+class _Key(ISeedSequence):
+    """The key (seed, stream) of a Philox; given as key=(seed, stream), it draws entropy first, and throws it away."""
+
+    def __init__(self, seed: int, stream: int) -> None:
+        self._key = np.array((seed, stream), np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[np.uint64]:
+        return self._key

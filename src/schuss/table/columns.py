@@ -69,6 +69,8 @@ def canonical(column: pa.ChunkedArray, kind: Kind) -> pa.Array:
     if kind == "integer":
         return _integers(column)
     numbers = _days(column) if pa.types.is_temporal(column.type) else _floats(column)
+    if not numbers.null_count and not np.isnan(_to_numpy(numbers)).any():
+        return numbers
     undefined = pc.is_nan(numbers)
     return _without(numbers, undefined) if undefined.true_count else numbers
 

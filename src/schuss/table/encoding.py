@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
 from schuss.errors import CellError, ColumnError
-from schuss.table.columns import Numbers, as_slice, codes, first_not_number, in_parallel, kind_of, numbers
+from schuss.table.columns import Numbers, as_slice, codes, first_not_number, in_parallel, integers, kind_of, numbers
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -48,14 +48,13 @@ class Feature:
     scale: float = 1.0
     indicator: bool = False
 
-    def of(self, values: Numbers) -> NDArray[Any]:
-        """[n] column, NaN where missing -> [n] feature; a missing value becomes 0 after scaling."""
+    def of(self, values: Numbers, gaps: bool) -> NDArray[Any]:
+        """[n] column, NaN where missing -> [n] feature; a missing value becomes 0 after scaling. gaps: there may be."""
         if self.indicator:
             return np.isnan(values)
         scaled = (values - self.center) / self.scale
-        absent = np.isnan(values)
-        if absent.any():
-            scaled[absent] = 0.0
+        if gaps:
+            scaled[np.isnan(values)] = 0.0
         return scaled
 
 
@@ -122,14 +121,14 @@ class Encoding:
             return self.encode(table.slice(span.start, span.stop), target=target)
         for column in self.schema.columns:
             _check_kind(table, column)
-        features = self._encode_features(table, index)
+        features = self._encode_features(table, index, span)
         levels = np.empty((len(index), len(self._categorical)), np.int32)
         for place, column in enumerate(self._categorical):
             found = places_of(table.column(column.name), column.levels, column.other_code, column.missing_code)
             levels[:, place] = found[index]
         if not target:
             return Rows(features, levels, np.empty((len(index), 0), np.float32))
-        return Rows(features, levels, self._encode_target(table, index), self._encode_weights(table, index))
+        return Rows(features, levels, self._encode_target(table, index, span), self._encode_weights(table, span))
 
     def decode(self, outputs: Matrix) -> NDArray[Any]:
         """What the outputs [N, K] of a network mean.
@@ -151,36 +150,42 @@ class Encoding:
         decoded: NDArray[Any] = labels[chosen]
         return decoded
 
-    def _encode_features(self, table: Table, index: RowIndex) -> Matrix:
-        """[N, F] float32; computed in float64, a block of rows at a time, column by column."""
+    def _encode_features(self, table: Table, index: RowIndex, span: RowIndex | slice) -> Matrix:
+        """[N, F] float32; computed in float64, a block of rows at a time, column by column. span: as_slice(index)."""
         plain = [column for column in self.schema.columns if not isinstance(column, CategoricalColumn)]
         values = {column.name: _numbers(table, column) for column in plain}
+        gaps = {column.name: bool(table.data[column.name].null_count) for column in plain}
         features = np.empty((len(index), self.features), np.float32)
 
         def write(block: slice) -> bool:
-            rows = as_slice(index[block])
+            rows = block if isinstance(span, slice) else as_slice(index[block])
             with np.errstate(over="ignore"):
                 for place, feature in enumerate(self.layout):
-                    features[block, place] = feature.of(values[feature.column][rows])
+                    features[block, place] = feature.of(values[feature.column][rows], gaps[feature.column])
             return bool(np.isfinite(features[block]).all())
 
         if not all(in_parallel(write, _blocks(len(index)), len(index))):
+            for name in values:
+                check_finite(table, name, values[name])
             row, place = (int(i) for i in np.argwhere(~np.isfinite(features))[0])
             raise _too_far(table, int(index[row]), self.layout[place].column, "leave it empty")
         return features
 
-    def _encode_target(self, table: Table, index: RowIndex) -> Matrix:
+    def _encode_target(self, table: Table, index: RowIndex, span: RowIndex | slice) -> Matrix:
         """[N, T] float32: standardised numbers, 0 and 1, or class numbers."""
         target = self.schema.target
         if target.task != "regression":
             return self._class_numbers(table, index)
         targets = np.empty((len(index), len(target.names)), np.float32)
         for place, name in enumerate(target.names):
-            values = _numbers_of(table, name, "target column")[index]
-            _check_present(table, name, index, np.isnan(values))
+            values = _numbers_of(table, name, "target column")[span]
+            if table.data[name].null_count:
+                _check_present(table, name, index, np.isnan(values))
             with np.errstate(over="ignore"):
                 targets[:, place] = (values - target.mean[place]) / target.deviation[place]
         if not np.isfinite(targets).all():
+            for name in target.names:
+                check_finite(table, name, numbers(table.data[name]))
             row, place = (int(i) for i in np.argwhere(~np.isfinite(targets))[0])
             raise _too_far(table, int(index[row]), target.names[place], "leave the row out")
         return targets
@@ -197,10 +202,10 @@ class Encoding:
                             "training. Leave such rows out.")  # fmt: skip
         return found.astype(np.float32)[:, np.newaxis]
 
-    def _encode_weights(self, table: Table, index: RowIndex) -> Vector | None:
+    def _encode_weights(self, table: Table, rows: RowIndex | slice) -> Vector | None:
         """[N] float32; None where every row counts once, as in a table that came without the column of weights."""
         name = self.schema.weight
-        return row_weights(table, name, index).astype(np.float32) if name in table.names else None
+        return row_weights(table, name, rows).astype(np.float32) if name in table.names else None
 
 
 def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, missing: int) -> Codes:
@@ -208,6 +213,9 @@ def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, 
 
     A number or truth value stands for the text that reads as it, when exactly one label does: 3 and 3.0 for "3".
     """
+    numeric = {int: "integer", float: "float"}.get(type(labels[0])) if labels else None
+    if numeric and numeric == kind_of(column.type) and not column.null_count:
+        return _places_of_numbers(integers(column) if numeric == "integer" else numbers(column), labels, otherwise)
     found, values = codes(column)
     places = {label: place for place, label in enumerate(labels)}
     if any(isinstance(label, str) for label in labels) and not all(isinstance(value, str) for value in values):
@@ -217,6 +225,13 @@ def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, 
         ]
     by_value = np.array([places.get(value, otherwise) for value in values] + [missing], np.int32)
     return by_value[found]
+
+
+def _places_of_numbers(values: NDArray[Any], labels: Sequence[Label], otherwise: int) -> Codes:
+    """[N] likewise, of numbers without gaps among numbers of the same type in ascending order."""
+    known = np.array(labels, values.dtype)
+    places = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[places] == values, places, otherwise).astype(np.int32)
 
 
 def _readings(labels: Sequence[Label]) -> dict[tuple[bool, Any], Label]:
@@ -247,6 +262,7 @@ def _numbers(table: Table, column: NumericColumn | BooleanColumn) -> Numbers:
     """[N] float64 of a column that the schema knows as numbers or truth values, NaN where missing."""
     values = _numbers_of(table, column.name, "column")
     if isinstance(column, BooleanColumn) and kind_of(table.data[column.name].type) != "boolean":
+        check_finite(table, column.name, values)
         strange = ~(np.isnan(values) | (values == 0) | (values == 1))
         if strange.any():
             row = int(strange.argmax())
@@ -256,7 +272,7 @@ def _numbers(table: Table, column: NumericColumn | BooleanColumn) -> Numbers:
 
 
 def _numbers_of(table: Table, name: str, role: str) -> Numbers:
-    """[N] float64 of a column that must hold numbers or truth values, finite, NaN where missing."""
+    """[N] float64 of a column that must hold numbers or truth values, NaN where missing."""
     column = table.column(name, role)
     if column.null_count == len(column):
         return np.full(len(column), np.nan)
@@ -266,9 +282,7 @@ def _numbers_of(table: Table, name: str, role: str) -> Numbers:
             raise ColumnError(f"{table.name}: {name!r} holds numbers written as text. Convert it to numbers.")
         raise CellError(f"{table.where(strange[0])}: {name!r} holds {strange[1]!r}, and was a number in training. "
                         "Correct it, or leave it empty.")  # fmt: skip
-    values = numbers(column)
-    check_finite(table, name, values)
-    return values
+    return numbers(column)
 
 
 def _check_kind(table: Table, column: Column) -> None:

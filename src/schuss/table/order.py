@@ -26,7 +26,12 @@ class Split:
 
 
 def permutation(seed: int, epoch: int, count: int, threads: int = 1) -> RowIndex:
-    """The order in which an epoch visits its rows.
+    """The order in which an epoch visits its rows: as permutations, for one epoch."""
+    return permutations(seed, range(epoch, epoch + 1), count, threads)
+
+
+def permutations(seed: int, epochs: range, count: int, threads: int = 1) -> RowIndex:
+    """The orders in which epochs visit their rows, one after another.
 
     Row i gets a random number of 64 bits as its key, in whose low bits, as many as the largest row number needs, stands
     i itself; the rows are visited by ascending key. No two keys are equal, so every machine gives the same order. NumPy
@@ -34,24 +39,26 @@ def permutation(seed: int, epoch: int, count: int, threads: int = 1) -> RowIndex
 
     Arguments:
         seed: 0 ≤ seed < 2**63.
-        epoch: counted from 0.
+        epochs: counted from 0, in steps of 1.
         count: number of rows.
-        threads: the most that the core may use; the order does not depend on it.
+        threads: the most that the core may use; no order depends on it.
 
     Returns:
-        [count] row numbers, each once.
+        [epochs · count] row numbers, in each epoch each once.
 
     Raises:
         SettingError: the seed is out of range.
 
-    >>> sorted(permutation(seed=1, epoch=0, count=5).tolist())
-    [0, 1, 2, 3, 4]
+    >>> permutations(seed=1, epochs=range(2), count=5).reshape(2, 5)
+    array([[3, 2, 0, 1, 4],
+           [0, 3, 4, 2, 1]])
     """
     try:
         from schuss import _core  # needs a compiler
     except ImportError:
-        return _by_key(_keys(seed, epoch, (0, 0, 0, 0), count))
-    return _core.permutation(_checked(seed), epoch, count, threads)
+        orders = [_by_key(_keys(seed, epoch, (0, 0, 0, 0), count)) for epoch in epochs]
+        return np.concatenate(orders or [np.empty(0, np.int64)])
+    return _core.permutations(_checked(seed), epochs.start, len(epochs), count, threads)
 
 
 def split(seed: int, validation: float, test: float, classes: NDArray[Any] | None, count: int) -> Split:

@@ -4,6 +4,7 @@ Kinds and classes come from all rows; means, quantiles and categories from train
 values, goes through JSON and back unchanged, and travels in the model.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -181,15 +182,15 @@ def target_rows(table: Table, target: Target) -> RowIndex:
         CellError: a target is infinite.
         ColumnError: no row has a target.
     """
-    there: NDArray[np.bool_] = np.ones(len(table), np.bool_)
-    for name in target.names:
-        column = table.column(name, "target column")
-        there &= present(column)
+    columns = [table.column(name, "target column") for name in target.names]
+    for name, column in zip(target.names, columns, strict=True):
         if kind_of(column.type) == "float":
             check_finite(table, name, numbers(column))
-    if not there.any():
+    gaps = [present(column) for column in columns if column.null_count]
+    rows = np.flatnonzero(np.all(gaps, axis=0)) if gaps else np.arange(len(table))
+    if not len(rows):
         raise ColumnError(f"{table.name}: no row has a value in {' and '.join(map(repr, target.names))}.")
-    return np.flatnonzero(there).astype(np.int64)
+    return rows.astype(np.int64, copy=False)
 
 
 def learn_schema(
@@ -214,6 +215,8 @@ def learn_schema(
     weights = None if weight is None else row_weights(table, weight, training)
     if weights is not None and not weights.any():
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
+    if weights is not None and (weights == 1).all():
+        weights = None  # that is the same, bit for bit
     taken = {*target.names, *exclude, weight}
     features = [name for name in table.names if name not in taken]
     rows = as_slice(training)
@@ -225,7 +228,7 @@ def learn_schema(
     if not columns and target.names:
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
         raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
-    learned_target = _learn_target(table, target, training, weights)
+    learned_target = _learn_target(table, target, rows, weights)
     return Schema(columns, learned_target, weight, dropped, len(training), table.missing)
 
 
@@ -255,8 +258,8 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
         raise ColumnError(f"{table.name}: the weight column {name!r} holds no numbers.")
     everything = numbers(column)
     weights = everything[rows]
-    bad = ~((weights == 0) | ((weights >= LEAST_WEIGHT) & (weights <= GREATEST_WEIGHT)))
-    if bad.any():
+    bad = ~((weights >= LEAST_WEIGHT) & (weights <= GREATEST_WEIGHT))
+    if bad.any() and (bad := bad & (weights != 0)).any():
         row = int(np.arange(len(everything))[rows][bad.argmax()])
         value = "missing" if np.isnan(everything[row]) else f"{everything[row]:g}"
         rule = "Weights are finite and at least 0."
@@ -272,6 +275,16 @@ def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     if len(values) > _ROWS_LOOKED_AT and len(distinct) <= MOST_COUNTED:
         distinct = np.unique(values)
     return distinct[: MOST_COUNTED + 1]
+
+
+def _count_distinct(values: Numbers) -> int:
+    """How many distinct values there are, up to one more than MOST_COUNTED."""
+    for some in (values[:_ROWS_LOOKED_AT], values):
+        ordered = np.sort(some)
+        count = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+        if len(some) == len(values) or count > MOST_COUNTED:
+            break
+    return min(count, MOST_COUNTED + 1)
 
 
 def count_words(distinct: int) -> str:
@@ -392,6 +405,8 @@ def _learn(table: Table, name: str, training: RowIndex | slice, weights: Numbers
         valid = ~np.isnan(values)
         missing = int(len(values) - np.count_nonzero(valid))
         values, weights = values[valid], None if weights is None else weights[valid]
+        if weights is not None and not weights.any():
+            weights = None
     if not len(values):
         return "all missing"
     if kind == "boolean":
@@ -407,7 +422,7 @@ def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | 
     return NumericColumn(
         name=name,
         missing=missing,
-        distinct=len(distinct_numbers(values)),
+        distinct=_count_distinct(values),
         least=least,
         greatest=greatest,
         mean=mean,
@@ -420,20 +435,20 @@ def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: f
     """Mean and deviation, Σ w x / Σ w and √(Σ w (x - mean)² / Σ w); a deviation of 0 becomes 1."""
     if least == greatest:
         return least, 1.0
-    if weights is not None and not (weights > 0).any():
-        weights = None
     most = max(abs(least), abs(greatest))
     scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
     scaled = values if scale == 1.0 else values / scale
     mean = _mean(scaled, weights)
     offset = scaled - mean
-    deviation = float(np.sqrt(_mean(np.square(offset, out=offset), weights))) * scale
+    deviation = math.sqrt(_mean(np.square(offset, out=offset), weights)) * scale
     return mean * scale, deviation if deviation > _TINY else 1.0
 
 
 def _mean(values: Numbers, weights: Numbers | None) -> float:
     """Σ w x / Σ w."""
-    return float(values.mean() if weights is None else (values * weights).sum() / weights.sum())
+    if weights is None:
+        return float(values.sum() / len(values))
+    return float((values * weights).sum() / weights.sum())
 
 
 def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex | slice) -> CategoricalColumn | str:
@@ -459,7 +474,7 @@ def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex | 
     )
 
 
-def _learn_target(table: Table, target: Target, training: RowIndex, weights: Numbers | None) -> Target:
+def _learn_target(table: Table, target: Target, training: RowIndex | slice, weights: Numbers | None) -> Target:
     """The target with the scale of its training rows."""
     if target.task != "regression":
         return target

@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,10 @@ class Table:
     def __len__(self) -> int:
         return int(self.data.num_rows)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The names of the columns, in the table's order."""
-        return [str(name) for name in self.data.column_names]
+        return [str(name) for name in self.data.schema.names]
 
     def column(self, name: str, role: str = "column") -> pa.ChunkedArray:
         """The column of this name.
@@ -160,6 +161,14 @@ def read_table(
         return _read_files(_paths(os.fspath(source)), format, text, only)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
         return _read_files([path for item in source for path in _paths(os.fspath(item))], format, text, only)
+    if (
+        type(source) is np.ndarray
+        and source.dtype.kind == "f"
+        and source.ndim == 2
+        and source.size
+        and not (only or text)
+    ):
+        return _from_matrix(source)
     name, data, notes = _from_memory(source, only)
     part = _Part(Place(name, data.num_rows), data, lambda _: data)
     return _joined([part], text, only, notes)
@@ -477,6 +486,15 @@ def _from_array(array: NDArray[Any], notes: list[str]) -> pa.Table:
         raise SourceError(f"The array has {array.ndim} axes. Give one of two: rows and columns.")
     columns = [(f"column_{place + 1}", array[:, place]) for place in range(array.shape[1])]
     return _named([(name, _arrow(values, name, notes)) for name, values in columns])
+
+
+def _from_matrix(matrix: NDArray[np.floating[Any]]) -> Table:
+    """[N, F] floats, as columns called column_1, column_2, …: there is nothing to find out of their kinds."""
+    columns = [from_numpy(np.ascontiguousarray(values, np.float64)) for values in matrix.T]
+    if np.isnan(matrix).any():
+        columns = [canonical(pa.chunked_array([values]), "float") for values in columns]
+    data = pa.table(columns, names=[f"column_{number}" for number in range(1, len(columns) + 1)])
+    return Table("array", data, places=(Place("array", len(matrix)),))
 
 
 def _plain(values: Any) -> Any:

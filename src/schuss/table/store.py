@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-import numpy as np
-
 from schuss.arrays import RowIndex, Rows
-from schuss.table.order import permutation
+from schuss.table.order import permutations
 
 
 class Store(Protocol):
@@ -35,8 +33,7 @@ class MemoryStore:
     def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
         """The rows of these epochs in their orders, from batch number `start` of the first on."""
         if start:
-            yield self.rows, permutation(seed, epochs[0], len(self.rows))[start * batch_size :]
+            yield self.rows, permutations(seed, epochs[:1], len(self.rows))[start * batch_size :]
             epochs = epochs[1:]
-        orders = [permutation(seed, epoch, len(self.rows)) for epoch in epochs]
-        if orders:
-            yield self.rows, orders[0] if len(orders) == 1 else np.concatenate(orders)
+        if epochs:
+            yield self.rows, permutations(seed, epochs, len(self.rows))

@@ -2,21 +2,24 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
-from schuss.arrays import Vector
+from schuss.arrays import Outputs, Rows, Vector
 from schuss.descent.schedules import Schedule
-from schuss.engine.protocol import Engine
+from schuss.engine.protocol import Engine, EngineState, Watched
 from schuss.table.store import Store
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
 _EXPLODED = 1e12  # a loss on standardised targets, or of probabilities, that only an exploding W can have
 _CHUNK_SECONDS = 0.1  # work between two looks at the clock, at progress and at commands
+_NO_SCORES: Mapping[str, float] = {}
+_MOST_WATCHED = 1 << 19  # numbers of W and of outputs that are kept until the epochs of a chunk are judged
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,7 @@ class Chunk:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Epoch:
+class Epoch(msgspec.Struct, frozen=True):  # a tenth of what a frozen dataclass takes to make
     """An epoch ended.
 
     loss:    mean batch loss of the epoch, each at the W of its time.
@@ -83,7 +85,19 @@ class Finished:
 
 
 Event: TypeAlias = Chunk | Epoch | Finished
-Validation: TypeAlias = Callable[[Vector], Mapping[str, float]]  # W -> named scores with "loss", the one to make small
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Rows by which the best W is chosen.
+
+    outputs: K. scores: outputs [epochs, N, K] of these rows -> the named scores of each epoch, with "loss", the one to
+    make small.
+    """
+
+    rows: Rows
+    outputs: int
+    scores: Callable[[Outputs], Sequence[Mapping[str, float]]]
 
 
 def descend(
@@ -91,57 +105,107 @@ def descend(
     state: TrainingState,
     store: Store,
     plan: Plan,
-    validate: Validation | None = None,
+    validation: Validation | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
     """Trains from `state` to the end of the plan and yields what happens; the last event is Finished.
 
     Validation and stopping happen at the ends of epochs, so that the clock never changes W: it only decides, through
-    `plan.seconds` and `interrupted`, after which chunk to stop. Without validation nothing is looked at between the
-    epochs of a chunk: short ones are taken together.
+    `plan.seconds` and `interrupted`, after which chunk to stop. Short epochs are taken together and judged afterwards,
+    never more of them than must pass before patience could end.
     """
     engine.load(state.engine)
     clock = _Clock(state.seconds, plan.seconds)
     pace = _Pace(len(state.engine.W), plan.batch_size)
     steps_per_epoch = math.ceil(len(store) / plan.batch_size)
+    steps_before = state.engine.step - state.epoch * steps_per_epoch
+
+    def step_at(epoch: int) -> int:
+        return steps_before + epoch * steps_per_epoch
+
     outcome = Outcome.COMPLETED if state.epoch >= plan.epochs else None
 
     while outcome is None:
-        together = 1 if validate else max(1, pace.steps // steps_per_epoch)
+        together = max(1, min(pace.steps // steps_per_epoch, _most_together(state, plan, validation)))
         epochs = range(state.epoch, min(state.epoch + together, plan.epochs))
-        losses: list[float] = []
-        for chunk, losses_of_ended in _chunks(engine, store, plan, epochs, pace, clock):
-            losses += losses_of_ended
+        for chunk, losses, seen in _chunks(engine, store, plan, epochs, pace, clock, validation):
             yield chunk
-            outcome = _reason_to_stop(chunk, plan, clock, interrupted)
+            end = None if chunk.mean < _EXPLODED * plan.loss_unit else Outcome.DIVERGED
+            if losses:
+                state = replace(state, seconds=clock.now())
+                state, ended, end = _judged(state, losses, seen, validation, plan, step_at)
+                yield from ended
+            outcome = end if end is Outcome.DIVERGED else _reason_to_stop(clock, interrupted) or end
             if outcome:
                 break
-        if losses and outcome is not Outcome.DIVERGED:
-            step, reached, seconds = state.engine.step, engine.state(), clock.now()
-            scores = validate(reached.W) if validate else {}
-            is_best = scores.get("loss", math.inf) < state.best_loss
-            state = replace(state, engine=reached, epoch=state.epoch + len(losses), seconds=seconds)
-            if is_best:
-                state = replace(state, best_W=reached.W, best_loss=scores["loss"], best_epoch=state.epoch)
-            for epoch, loss in enumerate(losses, start=epochs.start + 1):
-                step += steps_per_epoch
-                yield Epoch(epoch, step, loss, scores, is_best, seconds)
-            outcome = outcome or _reason_to_end(state, max(losses), scores, plan)
 
     state = replace(state, engine=engine.state(), seconds=clock.now())
     if not np.isfinite(state.engine.W).all():
         outcome = Outcome.DIVERGED
-        if state.best_W is not None:  # a W that is not finite is never handed on
-            state = replace(state, engine=replace(state.engine, W=state.best_W))
+    if outcome is Outcome.DIVERGED and state.best_W is not None:  # what exploded is never handed on
+        nothing = np.zeros_like(state.engine.vectors)
+        state = replace(state, engine=EngineState(state.best_W, nothing, step_at(state.epoch)))
     yield Finished(outcome, state)
 
 
-def _chunks(
-    engine: Engine, store: Store, plan: Plan, epochs: range, pace: "_Pace", clock: "_Clock"
-) -> Iterator[tuple[Chunk, list[float]]]:
-    """Takes the steps of these epochs; yields after each chunk its event, and the loss of each epoch that it ended.
+def _most_together(state: TrainingState, plan: Plan, validation: Validation | None) -> int:
+    """Epochs that may be taken before any of them is judged."""
+    if validation is None:
+        return plan.epochs
+    patience = plan.epochs if plan.patience is None else plan.patience - (state.epoch - state.best_epoch)
+    return min(patience, _MOST_WATCHED // (len(state.engine.W) + len(validation.rows) * validation.outputs))
 
-    A chunk is a part of one epoch, or whole epochs.
+
+def _judged(
+    state: TrainingState,
+    losses: list[float],
+    seen: Watched | None,
+    validation: Validation | None,
+    plan: Plan,
+    step_at: Callable[[int], int],
+) -> tuple[TrainingState, list[Epoch], Outcome | None]:
+    """The state after some epochs, their events, and the reason to end there, if any.
+
+    An epoch that explodes does not count, nor do those after it. step_at: the steps taken at the end of an epoch.
+    """
+    outcome, ended = None, []
+    scores = validation.scores(seen.outputs) if validation and seen else [_NO_SCORES] * len(losses)
+    finite = np.asarray(np.isfinite(seen.path).all(axis=1)) if seen else np.ones(len(losses), np.bool_)
+    best, best_loss, most = None, state.best_loss, _EXPLODED * plan.loss_unit
+    for epoch, (loss, found, is_finite) in enumerate(zip(losses, scores, finite, strict=True), state.epoch + 1):
+        if not (loss < most and is_finite):
+            outcome = Outcome.DIVERGED
+            break
+        validated = found.get("loss", math.inf)
+        is_best = validated < best_loss
+        if is_best:
+            best, best_loss = epoch, validated
+        ended.append(Epoch(epoch, step_at(epoch), loss, found, is_best, state.seconds))
+        if found and not math.isfinite(validated):
+            outcome = Outcome.DIVERGED
+            break
+    if best is not None and seen:
+        W = seen.path[best - state.epoch - 1].copy()
+        state = replace(state, best_W=W, best_loss=best_loss, best_epoch=best)
+    state = replace(state, epoch=state.epoch + len(ended))
+    if outcome is None and seen and plan.patience is not None and state.epoch - state.best_epoch >= plan.patience:
+        outcome = Outcome.EARLY_STOPPED
+    return state, ended, outcome or (Outcome.COMPLETED if state.epoch >= plan.epochs else None)
+
+
+def _chunks(
+    engine: Engine,
+    store: Store,
+    plan: Plan,
+    epochs: range,
+    pace: "_Pace",
+    clock: "_Clock",
+    validation: Validation | None,
+) -> Iterator[tuple[Chunk, list[float], Watched | None]]:
+    """Takes the steps of these epochs; yields after each chunk its event, and the epochs that it ended.
+
+    A chunk is a part of one epoch, or whole epochs. Of those that it ended there are the losses and, with validation
+    rows, what was seen of them.
     """
     rows_per_epoch, steps_per_epoch = len(store), math.ceil(len(store) / plan.batch_size)
     step, epoch, passed, sum_so_far = epochs.start * steps_per_epoch, epochs.start, 0, 0.0
@@ -154,9 +218,15 @@ def _chunks(
             steps = together * len(sizes)
             shares = plan.schedule.shares(step, steps, plan.epochs * steps_per_epoch)
             began = clock.now()
-            losses = plan.loss_unit * engine.train(rows, order, plan.batch_size, plan.learning_rate * shares, together)
-            pace.took(steps, clock.now() - began)
+            rates, seen = plan.learning_rate * shares, None
             passed += len(order) // together
+            if validation and passed == rows_per_epoch:
+                seen = engine.train_watched(rows, order, plan.batch_size, rates, validation.rows, together)
+                losses = seen.losses
+            else:
+                losses = engine.train(rows, order, plan.batch_size, rates, together)
+            pace.took(steps, clock.now() - began)
+            losses = plan.loss_unit * losses
             event = Chunk(
                 epoch=epoch + together,
                 first_step=step + 1,
@@ -170,10 +240,10 @@ def _chunks(
             )
             sums = (losses.reshape(together, -1) * sizes).sum(axis=1) + sum_so_far
             if passed < rows_per_epoch:
-                yield event, []
+                yield event, [], None
                 sum_so_far = float(sums[0])
             else:
-                yield event, (sums / rows_per_epoch).tolist()
+                yield event, (sums / rows_per_epoch).tolist(), seen
                 epoch, passed, sum_so_far = epoch + together, 0, 0.0
             step += steps
 
@@ -185,24 +255,11 @@ def _batch_sizes(rows: int, batch_size: int) -> Vector:
     return sizes
 
 
-def _reason_to_stop(chunk: Chunk, plan: Plan, clock: "_Clock", interrupted: Callable[[], bool]) -> Outcome | None:
+def _reason_to_stop(clock: "_Clock", interrupted: Callable[[], bool]) -> Outcome | None:
     """Looked at after every chunk."""
-    if not chunk.mean < _EXPLODED * plan.loss_unit:
-        return Outcome.DIVERGED
     if interrupted():
         return Outcome.INTERRUPTED
     return Outcome.OUT_OF_TIME if clock.is_over() else None
-
-
-def _reason_to_end(state: TrainingState, loss: float, scores: Mapping[str, float], plan: Plan) -> Outcome | None:
-    """Looked at after every epoch, or several that were taken together; loss: of the worst of them."""
-    if not math.isfinite(scores.get("loss", 0.0)) or not np.isfinite(state.engine.W).all():
-        return Outcome.DIVERGED
-    if loss >= _EXPLODED * plan.loss_unit:
-        return Outcome.DIVERGED
-    if plan.patience is not None and scores and state.epoch - state.best_epoch >= plan.patience:
-        return Outcome.EARLY_STOPPED
-    return Outcome.COMPLETED if state.epoch >= plan.epochs else None
 
 
 class _Pace:
