@@ -38,14 +38,14 @@ void construct(
     schuss::Engine* self, const std::vector<LayerTuple>& layers, int64_t features, std::vector<int64_t> levels,
     int64_t targets, std::string loss, double l2, double mean_weight, std::string optimizer,
     std::vector<std::pair<std::string, double>> constants, double weight_decay, double clip_value, double clip_norm,
-    uint64_t seed, int threads, bool settle
+    uint64_t seed, int threads, bool settle, const std::string& precision
 ) {
     schuss::Description description = {
         {}, features, std::move(levels), targets, std::move(loss), l2, mean_weight, std::move(optimizer),
         std::move(constants), weight_decay, clip_value, clip_norm, seed};
     for (const auto& [kind, inputs, outputs, start, activation, rate] : layers)
         description.layers.push_back({kind, inputs, outputs, start, activation, rate});
-    new (self) schuss::Engine(std::move(description), threads, settle);
+    new (self) schuss::Engine(std::move(description), threads, settle, precision);
 }
 
 void load(schuss::Engine& self, In<float, 1> W, In<float, 2> vectors, int64_t step) {
@@ -118,6 +118,8 @@ nb::object permutations(uint64_t seed, uint64_t first_epoch, int64_t epochs, int
 NB_MODULE(_core, module) {
     module.def("isa", [] { return schuss::chosen_build().isa; }, "The instruction set that a new engine uses.");
     module.def("available_isas", available_isas, "The instruction sets that this processor runs, the plainest first.");
+    module.def("has_bf16", [] { return schuss::bf16_build() != nullptr; },
+               "Whether this processor has instructions for products in bf16.");
     module.def("permutations", permutations, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"), nb::arg("count"),
                nb::arg("threads"));
 
@@ -125,7 +127,8 @@ NB_MODULE(_core, module) {
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),
              nb::arg("targets"), nb::arg("loss"), nb::arg("l2"), nb::arg("mean_weight"), nb::arg("optimizer"),
              nb::arg("constants"), nb::arg("weight_decay"), nb::arg("clip_value") = 0.0, nb::arg("clip_norm") = 0.0,
-             nb::arg("seed") = 0, nb::arg("threads") = 0, nb::arg("settle") = true)
+             nb::arg("seed") = 0, nb::arg("threads") = 0, nb::arg("settle") = true,
+             nb::arg("precision") = "float32")
         .def_prop_ro("isa", &schuss::Engine::isa)
         .def_prop_ro("parameters", &schuss::Engine::parameters)
         .def("load", load)

@@ -19,8 +19,8 @@ constexpr double worth_a_barrier = 2e5;  // operations of a step, likewise
 
 }  // namespace
 
-Engine::Engine(Description description, int threads, bool settle)
-    : build_(chosen_build()),
+Engine::Engine(Description description, int threads, bool settle, const std::string& precision)
+    : build_(chosen_build(precision)),
       description_(std::move(description)),
       threads_(threads),
       settle_(settle),

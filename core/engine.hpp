@@ -39,8 +39,10 @@ class Engine {
   public:
     // threads: at most so many; 0 for as many as the process may use. settle: how many of them train is found out by
     // trying; otherwise all do.
-    // Throws std::invalid_argument for a name that is not known, OutOfMemory where the memory cannot be had.
-    Engine(Description description, int threads, bool settle);
+    // precision: float32, or bf16 for the products of hidden layers.
+    // Throws std::invalid_argument for a name that is not known and where this processor cannot do what is wanted,
+    // OutOfMemory where the memory cannot be had.
+    Engine(Description description, int threads, bool settle, const std::string& precision);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
 

@@ -158,10 +158,13 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
             });
             if (is_dropout(program.layers[l + 1]))
                 signal->chain = signal->chain == ChainRule::relu ? ChainRule::dropped_relu : ChainRule::stored;
-            if (dense->x->has_way_back) dense->transposed = memory.take<float>(dense->padded_transposed());
+            dense->lay_out_weights(memory);
             const bool narrow = l == 0 && program.features <= narrow_width;
             dense->code = dense_code(layer.activation, narrow ? narrow_width : panel_width, dense->x->chain);
-            if (l == 0 && categories) categories->derivatives = &signal->derivatives;
+            if (l == 0 && categories) {
+                categories->derivatives = &signal->derivatives;
+                signal->floats_wanted = true;
+            }
         } else {
             Output* output = workspace.output = add_operation<Output>(workspace, memory);
             fill(output);

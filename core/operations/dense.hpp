@@ -25,23 +25,41 @@ class Dense final : public Operation {
     int64_t flat_biases;   // of the biases in W
     int64_t weights;       // start of the weights in a padded vector
     int64_t biases;        // start of the biases in it
-    float* transposed;     // weightsᵀ [inputs in panels, outputs filled up]; null where nobody wants the way back
+    float* packed;         // weights [outputs in panels, steps over inputs] as products read them; null: as they are
+    float* transposed;     // weightsᵀ [inputs in panels, steps over outputs]; null where nobody wants the way back
     const Sheet* sums;     // what the sums start from, biases included, where categories add to them; or null
     Signal* x;
     Signal* y;
+    Factors x_factors;     // of the values of x
     DenseCode code;
 
     int64_t padded_weights() const { return panels_of(outputs) * inputs * panel_width; }
     int64_t padded_biases() const { return panels_of(outputs) * panel_width; }
-    int64_t padded_transposed() const { return panels_of(inputs) * panel_width * panels_of(outputs) * panel_width; }
     int64_t blocks() const { return (inputs + tile_inputs - 1) / tile_inputs; }
+    int64_t transposed_panel() const { return panels_of(outputs) * panel_depth * panel_width; }
+
+    // Panels of weights as the way forward and the way back read them.
+    const float* ahead(const float* W, int64_t panel) const {
+        return packed ? packed + panel * steps_over(inputs) * panel_width : W + weights + panel * inputs * panel_width;
+    }
+    const float* back(int64_t panel) const { return transposed + panel * transposed_panel(); }
+
+    void lay_out_weights(const Memory& memory) {
+        if (inputs && depth > 1) packed = memory.take<float>(panels_of(outputs) * steps_over(inputs) * panel_width);
+        if (x->has_way_back) transposed = memory.take<float>(panels_of(inputs) * transposed_panel());
+    }
 
     void lay_out_rows(const Memory& memory, int64_t rows) override {
         y->values = new_sheet(memory, outputs, rows);
         y->derivatives = new_sheet(memory, outputs, rows);
+        x_factors = new_factors(memory, x->values, inputs, rows, true);
+        y->derivative_factors = new_factors(memory, y->derivatives, outputs, rows, x->has_way_back);
     }
 
-    void forward(const Pass& pass) override { code.forward(*this, pass); }
+    void forward(const Pass& pass) override {
+        x_factors.fill(x->values, inputs, pass.first, pass.last);
+        code.forward(*this, pass);
+    }
     void backward(const Pass& pass) override {
         if (x->has_way_back) code.backward(*this, pass);
     }
@@ -62,13 +80,19 @@ class Dense final : public Operation {
     }
 
     void updated(int64_t tile, const float* W) override {
-        if (!transposed) return;
+        if (!packed && !transposed) return;
         const int64_t panel = tile / blocks(), i = tile % blocks() * tile_inputs;
         const int64_t rows = inputs - i < tile_inputs ? inputs - i : tile_inputs;
-        const int64_t panel_of_input = i / panel_width, columns = panels_of(outputs) * panel_width;
-        transpose_tile(
-            W + weights + (panel * inputs + i) * panel_width, rows,
-            transposed + (panel_of_input * columns + panel * panel_width) * panel_width + i % panel_width);
+        const float* its_weights = W + weights + (panel * inputs + i) * panel_width;
+        alignas(64) float by_columns[tile_inputs * panel_depth];
+        if (packed) {
+            pack_tile(its_weights, rows, packed + (panel * steps_over(inputs) + i / depth) * panel_width, by_columns);
+            its_weights = by_columns;
+        }
+        if (transposed)
+            transpose_tile<panel_depth>(
+                its_weights, rows,
+                transposed + i / panel_width * transposed_panel() + panel * panel_depth * panel_width + i % panel_width);
     }
 
     void describe(const Layout& layout) const override {
@@ -91,9 +115,9 @@ SCHUSS_INLINE void forward_block(const Dense& layer, const Pass& pass, int64_t p
         z.start(layer.sums->at(panel, row), panel_width);
     else
         z.start(pass.W + layer.biases + panel * panel_width, 0);
-    const Sheet& x = layer.x->values;
-    z.template add_product<row_step>(
-        x.at(0, row), x.panel_step, pass.W + layer.weights + panel * layer.inputs * panel_width, layer.inputs);
+    const Sheet& x = layer.x_factors.by_columns;
+    z.template add_product<row_step / depth>(
+        x.at(0, row), x.panel_step, layer.ahead(pass.W, panel), steps_over(layer.inputs));
 
     float* values = layer.y->values.at(panel, row);
     float* slopes = layer.y->derivatives.at(panel, row);
@@ -141,13 +165,12 @@ void forward(const Dense& layer, const Pass& pass) {
 // derivatives of x = (derivatives of y · weightsᵀ) ∘ slope of the activation that made x.
 template <class Rule>
 void backward(const Dense& layer, const Pass& pass) {
-    const Sheet& above = layer.y->derivatives;
-    const int64_t columns = panels_of(layer.outputs) * panel_width;
+    const Sheet& above = layer.y->derivative_factors.by_columns;
     for_each_panel(layer.inputs, [&](auto width, int64_t panel) {
         for (int64_t row = pass.first; row < pass.last; row += block_rows) {
             Sums<block_rows, width.value> sums = {};
-            sums.template add_product<panel_width>(
-                above.at(0, row), above.panel_step, layer.transposed + panel * columns * panel_width, layer.outputs);
+            sums.template add_product<panel_depth>(
+                above.at(0, row), above.panel_step, layer.back(panel), steps_over(layer.outputs));
             store_derivatives<Rule>(sums, *layer.x, panel, row);
         }
     });
@@ -177,16 +200,16 @@ SCHUSS_INLINE void gradient_block(
 template <int64_t row_step>
 void gradient(const Dense& layer, int64_t tile, int64_t rows, float* weights, float* biases) {
     const int64_t blocks = layer.inputs ? layer.blocks() : 1, panel = tile / blocks, i = tile % blocks * tile_inputs;
-    const float* derivatives = layer.y->derivatives.at(panel, 0);
+    const float* derivatives = layer.y->derivative_factors.by_rows.at(panel, 0);
     const int64_t there = layer.inputs - i;
     for (int64_t m = 0; m < tile_inputs; m += block_rows) {
-        const float* x = layer.x->values.at((i + m) / panel_width, 0) + (i + m) % panel_width;
+        const float* x = layer.x_factors.by_rows.at((i + m) / panel_width, 0) + (i + m) % panel_width;
         const int64_t wanted = there - m;
         const bool with_biases = i + m == 0;
         if (wanted <= 0 && !with_biases) return;
         const auto block = [&](auto many, auto width, auto biases_too) {
             gradient_block<row_step, many.value, width.value, biases_too.value == 1>(
-                x, derivatives, rows, wanted, weights + m * panel_width, biases);
+                x, derivatives, steps_over(rows), wanted, weights + m * panel_width, biases);
         };
         const auto with = [&](auto many, auto width) {
             if (with_biases)

@@ -11,10 +11,6 @@
 namespace schuss::SCHUSS_BUILD {
 namespace {
 
-Sheet new_sheet(const Memory& memory, int64_t columns, int64_t rows) {
-    return {memory.take<float>(panels_of(columns) * rows * panel_width), panel_width, rows * panel_width};
-}
-
 // What one operation gives to the next: values on the way forward; on the way back the derivative of the batch's loss,
 // already multiplied by the slope of the activation that made the values.
 struct Signal {
@@ -22,13 +18,15 @@ struct Signal {
     Sheet values;
     bool has_way_back;  // someone before wants the derivatives
     Sheet derivatives;
+    Factors derivative_factors;  // of the derivatives, where a dense layer made the values
+    bool floats_wanted;          // categories read the derivatives in float32 even where products do not
     ChainRule chain;    // how a derivative by the value becomes one by what the activation was applied to
     float scale;        // by which dropout multiplies what it keeps
 };
 
 // The sums are derivatives by the values of a block; what the activation before makes of them is stored.
 template <class Rule, int rows, int width>
-SCHUSS_INLINE void store_derivatives(const Sums<rows, width>& sums, const Signal& signal, int64_t panel, int64_t row) {
+SCHUSS_INLINE void store_derivatives(Sums<rows, width>& sums, const Signal& signal, int64_t panel, int64_t row) {
     const float* values = signal.values.at(panel, row);
     float* derivatives = signal.derivatives.at(panel, row);
     const float scale = signal.scale;
@@ -38,8 +36,10 @@ SCHUSS_INLINE void store_derivatives(const Sums<rows, width>& sums, const Signal
         for (int n = 0; n < width; n++) {
             const int64_t place = m * panel_width + n * lanes;
             const Vector value = load(values + place), stored = load(derivatives + place);
-            store(derivatives + place, Rule::chain(sums.at[m][n], value, stored, scale));
+            sums.at[m][n] = Rule::chain(sums.at[m][n], value, stored, scale);
+            if (depth == 1 || signal.floats_wanted) store(derivatives + place, sums.at[m][n]);
         }
+    signal.derivative_factors.put(sums.at, panel, row);
 }
 
 // Some rows of the batch on their way through the operations: [first, last), a multiple of `lanes` of them.

@@ -1,4 +1,4 @@
-"""The C++ core in float32: whole chunks of steps in one call, without the interpreter lock.
+"""The C++ core, in float32 or with products in bf16: whole chunks of steps in one call, without the interpreter lock.
 
 Here the arguments are checked and brought into the form that `core/` trusts: C-contiguous float32, codes below their
 number of levels, class numbers below K, row numbers below N. Rows are looked at once, however many calls they serve.
@@ -25,8 +25,9 @@ class NativeEngine:
     """See Engine for what each method promises; W, the optimiser's vectors and outputs are float32.
 
     Raises:
-        EngineError: the core does not know the activation, loss or optimiser, or SCHUSS_ISA names an instruction set
-            that this processor does not have.
+        EngineError: the core does not know the activation, loss or optimiser; SCHUSS_ISA names an instruction set that
+            this processor does not have; or precision is "bf16", and this processor has no instructions for it or
+            SCHUSS_ISA names less than v4.
     """
 
     name: ClassVar[str] = "native"
@@ -46,8 +47,6 @@ class NativeEngine:
         self._targets = 1 if self._loss.name == "cross_entropy" else network.outputs
         rule = constants(optimizer)
         weight_decay, clip_value, clip_norm = (rule.pop(name) for name in ("weight_decay", "clip_value", "clip_norm"))
-        if precision != "float32":
-            raise EngineError(f"The native engine cannot do {precision} yet: use float64, which is the reference.")
         try:
             self._core = _core.Engine(
                 layers=[_described(layer) for layer in network.layers],
@@ -65,6 +64,7 @@ class NativeEngine:
                 seed=seed,
                 threads=threads or 0,
                 settle=settle,
+                precision=precision,
             )
         except ValueError as error:
             raise EngineError(f"The native engine cannot be used: {error}") from None
@@ -73,7 +73,7 @@ class NativeEngine:
 
     @property
     def isa(self) -> str:
-        """The instruction set in use: baseline, v3 (AVX2) or v4 (AVX-512)."""
+        """The instruction set in use: baseline, v3 (AVX2), v4 (AVX-512), or bf16 (AVX-512 with products in bf16)."""
         return self._core.isa
 
     def load(self, state: EngineState) -> None:
