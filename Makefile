@@ -1,6 +1,7 @@
 # make demo    trains on real tables and shows what comes out
 # make test    runs every test
-# make sanitize runs the engine's tests on a core built with AddressSanitizer and UndefinedBehaviorSanitizer
+# make sanitize runs the engine's tests on a core built with AddressSanitizer and UndefinedBehaviorSanitizer, and the
+#               core without Python under these and ThreadSanitizer
 # make check   formatting, lint, types: what CI runs before the tests
 # Each makes .venv, installs the pinned dependencies and builds the core first; a second call finds all of that done.
 
@@ -23,10 +24,16 @@ check: .venv/built
 
 # The sanitized core lies beside a copy of the package; -S keeps the installed one out of sight.
 SANITIZED := build/sanitized
+CONFIGURE := $(BIN)/cmake -S . -G Ninja -DSCHUSS_DRIVER=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja
 sanitize: .venv/built
-	$(BIN)/cmake -S . -B $(SANITIZED)/build -G Ninja -DSCHUSS_SANITIZE=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
-		-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(CURDIR)/$(SANITIZED)/schuss
-	$(BIN)/cmake --build $(SANITIZED)/build
+	$(CONFIGURE) -B $(SANITIZED)/thread -DSCHUSS_SANITIZE=thread
+	$(BIN)/cmake --build $(SANITIZED)/thread --target driver
+	$(SANITIZED)/thread/driver
+	$(CONFIGURE) -B $(SANITIZED)/address -DSCHUSS_SANITIZE=address,undefined \
+		-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(CURDIR)/$(SANITIZED)/schuss
+	$(BIN)/cmake --build $(SANITIZED)/address
+	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED)/address/driver
 	cp -r src/schuss/. $(SANITIZED)/schuss
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \

@@ -1,9 +1,8 @@
 #include "engine.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <stdexcept>
 
 #include "dispatch.hpp"
@@ -23,10 +22,9 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
     : build_(chosen_build(precision)),
       description_(std::move(description)),
       threads_(threads),
+      threads_of_environment_(threads_of_environment()),
       settle_(settle),
-      program_{},
-      busy_(std::make_unique<std::mutex>()),
-      process_(getpid()) {
+      program_{} {
     for (const Description::Layer& layer : description_.layers) {
         layers_.push_back({layer.kind.c_str(), layer.inputs, layer.outputs, layer.start, layer.activation.c_str(),
                            layer.rate});
@@ -58,19 +56,11 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
     workspace_ = build_.lay_out(program_, memory_.memory());
 }
 
-// One call at a time. In a forked child nobody is left who could hold the parent's lock.
-std::unique_lock<std::mutex> Engine::lock() {
-    if (process_ != getpid()) {
-        (void)busy_.release();
-        busy_ = std::make_unique<std::mutex>();
-        process_ = getpid();
-    }
-    return std::unique_lock(*busy_);
-}
-
-int Engine::wanted_threads() const {
-    const int usable = usable_threads();
-    return threads_ > 0 ? std::min(threads_, usable) : usable;
+// Threads for a task of so many operations, which is worth more than one thread from `worth` on.
+ThreadShare Engine::share_for(double operations, double worth) const {
+    if (settle_ && operations < worth) return ThreadShare(1, 1);
+    const int usable = threads_of_environment_ > 0 ? threads_of_environment_ : usable_processors();
+    return ThreadShare(threads_ > 0 ? std::min(threads_, usable) : usable, usable);
 }
 
 // Batch memory for so many rows at a time.
@@ -83,24 +73,24 @@ void Engine::reserve_rows(int64_t rows) {
 }
 
 void Engine::load(const float* W, const float* vectors, int64_t step) {
-    const auto locked = lock();
+    const std::lock_guard locked(busy_);
     build_.load(workspace_, W, vectors, step);
 }
 
 int64_t Engine::state(float* W, float* vectors) {
-    const auto locked = lock();
+    const std::lock_guard locked(busy_);
     return build_.state(workspace_, W, vectors);
 }
 
 void Engine::train(const Rows& rows, const Chunk& chunk, double* losses) {
-    const auto locked = lock();
+    const std::lock_guard locked(busy_);
     take_steps(rows, chunk, losses);
 }
 
 void Engine::train_watched(
     const Rows& rows, const Chunk& chunk, double* losses, const Rows& watched, float* path, float* outputs
 ) {
-    const auto locked = lock();
+    const std::lock_guard locked(busy_);
     const int64_t steps_of_epoch = (chunk.epoch_rows + chunk.batch_size - 1) / chunk.batch_size;
     Chunk epoch = chunk;
     for (; epoch.first_step < chunk.last_step; epoch.first_step = epoch.last_step) {
@@ -115,9 +105,10 @@ void Engine::train_watched(
 
 // Of a locked engine.
 void Engine::take_steps(const Rows& rows, const Chunk& chunk, double* losses) {
-    reserve_rows(build_.batch_rows(workspace_, std::min(chunk.batch_size, chunk.epoch_rows)));
-    const double operations = build_.row_operations(program_) * static_cast<double>(chunk.batch_size);
-    const ThreadShare share(settle_ && operations < worth_a_barrier ? 1 : wanted_threads());
+    const int64_t batch = std::min(chunk.batch_size, chunk.epoch_rows);
+    reserve_rows(build_.batch_rows(workspace_, batch));
+    const double operations = build_.row_operations(program_) * static_cast<double>(batch);
+    const ThreadShare share = share_for(operations, worth_a_barrier);
     Chunk part = chunk;
     for (int64_t done = chunk.first_step; done < chunk.last_step; done = part.last_step) {
         const int64_t left = chunk.last_step - done;
@@ -132,11 +123,15 @@ void Engine::take_steps(const Rows& rows, const Chunk& chunk, double* losses) {
 }
 
 double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
-    const auto locked = lock();
+    if (rows.count == 0) {  // which would leave the last one in its place
+        std::fill_n(gradient, parameters(), 0.0);
+        return 0;
+    }
+    const std::lock_guard locked(busy_);
     reserve_rows(build_.batch_rows(workspace_, rows.count));
     build_.look_at(workspace_, W);
     const double operations = build_.row_operations(program_) * static_cast<double>(rows.count);
-    const ThreadShare share(settle_ && operations < worth_a_team ? 1 : wanted_threads());
+    const ThreadShare share = share_for(operations, worth_a_team);
     double total = 0;
     team_.run(share.count(), [&](const Worker& worker) {
         build_.gradient(workspace_, rows, worker, &total);
@@ -148,7 +143,7 @@ double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
 // Likewise.
 double Engine::look(const float* W, const Rows& rows, bool with_loss, float* outputs) {
     const double operations = build_.row_operations(program_) / 3 * static_cast<double>(rows.count);
-    const ThreadShare share(settle_ && operations < worth_a_team ? 1 : wanted_threads());
+    const ThreadShare share = share_for(operations, worth_a_team);
     const int threads = share.count();
     reserve_rows(build_.look_rows(workspace_, threads));
     build_.look_at(workspace_, W);
@@ -160,12 +155,12 @@ double Engine::look(const float* W, const Rows& rows, bool with_loss, float* out
 }
 
 double Engine::total_loss(const float* W, const Rows& rows) {
-    const auto locked = lock();
+    const std::lock_guard locked(busy_);
     return look(W, rows, true, nullptr);
 }
 
 void Engine::outputs(const float* W, const Rows& rows, float* outputs) {
-    const auto locked = lock();
+    const std::lock_guard locked(busy_);
     look(W, rows, false, outputs);
 }
 

@@ -2,8 +2,6 @@
 // Python.
 #pragma once
 
-#include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,8 +38,8 @@ class Engine {
     // threads: at most so many; 0 for as many as the process may use. settle: how many of them train is found out by
     // trying; otherwise all do.
     // precision: float32, or bf16 for the products of hidden layers.
-    // Throws std::invalid_argument for a name that is not known and where this processor cannot do what is wanted,
-    // OutOfMemory where the memory cannot be had.
+    // Throws std::invalid_argument for a name that is not known, an environment that makes no sense and where this
+    // processor cannot do what is wanted, OutOfMemory where the memory cannot be had.
     Engine(Description description, int threads, bool settle, const std::string& precision);
     Engine(const Engine&) = delete;
     Engine& operator=(const Engine&) = delete;
@@ -50,7 +48,7 @@ class Engine {
     int64_t parameters() const { return program_.parameters; }
     int64_t outputs() const { return layers_.back().outputs; }
 
-    // As in Build; one call at a time. All but `state` throw OutOfMemory.
+    // As in Build; one call at a time. Those that look at rows throw OutOfMemory, after which a smaller batch may do.
     void load(const float* W, const float* vectors, int64_t step);
     int64_t state(float* W, float* vectors);
     void train(const Rows& rows, const Chunk& chunk, double* losses);
@@ -63,8 +61,7 @@ class Engine {
     void outputs(const float* W, const Rows& rows, float* outputs);
 
   private:
-    std::unique_lock<std::mutex> lock();
-    int wanted_threads() const;
+    ThreadShare share_for(double operations, double worth) const;
     void reserve_rows(int64_t rows);
     void take_steps(const Rows& rows, const Chunk& chunk, double* losses);
     double look(const float* W, const Rows& rows, bool with_loss, float* outputs);
@@ -72,6 +69,7 @@ class Engine {
     const Build& build_;
     const Description description_;  // the program points into it
     const int threads_;
+    const int threads_of_environment_;
     const bool settle_;
     std::vector<Layer> layers_;
     std::vector<Constant> constants_;
@@ -82,8 +80,7 @@ class Engine {
     int64_t row_capacity_ = 0;
     Team team_;
     Pace pace_;
-    std::unique_ptr<std::mutex> busy_;
-    int process_;
+    ForkedMutex busy_;
 };
 
 }  // namespace schuss

@@ -1,18 +1,16 @@
 #include "team.hpp"
 
+#include <pthread.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <exception>
 #include <fstream>
-#include <mutex>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -30,40 +28,50 @@ void pause() {
 #endif
 }
 
+// Waits for what other threads are about to do; `or_else` is for those who have waited long.
+template <class Done, class Wait>
+void spin_until(const Done& done, const Wait& or_else) {
+    for (int spin = 0; !done();)
+        if (spin < spins)
+            spin++, pause();
+        else
+            or_else();
+}
+
+std::atomic<int> forks{0};   // that lie between the process that loaded this code and this one
+std::atomic<int> in_use{0};  // threads at work in this process, of all engines together
+
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { forks++, in_use = 0; });
+
 }  // namespace
 
 void wait(Barrier& barrier) {
-    const int generation = __atomic_load_n(&barrier.generation, __ATOMIC_RELAXED);
+    const unsigned generation = __atomic_load_n(&barrier.generation, __ATOMIC_RELAXED);
     if (__atomic_add_fetch(&barrier.arrived, 1, __ATOMIC_ACQ_REL) == barrier.count) {
         __atomic_store_n(&barrier.arrived, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&barrier.generation, generation + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (int spin = 0; __atomic_load_n(&barrier.generation, __ATOMIC_ACQUIRE) == generation; spin++)
-        if (spin < spins)
-            pause();
-        else
-            sched_yield();
+    spin_until([&] { return __atomic_load_n(&barrier.generation, __ATOMIC_ACQUIRE) != generation; }, sched_yield);
 }
 
-// What the helpers of a team look at. A task is announced by a new number in `task_number`.
+// What the helpers of a team look at. A task is announced by a new number in `task_number`, and every helper counts
+// itself off in `at_work`, even one that has no part in the task: so none of them can miss the next one.
 struct Team::Shared {
-    std::atomic<int> task_number{0};
+    std::atomic<unsigned> task_number{0};  // wraps around
     std::atomic<int> at_work{0};
     Call call = nullptr;  // null: end
     const void* task = nullptr;
     int count = 0;
     Barrier barrier;
     std::vector<std::thread> helpers;
-    pid_t process = 0;
+    const int process = forks;
 
-    void help(int number, int seen) {
+    void help(int number, unsigned seen) {
         for (;;) {
-            for (int spin = 0; task_number.load(std::memory_order_acquire) == seen; spin++)
-                if (spin < spins)
-                    pause();
-                else
-                    task_number.wait(seen, std::memory_order_acquire);
+            spin_until(
+                [&] { return task_number.load(std::memory_order_acquire) != seen; },
+                [&] { task_number.wait(seen, std::memory_order_acquire); });
             seen++;
             const bool ends = call == nullptr;
             if (!ends && number < count) call(task, Worker{number, count, &barrier});
@@ -76,16 +84,12 @@ struct Team::Shared {
         call = next, task = its_task, count = workers;
         barrier.count = workers;
         at_work.store(static_cast<int>(helpers.size()), std::memory_order_relaxed);
-        task_number.fetch_add(1, std::memory_order_release);
+        task_number.fetch_add(1);  // before notify_all looks whether anyone sleeps, on every processor
         task_number.notify_all();
     }
 
     void wait_for_helpers() const {
-        for (int spin = 0; at_work.load(std::memory_order_acquire) > 0; spin++)
-            if (spin < spins)
-                pause();
-            else
-                sched_yield();
+        spin_until([&] { return at_work.load(std::memory_order_acquire) == 0; }, sched_yield);
     }
 };
 
@@ -102,18 +106,15 @@ void Team::run(int count, Call call, const void* task) {
 }
 
 int Team::start(int helpers) {
-    if (shared_ && shared_->process != getpid()) (void)shared_.release();  // its threads stayed in the parent
-    if (!shared_) {
-        shared_ = std::make_unique<Shared>();
-        shared_->process = getpid();
-    }
+    if (shared_ && shared_->process != forks) (void)shared_.release();  // its threads stayed in the parent
+    if (!shared_) shared_ = std::make_unique<Shared>();
     while (static_cast<int>(shared_->helpers.size()) < helpers) {
         const int number = static_cast<int>(shared_->helpers.size()) + 1;
-        const int seen = shared_->task_number.load(std::memory_order_relaxed);
+        const unsigned seen = shared_->task_number.load(std::memory_order_relaxed);
         try {
             shared_->helpers.emplace_back([shared = shared_.get(), number, seen] { shared->help(number, seen); });
-        } catch (const std::system_error&) {
-            return number - 1;  // the system has no more threads to give
+        } catch (const std::exception&) {
+            return number - 1;  // the system has no more threads or no memory to give
         }
     }
     return helpers;
@@ -121,7 +122,7 @@ int Team::start(int helpers) {
 
 void Team::stop() {
     if (!shared_) return;
-    if (shared_->process != getpid()) return (void)shared_.release();
+    if (shared_->process != forks) return (void)shared_.release();
     shared_->announce(nullptr, nullptr, 0);
     for (std::thread& helper : shared_->helpers) helper.join();
 }
@@ -140,7 +141,9 @@ double quota_of_control_group() {
     return 0;
 }
 
-int processors() {
+}  // namespace
+
+int usable_processors() {
     int count = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
     cpu_set_t set;
@@ -151,16 +154,9 @@ int processors() {
     return std::max(count, 1);
 }
 
-// Threads at work in this process, of all engines together.
-std::mutex budget;
-int in_use = 0;
-pid_t budget_of = 0;
-
-}  // namespace
-
-int usable_threads() {
+int threads_of_environment() {
     const char* wanted = std::getenv("SCHUSS_THREADS");
-    if (wanted == nullptr || *wanted == '\0') return processors();
+    if (wanted == nullptr || *wanted == '\0') return 0;
     const std::string text = wanted;
     int count = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
@@ -169,17 +165,27 @@ int usable_threads() {
     return count;
 }
 
-ThreadShare::ThreadShare(int wanted) {
-    const int usable = wanted > 1 ? usable_threads() : 1;
-    const std::lock_guard lock(budget);
-    if (budget_of != getpid()) budget_of = getpid(), in_use = 0;
-    count_ = std::max(1, std::min(wanted, usable - in_use));
-    in_use += count_;
+ThreadShare::ThreadShare(int wanted, int usable) {
+    int before = in_use;
+    do count_ = std::max(1, std::min(wanted, usable - before));
+    while (!in_use.compare_exchange_weak(before, before + count_));
 }
 
-ThreadShare::~ThreadShare() {
-    const std::lock_guard lock(budget);
-    if (budget_of == getpid()) in_use -= count_;
+ThreadShare::~ThreadShare() { in_use -= count_; }
+
+void ForkedMutex::lock() {
+    const int own = forks;
+    int holder = -1;
+    while (!holder_.compare_exchange_strong(holder, own))  // from nobody, or from a thread that stayed in the parent
+        if (holder == own) {
+            holder_.wait(own);
+            holder = -1;
+        }
+}
+
+void ForkedMutex::unlock() {
+    holder_ = -1;
+    holder_.notify_one();
 }
 
 }  // namespace schuss

@@ -1,6 +1,7 @@
 // Threads that work on one task together, their barrier, and how many of them this process may use.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
@@ -10,7 +11,7 @@ namespace schuss {
 // All workers of a task wait for each other: for a while without giving up the processor, then politely.
 struct Barrier {
     alignas(64) int arrived = 0;
-    alignas(64) int generation = 0;
+    alignas(64) unsigned generation = 0;  // wraps around
     int count = 1;
 };
 void wait(Barrier& barrier);
@@ -54,15 +55,28 @@ class Team {
     std::unique_ptr<Shared> shared_;
 };
 
-// Processors that this process may use: its affinity, within the quota of its control group. SCHUSS_THREADS overrules.
-// Throws std::invalid_argument where that is not a number from 1 to 1024.
-int usable_threads();
+// A mutex that a forked child finds free: the threads that could have held it stayed in the parent.
+class ForkedMutex {
+  public:
+    void lock();
+    void unlock();
 
-// A share of the process's threads, held while a task runs: the calling thread, and as many more as were wanted and are
-// not at work elsewhere in this process.
+  private:
+    std::atomic<int> holder_{-1};  // forks that lie before the process that holds it, or -1
+};
+
+// Processors that this process may use: its affinity, within the quota of its control group.
+int usable_processors();
+
+// What the environment variable SCHUSS_THREADS says instead, or 0 where it says nothing. Throws std::invalid_argument
+// where it is not a number from 1 to 1024. For the thread that may change the environment.
+int threads_of_environment();
+
+// A share of the usable threads of the process, held while a task runs: the calling thread, and as many more as were
+// wanted and are not at work elsewhere in this process.
 class ThreadShare {
   public:
-    explicit ThreadShare(int wanted);
+    ThreadShare(int wanted, int usable);
     ~ThreadShare();
     ThreadShare(const ThreadShare&) = delete;
     ThreadShare& operator=(const ThreadShare&) = delete;

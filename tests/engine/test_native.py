@@ -230,6 +230,8 @@ def test_no_rows_give_no_outputs_and_no_loss(isa: str) -> None:
     nothing, engine = some_rows(network, 5).slice(0, 0), native(network)
     assert engine.outputs(network.initial(), nothing).shape == (0, 2)
     assert engine.total_loss(network.initial(), nothing) == 0
+    engine.gradient(network.initial(), some_rows(network, 5))
+    np.testing.assert_array_equal(engine.gradient(network.initial(), nothing)[1], 0)  # not that of the rows before
     assert len(engine.train(nothing, np.arange(0), 8, np.empty(0))) == 0
 
 

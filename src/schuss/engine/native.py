@@ -24,10 +24,15 @@ _Float32: TypeAlias = NDArray[np.float32]
 class NativeEngine:
     """See Engine for what each method promises; W, the optimiser's vectors and outputs are float32.
 
+    Arguments:
+        network, cost, optimizer, seed, threads, precision: see make_engine.
+        settle: how many of them train is found out by trying; otherwise all do.
+
     Raises:
         EngineError: the core does not know the activation, loss or optimiser; SCHUSS_ISA names an instruction set that
-            this processor does not have; or precision is "bf16", and this processor has no instructions for it or
-            SCHUSS_ISA names less than v4.
+            this processor does not have; SCHUSS_THREADS is no number of threads; or precision is "bf16", and this
+            processor has no instructions for it or SCHUSS_ISA names less than v4.
+        MemoryError: there is no room for W. The methods that look at rows raise it for a batch; a smaller one may do.
     """
 
     name: ClassVar[str] = "native"
@@ -43,6 +48,8 @@ class NativeEngine:
         precision: str = "float32",
         settle: bool = True,
     ) -> None:
+        if network.parameters > 2**48:  # sizes in bytes must stay far below 2⁶⁴
+            raise MemoryError(f"W would have {network.parameters:,} numbers: take a smaller network.")
         self._network, self._loss, self._memory = network, cost.loss, optimizer.memory
         self._targets = 1 if self._loss.name == "cross_entropy" else network.outputs
         rule = constants(optimizer)

@@ -1,0 +1,300 @@
+// The core without Python, for sanitizers to watch: every number of threads, engines side by side, one engine for many
+// callers, forks. Compares W, gradients and outputs bit for bit; says what differs and ends with 1, or ends with 0.
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "engine.hpp"
+
+namespace {
+
+using schuss::Description;
+using schuss::Engine;
+
+constexpr int most_threads = 4;
+std::atomic<int> failures = 0;
+
+void expect(bool holds, const std::string& what) {
+    if (holds) return;
+    failures++;
+    std::fprintf(stderr, "differs: %s (%s)\n", what.c_str(), schuss::chosen_build().isa);
+}
+
+template <class Number>
+bool same_bits(const std::vector<Number>& a, const std::vector<Number>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(Number)) == 0;
+}
+
+// Numbers from 0 to below 1: Weyl's sequence is random enough here.
+struct Numbers {
+    double state = 0;
+    double next() { return state = std::fmod(state + 0.6180339887498949, 1.0); }
+    float centred() { return static_cast<float>(2 * next() - 1); }
+};
+
+struct Table {
+    std::vector<float> features, targets, weights;
+    std::vector<int32_t> codes;
+    std::vector<int64_t> order;
+
+    schuss::Rows rows() const {
+        return {features.data(), codes.data(), targets.data(), weights.data(), static_cast<int64_t>(weights.size())};
+    }
+};
+
+struct Case {
+    const char* name;
+    Description description;
+    int64_t outputs;
+    int64_t batch;
+    int64_t rows;    // that are trained: some steps, the last one short
+    int64_t looked;  // that are looked at: enough for a team, once for several windows
+
+    int64_t parameters() const {
+        int64_t total = 0;
+        for (const auto& layer : description.layers)
+            if (layer.kind == "dense") total += (layer.inputs + 1) * layer.outputs;
+        return total;
+    }
+
+    Table table(int64_t count) const {
+        Numbers numbers;
+        Table table;
+        table.features.reserve(1);  // an empty array of NumPy has an address too
+        for (int64_t row = 0; row < count; row++) {
+            for (int64_t f = 0; f < description.features; f++) table.features.push_back(numbers.centred());
+            for (const int64_t levels : description.levels)
+                table.codes.push_back(static_cast<int32_t>(numbers.next() * static_cast<double>(levels + 1)) - 1);
+            for (int64_t t = 0; t < description.targets; t++)
+                table.targets.push_back(description.loss == "squared_error" ? numbers.centred() : numbers.next() < 0.5);
+            table.weights.push_back(static_cast<float>(numbers.next()));
+            table.order.push_back(row * 7 % count);
+        }
+        return table;
+    }
+
+    std::vector<float> start() const {
+        Numbers numbers;
+        std::vector<float> W(static_cast<size_t>(parameters()));
+        for (float& w : W) w = 0.3f * numbers.centred();
+        return W;
+    }
+};
+
+Description description(
+    std::vector<Description::Layer> layers, int64_t features, std::vector<int64_t> levels, int64_t targets,
+    const char* loss, const char* optimizer, std::vector<std::pair<std::string, double>> constants,
+    double clip_value = 0, double clip_norm = 0
+) {
+    const bool adagrad = std::strcmp(optimizer, "adagrad") == 0;  // with neither, it visits what a batch touches
+    return {std::move(layers), features,  std::move(levels), targets,    loss, adagrad ? 0 : 0.01, 0.8, optimizer,
+            std::move(constants), adagrad ? 0 : 0.1, clip_value, clip_norm, 0x123456789abcdef};
+}
+
+std::vector<Case> cases() {
+    const std::vector<std::pair<std::string, double>> adam = {{"beta1", 0.9}, {"beta2", 0.999}, {"epsilon", 1e-8}};
+    return {
+        {"deep, with dropout and categories",
+         description({{"dense", 14, 37, 0, "tanh", 0},
+                      {"dropout", 37, 37, 0, "", 0.25},
+                      {"dense", 37, 17, 15 * 37, "relu", 0},
+                      {"dropout", 17, 17, 0, "", 0.5},
+                      {"dense", 17, 3, 15 * 37 + 38 * 17, "identity", 0}},
+                     9, {4, 1}, 3, "squared_error", "adam", adam),
+         3, 77, 77 * 5 + 30, 17000},
+        {"linear, categories alone, touched rows alone",
+         description({{"dense", 50, 2, 0, "identity", 0}}, 0, {40, 10}, 1, "cross_entropy", "adagrad",
+                     {{"epsilon", 1e-10}}),
+         2, 32, 32 * 9 + 1, 3000},
+        {"clipped by its norm",
+         description({{"dense", 45, 33, 0, "gelu", 0}, {"dense", 33, 1, 46 * 33, "identity", 0}}, 40, {5}, 1,
+                     "log_loss", "momentum", {{"momentum", 0.9}}, 0, 0.05),
+         1, 64, 64 * 4 + 7, 3000},
+        {"batches longer than a segment",
+         description({{"dense", 6, 8192, 0, "relu", 0}, {"dense", 8192, 1, 7 * 8192, "identity", 0}}, 3, {3}, 1,
+                     "squared_error", "adagrad", {{"epsilon", 1e-10}}, 0.01),
+         1, 1100, 1100 + 20, 1100},
+    };
+}
+
+struct Result {
+    std::vector<float> W;
+    std::vector<double> losses;
+};
+
+Result trained(const Case& of, Engine& engine) {
+    const Table table = of.table(of.rows);
+    const std::vector<float> W = of.start(), vectors(2 * W.size());
+    engine.load(W.data(), vectors.data(), 0);
+    const int64_t steps = (of.rows + of.batch - 1) / of.batch;
+    const std::vector<double> rates(static_cast<size_t>(steps), 0.01);
+    Result result = {W, std::vector<double>(rates.size())};
+    engine.train(
+        table.rows(), {table.order.data(), of.rows, of.rows, of.batch, rates.data(), 0, steps}, result.losses.data());
+    std::vector<float> reached(vectors.size());
+    engine.state(result.W.data(), reached.data());
+    return result;
+}
+
+Result trained(const Case& of, int threads, bool settle) {
+    Engine engine(of.description, threads, settle, "float32");
+    return trained(of, engine);
+}
+
+struct Look {
+    std::vector<double> gradient, losses;
+    std::vector<float> outputs;
+};
+
+Look looked(const Case& of, const Table& table, Engine& engine) {
+    const std::vector<float> W = of.start();
+    const schuss::Rows rows = table.rows();
+    Look look = {std::vector<double>(W.size()), {}, std::vector<float>(static_cast<size_t>(rows.count * of.outputs))};
+    look.losses.push_back(engine.gradient(W.data(), rows, look.gradient.data()));
+    look.losses.push_back(engine.total_loss(W.data(), rows));
+    engine.outputs(W.data(), rows, look.outputs.data());
+    return look;
+}
+
+void expect_same(const Look& a, const Look& b, const std::string& what) {
+    expect(same_bits(a.gradient, b.gradient), what + ": gradient");
+    expect(same_bits(a.losses, b.losses), what + ": losses");
+    expect(same_bits(a.outputs, b.outputs), what + ": outputs");
+}
+
+void expect_same(const Result& a, const Result& b, const std::string& what) {
+    expect(same_bits(a.W, b.W), what + ": W");
+    expect(same_bits(a.losses, b.losses), what + ": losses of batches");
+    expect(std::isfinite(a.losses.back()), what + ": finite");
+}
+
+void at_once(int count, const std::function<void(int)>& work) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < count; i++) threads.emplace_back(work, i);
+    for (std::thread& thread : threads) thread.join();
+}
+
+void the_bits_do_not_depend_on_the_threads(const Case& of) {
+    const Result alone = trained(of, 1, false);
+    expect(!same_bits(alone.W, of.start()), "it trains");
+    for (int threads = 2; threads <= most_threads; threads++)
+        expect_same(trained(of, threads, false), alone, std::string(of.name) + ", " + std::to_string(threads));
+    expect_same(trained(of, most_threads, true), alone, std::string(of.name) + ", settling");
+
+    const Table table = of.table(of.looked);
+    Engine one(of.description, 1, false, "float32");
+    const Look by_one = looked(of, table, one);
+    for (int threads = 2; threads <= most_threads; threads++) {
+        Engine engine(of.description, threads, false, "float32");
+        expect_same(looked(of, table, engine), by_one, std::string(of.name) + ", looked at by " + std::to_string(threads));
+    }
+}
+
+void engines_side_by_side_do_what_they_do_alone(const std::vector<Case>& all) {
+    std::vector<Result> alone;
+    for (const Case& of : all) alone.push_back(trained(of, 1, false));
+    at_once(2 * static_cast<int>(all.size()), [&](int i) {
+        const size_t which = static_cast<size_t>(i) % all.size();
+        expect_same(trained(all[which], most_threads, i % 2), alone[which], std::string(all[which].name) + ", at once");
+    });
+}
+
+void callers_of_one_engine_take_turns(const Case& of) {
+    const Table table = of.table(3000);
+    Engine engine(of.description, most_threads, true, "float32");
+    const Look alone = looked(of, table, engine);
+    const Result expected = trained(of, engine);
+    at_once(most_threads, [&](int i) {
+        for (int again = 0; again < 3; again++) {
+            if (i == 0) expect_same(trained(of, engine), expected, "trained meanwhile");
+            expect_same(looked(of, table, engine), alone, "looked at meanwhile");
+        }
+    });
+}
+
+void no_more_helpers_are_at_work_than_are_usable() {
+    constexpr int usable = 5;
+    std::atomic<int> helpers = 0;
+    at_once(4, [&](int i) {
+        for (int again = 0; again < 1000; again++) {
+            const schuss::ThreadShare share(1 + (i + again) % 8, usable);
+            const int mine = share.count() - 1;
+            expect(share.count() >= 1 && share.count() <= 1 + (i + again) % 8, "a share");
+            expect((helpers += mine) <= usable - 1, "the sum of shares");
+            helpers -= mine;
+        }
+    });
+    expect(schuss::ThreadShare(99, usable).count() == usable, "all of them afterwards");
+}
+
+#if !defined(__SANITIZE_THREAD__)  // which does not follow a process with threads into its child
+void a_forked_child_has_threads_of_its_own(const Case& of) {
+    Engine engine(of.description, most_threads, false, "float32");
+    const Result expected = trained(of, engine);
+    const auto child_does = [&](const std::function<void()>& work) {
+        const pid_t child = fork();
+        if (child == 0) {
+            failures = 0;
+            work();
+            _exit(failures > 0);
+        }
+        int status = -1;
+        waitpid(child, &status, 0);
+        expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a forked child");
+    };
+    child_does([&] {
+        expect_same(trained(of, engine), expected, "the parent's engine in a child");
+        expect_same(trained(of, most_threads, true), expected, "a child's own engine");
+        at_once(2, [&](int i) {
+            if (i == 0) expect_same(trained(of, engine), expected, "the parent's engine in threads of a child");
+            if (i == 1) looked(of, of.table(3000), engine);
+        });
+        child_does([&] { expect_same(trained(of, engine), expected, "in a grandchild"); });
+    });
+    // While another thread holds the engine and the threads: the child has neither of them against it.
+    std::atomic<bool> done = false;
+    std::thread busy([&] {
+        while (!done) trained(of, engine);
+    });
+    for (int again = 0; again < 5; again++)
+        child_does([&] {
+            expect(schuss::ThreadShare(most_threads, most_threads).count() == most_threads, "all threads in a child");
+            expect_same(trained(of, most_threads, false), expected, "a child of a busy parent");
+            std::vector<float> W(of.start()), vectors(2 * W.size());
+            engine.load(W.data(), vectors.data(), 0);  // does not wait for the parent's thread
+        });
+    done = true;
+    busy.join();
+    expect_same(trained(of, engine), expected, "the parent afterwards");
+}
+#endif
+
+}  // namespace
+
+int main() {
+    setenv("SCHUSS_THREADS", std::to_string(most_threads).c_str(), 1);
+    for (const schuss::Build* build : schuss::available_builds()) {
+        setenv("SCHUSS_ISA", build->isa, 1);
+        const bool best = build == schuss::available_builds().back();  // a long batch takes long: once will do
+        for (const Case& of : cases())
+            if (best || of.batch < 1000) the_bits_do_not_depend_on_the_threads(of);
+    }
+    engines_side_by_side_do_what_they_do_alone(cases());
+    callers_of_one_engine_take_turns(cases()[0]);
+    no_more_helpers_are_at_work_than_are_usable();
+#if !defined(__SANITIZE_THREAD__)
+    a_forked_child_has_threads_of_its_own(cases()[0]);
+#endif
+    return failures > 0;
+}
