@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -14,6 +16,17 @@ namespace {
 
 constexpr size_t least_block = size_t{64} << 10;
 constexpr size_t huge_page = size_t{2} << 20;
+constexpr size_t least_mapped = size_t{1} << 20;  // smaller blocks come from the heap, whose pages were touched before
+
+// Zeroed, beginning at a multiple of 64; null where there is none.
+void* fresh(size_t size) {
+    if (size < least_mapped) {
+        void* const block = std::aligned_alloc(64, size);
+        return block == nullptr ? nullptr : std::memset(block, 0, size);
+    }
+    void* const block = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return block == MAP_FAILED ? nullptr : block;
+}
 
 }  // namespace
 
@@ -25,7 +38,10 @@ void Arena::Free::operator()(char* block) const {
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(block, bytes);
 #endif
-    munmap(block, bytes);
+    if (bytes < least_mapped)
+        std::free(block);
+    else
+        munmap(block, bytes);
 }
 
 Memory Arena::memory() {
@@ -42,8 +58,8 @@ void* Arena::stretch(size_t bytes) {
         const size_t wanted = std::max(needed, least_block << std::min<size_t>(blocks_.size(), 8));
         const size_t page = wanted >= huge_page ? huge_page : 4096;
         const size_t size = (wanted + page - 1) / page * page;
-        void* block = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (block == MAP_FAILED) throw OutOfMemory(bytes);
+        void* const block = fresh(size);
+        if (block == nullptr) throw OutOfMemory(bytes);
 #if defined(MADV_HUGEPAGE)
         if (size >= 2 * huge_page) madvise(block, size, MADV_HUGEPAGE);
 #endif

@@ -69,7 +69,7 @@ void train(
 ) {
     const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, learning_rates);
     const nb::gil_scoped_release released;
-    self.train(view(rows), chunk, losses.data());
+    self.train(view(rows), chunk, losses.data(), {});
 }
 
 void train_watched(
@@ -79,7 +79,8 @@ void train_watched(
 ) {
     const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, learning_rates);
     const nb::gil_scoped_release released;
-    self.train_watched(view(rows), chunk, losses.data(), view(watched), path.data(), outputs.data());
+    const schuss::Rows seen = view(watched);
+    self.train(view(rows), chunk, losses.data(), {&seen, path.data(), outputs.data()});
 }
 
 double gradient(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, Out<double, 1> result) {

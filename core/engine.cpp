@@ -82,43 +82,37 @@ int64_t Engine::state(float* W, float* vectors) {
     return build_.state(workspace_, W, vectors);
 }
 
-void Engine::train(const Rows& rows, const Chunk& chunk, double* losses) {
+void Engine::train(const Rows& rows, const Chunk& chunk, double* losses, const Watch& watch) {
     const std::lock_guard locked(busy_);
-    take_steps(rows, chunk, losses);
-}
-
-void Engine::train_watched(
-    const Rows& rows, const Chunk& chunk, double* losses, const Rows& watched, float* path, float* outputs
-) {
-    const std::lock_guard locked(busy_);
-    const int64_t steps_of_epoch = (chunk.epoch_rows + chunk.batch_size - 1) / chunk.batch_size;
-    Chunk epoch = chunk;
-    for (; epoch.first_step < chunk.last_step; epoch.first_step = epoch.last_step) {
-        epoch.last_step = epoch.first_step + steps_of_epoch;
-        take_steps(rows, epoch, losses);
-        build_.state(workspace_, path, nullptr);
-        look(path, watched, false, outputs);
-        path += parameters();
-        outputs += watched.count * this->outputs();
-    }
-}
-
-// Of a locked engine.
-void Engine::take_steps(const Rows& rows, const Chunk& chunk, double* losses) {
     const int64_t batch = std::min(chunk.batch_size, chunk.epoch_rows);
     reserve_rows(build_.batch_rows(workspace_, batch));
     const double operations = build_.row_operations(program_) * static_cast<double>(batch);
     const ThreadShare share = share_for(operations, worth_a_barrier);
+    const int64_t steps_of_epoch = (chunk.epoch_rows + chunk.batch_size - 1) / chunk.batch_size;
+    float *path = watch.path, *outputs = watch.outputs;
     Chunk part = chunk;
-    for (int64_t done = chunk.first_step; done < chunk.last_step; done = part.last_step) {
+    for (int64_t done = chunk.first_step; done < chunk.last_step;) {
         const int64_t left = chunk.last_step - done;
         Pace::Spell spell = settle_ ? pace_.next(share.count(), operations) : Pace::Spell{share.count(), left};
         spell.steps = std::min(spell.steps, left);
-        part.first_step = done;
-        part.last_step = done + spell.steps;
-        const double began = now();
-        team_.run(spell.threads, [&](const Worker& worker) { build_.train(workspace_, rows, part, worker, losses); });
-        pace_.took(spell, now() - began);
+        double seconds = 0;
+        for (const int64_t end = done + spell.steps; done < end; done = part.last_step) {
+            const int64_t end_of_epoch = (done / steps_of_epoch + 1) * steps_of_epoch;
+            part.first_step = done;
+            part.last_step = watch.rows ? std::min(end, end_of_epoch) : end;
+            const double began = now();
+            team_.run(spell.threads, [&](const Worker& worker) {
+                build_.train(workspace_, rows, part, worker, losses);
+            });
+            seconds += now() - began;
+            if (!watch.rows || part.last_step < end_of_epoch) continue;
+            build_.state(workspace_, path, nullptr);
+            const bool alone = settle_ && operations_to_look(*watch.rows) < worth_a_team;
+            look(path, *watch.rows, alone ? 1 : share.count(), false, outputs);
+            path += program_.parameters;
+            outputs += watch.rows->count * layers_.back().outputs;
+        }
+        pace_.took(spell, seconds);
     }
 }
 
@@ -140,11 +134,12 @@ double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
     return total;
 }
 
-// Likewise.
-double Engine::look(const float* W, const Rows& rows, bool with_loss, float* outputs) {
-    const double operations = build_.row_operations(program_) / 3 * static_cast<double>(rows.count);
-    const ThreadShare share = share_for(operations, worth_a_team);
-    const int threads = share.count();
+double Engine::operations_to_look(const Rows& rows) const {
+    return build_.row_operations(program_) / 3 * static_cast<double>(rows.count);
+}
+
+// Of a locked engine.
+double Engine::look(const float* W, const Rows& rows, int threads, bool with_loss, float* outputs) {
     reserve_rows(build_.look_rows(workspace_, threads));
     build_.look_at(workspace_, W);
     double total = 0;
@@ -156,12 +151,14 @@ double Engine::look(const float* W, const Rows& rows, bool with_loss, float* out
 
 double Engine::total_loss(const float* W, const Rows& rows) {
     const std::lock_guard locked(busy_);
-    return look(W, rows, true, nullptr);
+    const ThreadShare share = share_for(operations_to_look(rows), worth_a_team);
+    return look(W, rows, share.count(), true, nullptr);
 }
 
 void Engine::outputs(const float* W, const Rows& rows, float* outputs) {
     const std::lock_guard locked(busy_);
-    look(W, rows, false, outputs);
+    const ThreadShare share = share_for(operations_to_look(rows), worth_a_team);
+    look(W, rows, share.count(), false, outputs);
 }
 
 }  // namespace schuss

@@ -33,6 +33,13 @@ struct Description {
     uint64_t seed;
 };
 
+// What is wanted of each epoch: W after it, path [epochs, P], and the outputs [epochs, N, K] of these rows at that W.
+struct Watch {
+    const Rows* rows;  // null: nothing is wanted
+    float* path;
+    float* outputs;
+};
+
 class Engine {
   public:
     // threads: at most so many; 0 for as many as the process may use. settle: how many of them train is found out by
@@ -46,16 +53,11 @@ class Engine {
 
     const char* isa() const { return build_.isa; }
     int64_t parameters() const { return program_.parameters; }
-    int64_t outputs() const { return layers_.back().outputs; }
 
     // As in Build; one call at a time. Those that look at rows throw OutOfMemory, after which a smaller batch may do.
     void load(const float* W, const float* vectors, int64_t step);
     int64_t state(float* W, float* vectors);
-    void train(const Rows& rows, const Chunk& chunk, double* losses);
-    // Likewise; after each epoch W is copied out, path [epochs, P], and `watched` rows are looked at,
-    // outputs [epochs, N, K].
-    void train_watched(
-        const Rows& rows, const Chunk& chunk, double* losses, const Rows& watched, float* path, float* outputs);
+    void train(const Rows& rows, const Chunk& chunk, double* losses, const Watch& watch);
     double gradient(const float* W, const Rows& rows, double* gradient);
     double total_loss(const float* W, const Rows& rows);
     void outputs(const float* W, const Rows& rows, float* outputs);
@@ -63,8 +65,8 @@ class Engine {
   private:
     ThreadShare share_for(double operations, double worth) const;
     void reserve_rows(int64_t rows);
-    void take_steps(const Rows& rows, const Chunk& chunk, double* losses);
-    double look(const float* W, const Rows& rows, bool with_loss, float* outputs);
+    double operations_to_look(const Rows& rows) const;
+    double look(const float* W, const Rows& rows, int threads, bool with_loss, float* outputs);
 
     const Build& build_;
     const Description description_;  // the program points into it

@@ -129,7 +129,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self._state = replace(state, engine=replace(state.engine, W=self.model_.W))
         self.n_epochs_ = state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
-        self.validation_scores_ = [dict(event.scores) for event in self._history if prepared.validation]
+        self.validation_scores_ = [dict(event.scores) for event in self._history] if prepared.validation else []
 
     def _remember(self, event: JobEvent) -> None:
         if isinstance(event, Epoch):

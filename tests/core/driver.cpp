@@ -141,7 +141,7 @@ Result trained(const Case& of, Engine& engine) {
     const std::vector<double> rates(static_cast<size_t>(steps), 0.01);
     Result result = {W, std::vector<double>(rates.size())};
     engine.train(
-        table.rows(), {table.order.data(), of.rows, of.rows, of.batch, rates.data(), 0, steps}, result.losses.data());
+        table.rows(), {table.order.data(), of.rows, of.rows, of.batch, rates.data(), 0, steps}, result.losses.data(), {});
     std::vector<float> reached(vectors.size());
     engine.state(result.W.data(), reached.data());
     return result;

@@ -102,7 +102,7 @@ def numbers(column: pa.ChunkedArray) -> Numbers:
 
 def integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """The values of a column of whole numbers, exactly, without those that are missing."""
-    return _to_numpy(_whole(column.drop_null()))
+    return _to_numpy(_whole(column.drop_null() if column.null_count else column))
 
 
 def present(column: pa.ChunkedArray) -> NDArray[np.bool_]:

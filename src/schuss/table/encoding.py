@@ -214,7 +214,7 @@ def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, 
     A number or truth value stands for the text that reads as it, when exactly one label does: 3 and 3.0 for "3".
     """
     numeric = {int: "integer", float: "float"}.get(type(labels[0])) if labels else None
-    if numeric and numeric == kind_of(column.type) and not column.null_count:
+    if numeric and numeric == kind_of(column.type) and not column.null_count and len(column) <= _BLOCK_ROWS:
         return _places_of_numbers(integers(column) if numeric == "integer" else numbers(column), labels, otherwise)
     found, values = codes(column)
     places = {label: place for place, label in enumerate(labels)}
@@ -228,7 +228,7 @@ def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, 
 
 
 def _places_of_numbers(values: NDArray[Any], labels: Sequence[Label], otherwise: int) -> Codes:
-    """[N] likewise, of numbers without gaps among numbers of the same type in ascending order."""
+    """[N] likewise, of a few numbers without gaps among numbers of the same type in ascending order."""
     known = np.array(labels, values.dtype)
     places = np.minimum(np.searchsorted(known, values), len(known) - 1)
     return np.where(known[places] == values, places, otherwise).astype(np.int32)
