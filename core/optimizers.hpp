@@ -194,6 +194,7 @@ void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& ter
     const Number keep = static_cast<Number>(1 - terms.shrink), limit = static_cast<Number>(terms.limit);
     const Number factor = static_cast<Number>(terms.factor);
     for (int64_t start = 0; start < numbers.count; start += lanes)
+#pragma GCC ivdep  // __restrict is forgotten once there are references
         for (int64_t i = start; i < start + lanes; i++) {
             Number w = W[i];
             const Number g = factor * cost_gradient<Number>(gradient[i], w, scale, l2, limit);

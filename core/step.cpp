@@ -60,7 +60,7 @@ SCHUSS_INLINE void gather_features(const Selection chosen, int64_t F, const Shee
 
 // What is needed of rows [first, last) of the selection: features and codes, and for the loss targets and weights.
 // Rows of the last unit that lie beyond the selection are zeros.
-void gather(Workspace& workspace, const Selection chosen, int64_t first, int64_t last, bool with_loss) {
+__attribute__((noinline)) void gather(Workspace& workspace, const Selection chosen, int64_t first, int64_t last, bool with_loss) {
     const Program& program = *workspace.program;
     const Rows& rows = chosen.rows;
     const Sheet features = workspace.input->values;
@@ -87,20 +87,26 @@ void gather(Workspace& workspace, const Selection chosen, int64_t first, int64_t
     }
 }
 
-// Asks for the rows that the next step will gather here. Inline: as a function of its own it would have no effect that
-// a compiler sees, and be left out.
-SCHUSS_INLINE void prefetch(const Workspace& workspace, const Selection& chosen, int64_t first, int64_t last) {
-    const Program& program = *workspace.program;
-    const int64_t F = program.features, C = program.categories, T = program.targets;
-    for (int64_t r = first; r < last && r < chosen.ahead; r++) {
-        const int64_t row = chosen.order[chosen.first + chosen.count + r];
-        const char* features = reinterpret_cast<const char*>(chosen.rows.features + row * F);
+// Asks for the rows that the next step will gather here. Apart, where registers are free for its loop.
+__attribute__((noinline)) void prefetch(
+    const Workspace& workspace, const Selection& chosen, int64_t first, int64_t last
+) {
+    asm volatile("");  // an effect: without one that the compiler sees, the whole function would be left out
+    const int64_t F = workspace.program->features, T = workspace.program->targets, C = workspace.program->categories;
+    const Rows rows = chosen.rows;
+    const int64_t* next = chosen.order + chosen.first + chosen.count;
+    const int64_t end = last < chosen.ahead ? last : chosen.ahead;
+    for (int64_t r = first; r < end; r++) {
+        const int64_t row = next[r];
+        const char* features = reinterpret_cast<const char*>(rows.features + row * F);
         for (int64_t i = 0; i < F * 4; i += 64) __builtin_prefetch(features + i);
         __builtin_prefetch(features + F * 4 - 1);
-        __builtin_prefetch(chosen.rows.targets + row * T);
-        if (C) __builtin_prefetch(chosen.rows.codes + row * C);
-        if (chosen.rows.weights) __builtin_prefetch(chosen.rows.weights + row);
+        __builtin_prefetch(rows.targets + row * T);
     }
+    if (C)
+        for (int64_t r = first; r < end; r++) __builtin_prefetch(rows.codes + next[r] * C);
+    if (rows.weights)
+        for (int64_t r = first; r < end; r++) __builtin_prefetch(rows.weights + next[r]);
 }
 
 void forward(Workspace& workspace, const Pass& pass) {
@@ -177,7 +183,8 @@ void update(Workspace& workspace, const Stretch& stretch, const float* gradient,
 }
 
 // … over a tile whose gradient is stored.
-void update_stored(Workspace& workspace, const Place& place, const Tile& tile, const Finish& finish) {
+void update_stored(Workspace& workspace, const Place& place, const Finish& finish) {
+    const Tile& tile = place.tile;
     update(workspace, tile.weights, workspace.gradient + tile.weights.start, finish, true);
     update(workspace, tile.biases, workspace.gradient + tile.biases.start, finish, false);
     if (place.operation->adds())
@@ -195,7 +202,7 @@ void gradient_of_tile(
     Workspace& workspace, const Place& place, int64_t rows, bool first_segment, bool last_segment, const Finish& finish
 ) {
     Operation& operation = *place.operation;
-    const Tile tile = operation.tile(place.tile, rows);
+    const Tile& tile = place.tile;
     float* stored_weights = workspace.gradient + tile.weights.start;
     float* stored_biases = workspace.gradient + tile.biases.start;
     const bool updates = last_segment && finish.kind == Finish::update;
@@ -208,7 +215,7 @@ void gradient_of_tile(
                 memset(stored_weights + start, 0, static_cast<size_t>(count) * sizeof(float));
             });
         else if (updates)
-            update_stored(workspace, place, tile, finish);
+            update_stored(workspace, place, finish);
         return;
     }
 
@@ -222,12 +229,12 @@ void gradient_of_tile(
     }
     add_and_store(stored_weights, weights, tile.weights.count, first_segment);
     add_and_store(stored_biases, biases, tile.biases.count, first_segment);
-    if (updates) update_stored(workspace, place, tile, finish);
+    if (updates) update_stored(workspace, place, finish);
 }
 
 // Σ g² of a tile's part of the cost's gradient, in float64.
 double squares_of_tile(const Workspace& workspace, const Place& place, const StepTerms& terms) {
-    const Tile tile = place.operation->tile(place.tile, 1);
+    const Tile& tile = place.tile;
     const auto squares = [&](const Stretch& stretch, double l2) {
         const float* gradient = workspace.gradient + stretch.start;
         const float* W = workspace.W + stretch.start;
@@ -252,7 +259,9 @@ struct Share {
 };
 
 Share share_of(const Workspace& workspace, const Worker& worker, int64_t rows) {
-    const auto cost = [&](int64_t i) { return workspace.places[i].operation->tile(workspace.places[i].tile, rows).cost; };
+    const auto cost = [&](int64_t i) {
+        return workspace.places[i].tile.cost + workspace.places[i].tile.cost_of_row * static_cast<double>(rows);
+    };
     double total = 0, passed = 0;
     if (worker.count == 1) return {0, workspace.place_count};
     for (int64_t i = 0; i < workspace.place_count; i++) total += cost(i);
@@ -317,10 +326,8 @@ void clip_and_update(Workspace& workspace, const Worker& worker, const Share& sh
     const double norm = __builtin_sqrt(squares);
     // A norm that is not finite leaves the gradient as it is, so that divergence is seen.
     if (norm > workspace.program->clip_norm && norm < __builtin_inf()) finish.terms.factor = workspace.program->clip_norm / norm;
-    for (int64_t i = share.begin; i < share.end; i++) {
-        const Place& place = workspace.places[i];
-        update_stored(workspace, place, place.operation->tile(place.tile, 1), finish);
-    }
+    for (int64_t i = share.begin; i < share.end; i++)
+        update_stored(workspace, workspace.places[i], finish);
     worker.meet();
 }
 
@@ -376,7 +383,7 @@ void take_gradient(void* memory, double* result) {
     for (int64_t i = 0; i < workspace.place_count; i++) {
         const Place& place = workspace.places[i];
         if (!place.operation->adds()) continue;
-        const Stretch weights = place.operation->tile(place.tile, 1).weights;
+        const Stretch& weights = place.tile.weights;
         memset(workspace.gradient + weights.start, 0, static_cast<size_t>(weights.count) * sizeof(float));
     }
 }

@@ -18,7 +18,7 @@ namespace {
 // A tile of weights of some operation.
 struct Place {
     Operation* operation;
-    int64_t tile;
+    Tile tile;
 };
 
 struct Workspace {
@@ -216,7 +216,7 @@ void* lay_out(const Program& program, const Memory& memory) {
     workspace.squares = memory.take<double>(workspace.place_count);
     Place* place = workspace.places;
     for (int64_t i = 0; i < workspace.length; i++)
-        for (int64_t tile = 0; tile < workspace.chain[i]->tiles(); tile++) *place++ = {workspace.chain[i], tile};
+        for (int64_t tile = 0; tile < workspace.chain[i]->tiles(); tile++) *place++ = {workspace.chain[i], workspace.chain[i]->tile(tile)};
     return &workspace;
 }
 

@@ -61,16 +61,16 @@ class Categories final : public Operation {
     // A tile is a column's levels in one panel of outputs.
     int64_t tiles() const override { return columns * panels_of(outputs); }
     bool adds() const override { return true; }
-    Tile tile(int64_t number, int64_t rows) const override {
+    Tile tile(int64_t number) const override {
         const int64_t column = number / panels_of(outputs), panel = number % panels_of(outputs);
         const int64_t count = levels[column] * panel_width;
         return {{place(column) + panel * count, count}, {0, 0},
-                4 * static_cast<double>(rows) + 40 * static_cast<double>(levels[column])};
+                panel, column, 40 * static_cast<double>(levels[column]), 4};
     }
 
     // The level's row += the derivatives of every row that has it, in row order.
-    void gradient(int64_t tile, int64_t rows, float* its_weights, float*) override {
-        const int64_t column = tile / panels_of(outputs), panel = tile % panels_of(outputs);
+    void gradient(const Tile& tile, int64_t rows, float* its_weights, float*) override {
+        const int64_t column = tile.first, panel = tile.panel;
         const float* from = derivatives->at(panel, 0);
         for (int64_t row = 0; row < rows; row++, from += panel_width) {
             const int32_t code = codes[column * row_capacity + row];
@@ -94,8 +94,8 @@ class Categories final : public Operation {
 
   protected:
     // The levels that some row of the batch has.
-    void touched(int64_t tile, int64_t rows, const Visitor& visitor) const override {
-        const int32_t* its_codes = codes + tile / panels_of(outputs) * row_capacity;
+    void touched(const Tile& tile, int64_t rows, const Visitor& visitor) const override {
+        const int32_t* its_codes = codes + tile.first * row_capacity;
         for (int64_t row = 0; row < rows; row++)
             if (its_codes[row] >= 0) visitor.visit(visitor.context, its_codes[row] * panel_width, panel_width);
     }

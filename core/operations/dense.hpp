@@ -14,7 +14,7 @@ class Dense;
 struct DenseCode {
     void (*forward)(const Dense&, const Pass&);
     void (*backward)(const Dense&, const Pass&);
-    void (*gradient)(const Dense&, int64_t tile, int64_t rows, float* weights, float* biases);
+    void (*gradient)(const Dense&, const Tile&, int64_t rows, float* weights, float* biases);
 };
 
 class Dense final : public Operation {
@@ -67,21 +67,21 @@ class Dense final : public Operation {
     // A tile is tile_inputs rows of the weights in one panel. Panels come one after another, so that the derivatives
     // of a panel stay in the cache. Without inputs (nothing but categories) a tile holds the biases alone.
     int64_t tiles() const override { return panels_of(outputs) * (inputs ? blocks() : 1); }
-    Tile tile(int64_t number, int64_t rows) const override {
+    Tile tile(int64_t number) const override {
         const int64_t per_panel = inputs ? blocks() : 1, panel = number / per_panel, i = number % per_panel * tile_inputs;
         const int64_t count = inputs - i < tile_inputs ? inputs - i : tile_inputs;
         return {{weights + (panel * inputs + i) * panel_width, count * panel_width},
                 {biases + panel * panel_width, i == 0 ? panel_width : 0},
-                static_cast<double>(count + 1) * static_cast<double>(rows + 20)};
+                panel, i, 20 * static_cast<double>(count + 1), static_cast<double>(count + 1)};
     }
 
-    void gradient(int64_t tile, int64_t rows, float* its_weights, float* its_biases) override {
+    void gradient(const Tile& tile, int64_t rows, float* its_weights, float* its_biases) override {
         code.gradient(*this, tile, rows, its_weights, its_biases);
     }
 
-    void updated(int64_t tile, const float* W) override {
+    void updated(const Tile& tile, const float* W) override {
         if (!packed && !transposed) return;
-        const int64_t panel = tile / blocks(), i = tile % blocks() * tile_inputs;
+        const int64_t panel = tile.panel, i = tile.first;
         const int64_t rows = inputs - i < tile_inputs ? inputs - i : tile_inputs;
         const float* its_weights = W + weights + (panel * inputs + i) * panel_width;
         alignas(64) float by_columns[tile_inputs * panel_depth];
@@ -198,8 +198,8 @@ SCHUSS_INLINE void gradient_block(
 
 // weights [tile_inputs, panel_width] = xᵀ · derivatives of y, over the first `rows` rows in order; biases likewise.
 template <int64_t row_step>
-void gradient(const Dense& layer, int64_t tile, int64_t rows, float* weights, float* biases) {
-    const int64_t blocks = layer.inputs ? layer.blocks() : 1, panel = tile / blocks, i = tile % blocks * tile_inputs;
+void gradient(const Dense& layer, const Tile& tile, int64_t rows, float* weights, float* biases) {
+    const int64_t panel = tile.panel, i = tile.first;
     const float* derivatives = layer.y->derivative_factors.by_rows.at(panel, 0);
     const int64_t there = layer.inputs - i;
     for (int64_t m = 0; m < tile_inputs; m += block_rows) {

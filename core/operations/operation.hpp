@@ -61,7 +61,10 @@ struct Stretch {
 struct Tile {
     Stretch weights;
     Stretch biases;  // count 0: the tile has none
-    double cost;     // about how long it takes, for sharing out tiles
+    int64_t panel;   // where it begins, as its operation counts
+    int64_t first;
+    double cost;         // about how long it takes, for sharing out tiles
+    double cost_of_row;  // and for each row of the batch
 };
 
 // W [P] lies in the padded vectors in pieces: work(position in W, position in a padded vector, floats, step between
@@ -81,20 +84,20 @@ class Operation {
 
     // How the operation's part of W is cut into tiles; those of gradient() are for one tile.
     virtual int64_t tiles() const { return 0; }
-    virtual Tile tile(int64_t, int64_t /* rows of the batch */) const { return {}; }
+    virtual Tile tile(int64_t /* number */) const { return {}; }
     // True: gradient() adds to what is there, and `weights` is the place in the stored gradient, zero at first.
     virtual bool adds() const { return false; }
-    virtual void gradient(int64_t /* tile */, int64_t /* rows */, float* /* weights */, float* /* biases */) {}
+    virtual void gradient(const Tile&, int64_t /* rows */, float* /* weights */, float* /* biases */) {}
     // Of an operation that adds: stretches of the tile, counted from its start, beyond which its gradient is 0. One may
     // come several times.
     template <class Work>
-    void for_each_touched(int64_t tile, int64_t rows, Work work) const {
+    void for_each_touched(const Tile& tile, int64_t rows, Work work) const {
         touched(tile, rows, {&work, [](void* context, int64_t start, int64_t count) {
             (*static_cast<Work*>(context))(start, count);
         }});
     }
     // The numbers of the tile have changed: what is kept of them in another form is made anew.
-    virtual void updated(int64_t /* tile */, const float* /* W */) {}
+    virtual void updated(const Tile&, const float* /* W */) {}
 
     // Where the operation's part of W lies.
     virtual void describe(const Layout&) const {}
@@ -104,7 +107,7 @@ class Operation {
         void* context;
         void (*visit)(void* context, int64_t start, int64_t count);
     };
-    virtual void touched(int64_t /* tile */, int64_t /* rows */, const Visitor&) const {}
+    virtual void touched(const Tile&, int64_t /* rows */, const Visitor&) const {}
 };
 
 }  // namespace

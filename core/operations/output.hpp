@@ -74,16 +74,16 @@ class Output final : public Operation {
     // each.
     int64_t blocks() const { return (outputs + output_block - 1) / output_block; }
     int64_t tiles() const override { return (inputs ? panels_of(inputs) : 1) * blocks(); }
-    Tile tile(int64_t number, int64_t rows) const override {
+    Tile tile(int64_t number) const override {
         const int64_t panel = number / blocks(), k = number % blocks() * output_block;
         const int64_t count = outputs - k < output_block ? outputs - k : output_block;
         return {{weights + (panel * outputs + k) * panel_width, inputs ? count * panel_width : 0},
                 {biases + k, panel == 0 && k % panel_width == 0 ? panel_width : 0},
-                static_cast<double>(count + 1) * static_cast<double>(rows + 20)};
+                panel, k, 20 * static_cast<double>(count + 1), static_cast<double>(count + 1)};
     }
 
-    void gradient(int64_t tile, int64_t rows, float* its_weights, float* its_biases) override {
-        const int64_t panel = tile / blocks(), k = tile % blocks() * output_block;
+    void gradient(const Tile& tile, int64_t rows, float* its_weights, float* its_biases) override {
+        const int64_t panel = tile.panel, k = tile.first;
         const int64_t count = outputs - k < output_block ? outputs - k : output_block;
         int64_t o = 0;
         for (; inputs && o + 4 <= count; o += 4) weight_gradients<4>(panel, k + o, rows, its_weights + o * panel_width);
