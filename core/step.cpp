@@ -96,7 +96,7 @@ SCHUSS_INLINE void prefetch(const Workspace& workspace, const Selection& chosen,
         const int64_t row = chosen.order[chosen.first + chosen.count + r];
         const char* features = reinterpret_cast<const char*>(chosen.rows.features + row * F);
         for (int64_t i = 0; i < F * 4; i += 64) __builtin_prefetch(features + i);
-        __builtin_prefetch(features + F * 4 - 1);
+        if (F) __builtin_prefetch(features + F * 4 - 1);
         __builtin_prefetch(chosen.rows.targets + row * T);
         if (C) __builtin_prefetch(chosen.rows.codes + row * C);
         if (chosen.rows.weights) __builtin_prefetch(chosen.rows.weights + row);
@@ -418,6 +418,9 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
 
 void load_state(void* memory, const float* W, const float* vectors, int64_t step) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
+    const auto clear = [&](float* padded) { memset(padded, 0, static_cast<size_t>(workspace.padded) * sizeof(float)); };
+    clear(workspace.W);  // NaN spreads to the padding
+    for (int i = 0; i < workspace.optimizer->memory; i++) clear(workspace.vectors[i]);
     import_vector(workspace, W, workspace.W);
     for (int i = 0; i < workspace.optimizer->memory; i++)
         import_vector(workspace, vectors + i * workspace.program->parameters, workspace.vectors[i]);
