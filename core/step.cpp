@@ -92,6 +92,7 @@ __attribute__((noinline)) void prefetch(
     const Workspace& workspace, const Selection& chosen, int64_t first, int64_t last
 ) {
     asm volatile("");  // an effect: without one that the compiler sees, the whole function would be left out
+    if (chosen.ahead <= first) return;
     const int64_t F = workspace.program->features, T = workspace.program->targets, C = workspace.program->categories;
     const Rows rows = chosen.rows;
     const int64_t* next = chosen.order + chosen.first + chosen.count;
@@ -100,7 +101,7 @@ __attribute__((noinline)) void prefetch(
         const int64_t row = next[r];
         const char* features = reinterpret_cast<const char*>(rows.features + row * F);
         for (int64_t i = 0; i < F * 4; i += 64) __builtin_prefetch(features + i);
-        __builtin_prefetch(features + F * 4 - 1);
+        if (F) __builtin_prefetch(features + F * 4 - 1);
         __builtin_prefetch(rows.targets + row * T);
     }
     if (C)
@@ -425,6 +426,9 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
 
 void load_state(void* memory, const float* W, const float* vectors, int64_t step) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
+    const auto clear = [&](float* padded) { memset(padded, 0, static_cast<size_t>(workspace.padded) * sizeof(float)); };
+    clear(workspace.W);  // NaN spreads to the padding
+    for (int i = 0; i < workspace.optimizer->memory; i++) clear(workspace.vectors[i]);
     import_vector(workspace, W, workspace.W);
     for (int i = 0; i < workspace.optimizer->memory; i++)
         import_vector(workspace, vectors + i * workspace.program->parameters, workspace.vectors[i]);

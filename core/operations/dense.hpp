@@ -171,7 +171,7 @@ void backward(const Dense& layer, const Pass& pass) {
             Sums<block_rows, width.value> sums = {};
             sums.template add_product<panel_depth>(
                 above.at(0, row), above.panel_step, layer.back(panel), steps_over(layer.outputs));
-            store_derivatives<Rule>(sums, *layer.x, panel, row);
+            store_derivatives<Rule>(sums, *layer.x, pass, panel, row);
         }
     });
 }

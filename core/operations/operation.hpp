@@ -24,12 +24,25 @@ struct Signal {
     float scale;        // by which dropout multiplies what it keeps
 };
 
+// Some rows of the batch on their way through the operations: [first, last), a multiple of `lanes` of them.
+struct Pass {
+    const float* W;  // padded
+    int64_t first;
+    int64_t last;
+    bool way_back;   // keep what the way back needs
+    bool training;   // drop units
+    int64_t offset;  // the batch's row that lies in row 0 of the sheets
+    int64_t step;    // steps taken before this one
+};
+
 // The sums are derivatives by the values of a block; what the activation before makes of them is stored.
 template <class Rule, int rows, int width>
-SCHUSS_INLINE void store_derivatives(Sums<rows, width>& sums, const Signal& signal, int64_t panel, int64_t row) {
+SCHUSS_INLINE void store_derivatives(
+    Sums<rows, width>& sums, const Signal& signal, const Pass& pass, int64_t panel, int64_t row
+) {
     const float* values = signal.values.at(panel, row);
     float* derivatives = signal.derivatives.at(panel, row);
-    const float scale = signal.scale;
+    const float scale = pass.training ? signal.scale : 1;  // nothing was dropped otherwise
 #pragma GCC unroll 8
     for (int m = 0; m < rows; m++)
 #pragma GCC unroll 2
@@ -41,17 +54,6 @@ SCHUSS_INLINE void store_derivatives(Sums<rows, width>& sums, const Signal& sign
         }
     signal.derivative_factors.put(sums.at, panel, row);
 }
-
-// Some rows of the batch on their way through the operations: [first, last), a multiple of `lanes` of them.
-struct Pass {
-    const float* W;  // padded
-    int64_t first;
-    int64_t last;
-    bool way_back;   // keep what the way back needs
-    bool training;   // drop units
-    int64_t offset;  // the batch's row that lies in row 0 of the sheets
-    int64_t step;    // steps taken before this one
-};
 
 // A stretch of the padded vectors whose gradient is made in one go, by one thread, over all rows of a batch.
 struct Stretch {

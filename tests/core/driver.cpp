@@ -71,7 +71,6 @@ struct Case {
     Table table(int64_t count) const {
         Numbers numbers;
         Table table;
-        table.features.reserve(1);  // an empty array of NumPy has an address too
         for (int64_t row = 0; row < count; row++) {
             for (int64_t f = 0; f < description.features; f++) table.features.push_back(numbers.centred());
             for (const int64_t levels : description.levels)

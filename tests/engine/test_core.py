@@ -213,6 +213,32 @@ def test_gradients_of_odd_shapes_agree_with_the_reference(network: Network, coun
             np.testing.assert_array_equal(gradient, 0)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_are_without_dropout(activation: str, isa: str) -> None:
+    plain = Network(5, (37, 50), 2, activation)
+    rows, W = some_rows(plain, 50), start(plain)
+    expected, found = (
+        NativeEngine(network, SQUARED_ERROR, GradientDescent()).gradient(W, rows)[1]
+        for network in (plain, replace(plain, dropout=0.3))
+    )
+    assert relative_error(found, expected) < 1e-6
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_an_engine_that_diverged_is_as_good_as_new_once_a_state_is_loaded(activation: str, optimizer: str) -> None:
+    network, rule = Network(5, (7, 3), 2, activation, (4,)), OPTIMIZERS[optimizer]()
+    rows, state = some_rows(network, 40), EngineState.start(start(network), rule)
+    order, rates = np.arange(40), np.full(4, 0.01)
+    engine, fresh = (NativeEngine(network, SQUARED_ERROR, rule) for _ in range(2))
+    engine.load(state)
+    assert np.isnan(engine.train(replace(rows, features=rows.features * np.float32(np.nan)), order, 10, rates)).all()
+    engine.load(state)
+    fresh.load(state)
+    np.testing.assert_array_equal(engine.train(rows, order, 10, rates), fresh.train(rows, order, 10, rates))
+    np.testing.assert_array_equal(engine.state().W, fresh.state().W)
+
+
 @pytest.mark.parametrize("categories", [(), (3, 2)])
 def test_gradients_of_long_batches_agree_with_the_reference(categories: tuple[int, ...], isa: str) -> None:
     network = replace(WIDE, categories=categories)

@@ -2,11 +2,14 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +67,20 @@ def run(code: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def in_a_child(work: Callable[[], None]) -> None:
+    """Calls it in a fork of this process, which must end well."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # the end of a child that hangs
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def limit_addresses(more_bytes: int) -> None:
@@ -159,19 +176,22 @@ def test_engines_that_all_want_all_threads_give_the_bits_they_give_alone(monkeyp
 @linux
 def test_a_forked_child_trains_with_threads_of_its_own() -> None:
     code = """
-        native = engine()
+        native, other = engine(), engine()
         expected = trained(native)
-        for generation in range(3):  # child, grandchild, and its child
-            child = os.fork()
-            if child:
-                _, status = os.waitpid(child, 0)
-                os._exit(os.waitstatus_to_exitcode(status))
+        trained(other)
+
+        def child(generation):
             assert tasks() == 1
             assert (trained(native) == expected).all()
             assert tasks() == 4
             assert (trained(engine()) == expected).all()
-        native = None  # what the parents' threads had goes without them
-        os._exit(0)
+            if generation == 2:
+                globals().pop("other")  # goes without its threads, which are the first parent's
+            else:
+                in_a_child(lambda: child(generation + 1))
+
+        in_a_child(lambda: child(1))
+        assert (trained(other) == expected).all()
     """
     run(code, SCHUSS_THREADS="4")
 
@@ -185,18 +205,18 @@ def test_a_child_does_not_wait_for_what_a_thread_of_the_parent_held() -> None:
             while not stop.is_set():
                 trained(busy)
 
+        def child():
+            assert (trained(busy) == expected).all()
+            assert tasks() == 4
+
         thread = threading.Thread(target=work)
         thread.start()
-        for _ in range(20):
-            child = os.fork()
-            if child == 0:
-                assert (trained(busy) == expected).all()
-                assert tasks() == 4
-                os._exit(0)
-            _, status = os.waitpid(child, 0)
-            assert status == 0
-        stop.set()
-        thread.join()
+        try:
+            for _ in range(20):
+                in_a_child(child)
+        finally:
+            stop.set()
+            thread.join()
         assert (trained(busy) == expected).all()
     """
     run(code, SCHUSS_THREADS="4")
