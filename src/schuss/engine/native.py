@@ -196,6 +196,6 @@ def _checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int, e
     if epochs > 1 and visited > steps * batch_size:
         raise SettingError(f"Each order has {visited} rows: {steps} steps of {batch_size} rows leave some out.")
     used = np.ascontiguousarray(order[: len(rates) * batch_size], np.int64)
-    if len(used) and not 0 <= used.min() <= used.max() < rows:
+    if len(used) and used.view(np.uint64).max() >= rows:  # a negative number is a huge one there: one look for both
         raise DataError(f"The order names rows {used.min()} to {used.max()}: there are rows 0 to {rows - 1}.")
     return used
