@@ -64,8 +64,8 @@ schuss::Chunk chunk_of(const In<int64_t, 1>& order, int64_t epochs, int64_t batc
 }
 
 void train(
-    schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t epochs,
-    int64_t batch_size, In<double, 1> learning_rates, Out<double, 1> losses
+    schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t epochs, int64_t batch_size,
+    In<double, 1> learning_rates, Out<double, 1> losses
 ) {
     const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, learning_rates);
     const nb::gil_scoped_release released;
@@ -121,8 +121,8 @@ NB_MODULE(_core, module) {
     module.def("available_isas", available_isas, "The instruction sets that this processor runs, the plainest first.");
     module.def("has_bf16", [] { return schuss::bf16_build() != nullptr; },
                "Whether this processor has instructions for products in bf16.");
-    module.def("permutations", permutations, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"), nb::arg("count"),
-               nb::arg("threads"));
+    module.def("permutations", permutations, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"),
+               nb::arg("count"), nb::arg("threads"));
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),

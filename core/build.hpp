@@ -43,7 +43,8 @@ struct Build {
     // Floating-point operations of a row's way forward and back.
     double (*row_operations)(const Program&);
 
-    // W [P] and vectors [M, P], exact copies in and out (vectors null: not wanted). `look_at` copies a W that is looked at, not trained.
+    // W [P] and vectors [M, P], exact copies in and out (vectors null: not wanted). `look_at` copies a W that is looked
+    // at, not trained.
     void (*load)(void* workspace, const float* W, const float* vectors, int64_t step);
     int64_t (*state)(const void* workspace, float* W, float* vectors);
     void (*look_at)(void* workspace, const float* W);

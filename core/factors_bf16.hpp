@@ -2,7 +2,8 @@
 //
 // Two factors lie side by side in the place of a float, and one instruction adds both of their products to a sum. So a
 // product reads pairs of what it sums over: of neighbouring columns, or of neighbouring rows. An odd one out has a
-// partner in the padding, which is multiplied by 0: by weights of the padding, or by derivatives of rows beyond the batch.
+// partner in the padding, which is multiplied by 0: by weights of the padding, or by derivatives of rows beyond the
+// batch.
 //
 // factors_float32.hpp offers the same names.
 #pragma once
@@ -94,8 +95,8 @@ Factors new_factors(const Memory& memory, const Sheet& sheet, int64_t columns, i
             {memory.take<float>(floats), sheet.row_step, sheet.panel_step / 2}};
 }
 
-// A tile of `rows` ≤ tile_inputs rows of weights: pairs of its rows go to `by_rows`, pairs of its columns to `by_columns`
-// [tile_inputs, lanes].
+// A tile of `rows` ≤ tile_inputs rows of weights: pairs of its rows go to `by_rows`, pairs of its columns to
+// `by_columns` [tile_inputs, lanes].
 SCHUSS_INLINE void pack_tile(const float* tile, int64_t rows, float* by_rows, float* by_columns) {
     const auto packed = [&](int64_t m) __attribute__((always_inline)) {
         return m < rows ? pack(tile + m * panel_width) : splat(0.0f);

@@ -48,8 +48,8 @@ struct Sums {
         }
     }
 
-    // at[m] += Σ_r a[r, m] · d[r], r in order; with_biases: biases += Σ_r d[r]. a and d: `count` rows of factors by rows,
-    // a panel of each.
+    // at[m] += Σ_r a[r, m] · d[r], r in order; with_biases: biases += Σ_r d[r]. a and d: `count` rows of factors by
+    // rows, a panel of each.
     template <int64_t row_step, bool with_biases>
     SCHUSS_INLINE void add_transposed_product(const float* a, const float* d, int64_t count, Vector (&biases)[width]) {
 #pragma GCC unroll 2

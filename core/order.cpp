@@ -97,7 +97,7 @@ std::vector<int64_t> deal(const Keys& keys, int64_t count, int64_t threads, uint
     return starts;
 }
 
-// Sorts keys [count] that agree from bit `top` on: by two digits of `digit_bits` below it, the lower one first, and then
+// Sorts keys [count] that agree from bit `top` on: by two digits of `digit_bits` below it, the lower one first, then
 // by insertion, since a few neighbours agree in both digits. scratch [count].
 void sort(uint64_t* keys, int64_t count, int top, int digit_bits, uint64_t* scratch) {
     const int high = top - digit_bits, low = high - digit_bits;

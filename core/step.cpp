@@ -60,7 +60,9 @@ SCHUSS_INLINE void gather_features(const Selection chosen, int64_t F, const Shee
 
 // What is needed of rows [first, last) of the selection: features and codes, and for the loss targets and weights.
 // Rows of the last unit that lie beyond the selection are zeros.
-__attribute__((noinline)) void gather(Workspace& workspace, const Selection chosen, int64_t first, int64_t last, bool with_loss) {
+__attribute__((noinline)) void gather(
+    Workspace& workspace, const Selection chosen, int64_t first, int64_t last, bool with_loss
+) {
     const Program& program = *workspace.program;
     const Rows& rows = chosen.rows;
     const Sheet features = workspace.input->values;
@@ -326,9 +328,9 @@ void clip_and_update(Workspace& workspace, const Worker& worker, const Share& sh
     for (int64_t i = 0; i < workspace.place_count; i++) squares += workspace.squares[i];
     const double norm = __builtin_sqrt(squares);
     // A norm that is not finite leaves the gradient as it is, so that divergence is seen.
-    if (norm > workspace.program->clip_norm && norm < __builtin_inf()) finish.terms.factor = workspace.program->clip_norm / norm;
-    for (int64_t i = share.begin; i < share.end; i++)
-        update_stored(workspace, workspace.places[i], finish);
+    const double most = workspace.program->clip_norm;
+    if (norm > most && norm < __builtin_inf()) finish.terms.factor = most / norm;
+    for (int64_t i = share.begin; i < share.end; i++) update_stored(workspace, workspace.places[i], finish);
     worker.meet();
 }
 
@@ -393,8 +395,8 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const Output& output = *workspace.output;
     const int64_t unit = workspace.unit_rows, place = worker.number * unit;
-    const Share share = share_of(workspace, worker, unit);
-    prepare(workspace, workspace.trial, worker, share);
+    if constexpr (depth > 1)  // else the way forward reads W as it is
+        prepare(workspace, workspace.trial, worker, share_of(workspace, worker, unit));
     double sum = 0;
     for (int64_t window = 0; window < rows.count; window += look_units * unit) {
         const int64_t left = rows.count - window, count = left < look_units * unit ? left : look_units * unit;
@@ -447,7 +449,7 @@ int64_t save_state(const void* memory, float* W, float* vectors) {
 void look_at(void* memory, const float* W) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
     import_vector(workspace, W, workspace.trial);
-    workspace.updated_for = nullptr;
+    if (workspace.updated_for == workspace.trial) workspace.updated_for = nullptr;
 }
 
 }  // namespace

@@ -135,7 +135,8 @@ double quota_of_control_group() {
     std::string quota;
     double period = 0;
     if (second >> quota >> period) return quota == "max" ? 0 : std::strtod(quota.c_str(), nullptr) / period;
-    std::ifstream first_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), first_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    std::ifstream first_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+    std::ifstream first_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
     double microseconds = 0;
     if (first_quota >> microseconds && first_period >> period && microseconds > 0) return microseconds / period;
     return 0;

@@ -50,7 +50,6 @@ struct Workspace {
     float* targets;        // [T, row_capacity]
     float* weights;        // [row_capacity]
     float* row_losses;     // [row_capacity]
-    double totals[2];      // Σ w_i L_i of one batch, and of the one after
     double* partial;       // [look_units] Σ w_i L_i of a unit of rows
 };
 
@@ -216,7 +215,8 @@ void* lay_out(const Program& program, const Memory& memory) {
     workspace.squares = memory.take<double>(workspace.place_count);
     Place* place = workspace.places;
     for (int64_t i = 0; i < workspace.length; i++)
-        for (int64_t tile = 0; tile < workspace.chain[i]->tiles(); tile++) *place++ = {workspace.chain[i], workspace.chain[i]->tile(tile)};
+        for (int64_t tile = 0; tile < workspace.chain[i]->tiles(); tile++)
+            *place++ = {workspace.chain[i], workspace.chain[i]->tile(tile)};
     return &workspace;
 }
 

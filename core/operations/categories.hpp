@@ -83,13 +83,15 @@ class Categories final : public Operation {
 
     void describe(const Layout& layout) const override {
         int64_t flat = flat_start;
-        for (int64_t c = 0; c < columns; c++)
+        for (int64_t c = 0; c < columns; c++) {
+            const int64_t column = place(c);
             for (int64_t level = 0; level < levels[c]; level++)
                 for (int64_t p = 0; p < panels_of(outputs); p++) {
                     const int64_t left = outputs - p * panel_width, count = left < panel_width ? left : panel_width;
-                    layout.piece(layout.context, flat, place(c) + (p * levels[c] + level) * panel_width, count, 1);
+                    layout.piece(layout.context, flat, column + (p * levels[c] + level) * panel_width, count, 1);
                     flat += count;
                 }
+        }
     }
 
   protected:

@@ -68,7 +68,8 @@ class Dense final : public Operation {
     // of a panel stay in the cache. Without inputs (nothing but categories) a tile holds the biases alone.
     int64_t tiles() const override { return panels_of(outputs) * (inputs ? blocks() : 1); }
     Tile tile(int64_t number) const override {
-        const int64_t per_panel = inputs ? blocks() : 1, panel = number / per_panel, i = number % per_panel * tile_inputs;
+        const int64_t per_panel = inputs ? blocks() : 1;
+        const int64_t panel = number / per_panel, i = number % per_panel * tile_inputs;
         const int64_t count = inputs - i < tile_inputs ? inputs - i : tile_inputs;
         return {{weights + (panel * inputs + i) * panel_width, count * panel_width},
                 {biases + panel * panel_width, i == 0 ? panel_width : 0},
@@ -89,10 +90,10 @@ class Dense final : public Operation {
             pack_tile(its_weights, rows, packed + (panel * steps_over(inputs) + i / depth) * panel_width, by_columns);
             its_weights = by_columns;
         }
-        if (transposed)
-            transpose_tile<panel_depth>(
-                its_weights, rows,
-                transposed + i / panel_width * transposed_panel() + panel * panel_depth * panel_width + i % panel_width);
+        if (!transposed) return;
+        float* const panel_of_input = transposed + i / panel_width * transposed_panel();
+        transpose_tile<panel_depth>(
+            its_weights, rows, panel_of_input + panel * panel_depth * panel_width + i % panel_width);
     }
 
     void describe(const Layout& layout) const override {
@@ -235,8 +236,8 @@ DenseCode dense_code(const char* activation, int64_t row_step, ChainRule chain) 
     DenseCode code = {};
     Activations::for_each([&](auto its) {
         using Activation = decltype(its);
-        if (strcmp(Activation::name, activation) == 0)
-            code.forward = row_step == narrow_width ? forward<Activation, narrow_width> : forward<Activation, panel_width>;
+        if (strcmp(Activation::name, activation) != 0) return;
+        code.forward = row_step == narrow_width ? forward<Activation, narrow_width> : forward<Activation, panel_width>;
     });
     ChainRules::for_each([&](auto its) {
         using Rule = decltype(its);

@@ -1,8 +1,9 @@
 // Dropout: in training every unit is set to 0 with probability p, and the others are multiplied by 1 / (1 − p), in
-// place: both the values and the stored slopes of the activation before, so that there is nothing to do on the way back.
+// place: the values, and the stored slopes of the activation before where there are any, so that there is nothing to do
+// on the way back.
 //
 // Whether a unit is kept is a function of (seed, step, layer, row of the batch, unit) alone: a number of Philox4x32-10
-// (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3), as network/layers.py describes it.
+// (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3), as network/masks.py describes it.
 #pragma once
 
 #if defined(__AVX2__)

@@ -60,6 +60,7 @@ struct Case {
     int64_t batch;
     int64_t rows;    // that are trained: some steps, the last one short
     int64_t looked;  // that are looked at: enough for a team, once for several windows
+    const char* precision = "float32";
 
     int64_t parameters() const {
         int64_t total = 0;
@@ -103,7 +104,7 @@ Description description(
 
 std::vector<Case> cases() {
     const std::vector<std::pair<std::string, double>> adam = {{"beta1", 0.9}, {"beta2", 0.999}, {"epsilon", 1e-8}};
-    return {
+    std::vector<Case> all = {
         {"deep, with dropout and categories",
          description({{"dense", 14, 37, 0, "tanh", 0},
                       {"dropout", 37, 37, 0, "", 0.25},
@@ -125,6 +126,12 @@ std::vector<Case> cases() {
                      "squared_error", "adagrad", {{"epsilon", 1e-10}}, 0.01),
          1, 1100, 1100 + 20, 1100},
     };
+    if (schuss::bf16_build()) {
+        all.push_back(all[0]);
+        all.back().name = "deep, with products in bf16";
+        all.back().precision = "bf16";
+    }
+    return all;
 }
 
 struct Result {
@@ -140,14 +147,15 @@ Result trained(const Case& of, Engine& engine) {
     const std::vector<double> rates(static_cast<size_t>(steps), 0.01);
     Result result = {W, std::vector<double>(rates.size())};
     engine.train(
-        table.rows(), {table.order.data(), of.rows, of.rows, of.batch, rates.data(), 0, steps}, result.losses.data(), {});
+        table.rows(), {table.order.data(), of.rows, of.rows, of.batch, rates.data(), 0, steps}, result.losses.data(),
+        {});
     std::vector<float> reached(vectors.size());
     engine.state(result.W.data(), reached.data());
     return result;
 }
 
 Result trained(const Case& of, int threads, bool settle) {
-    Engine engine(of.description, threads, settle, "float32");
+    Engine engine(of.description, threads, settle, of.precision);
     return trained(of, engine);
 }
 
@@ -192,11 +200,12 @@ void the_bits_do_not_depend_on_the_threads(const Case& of) {
     expect_same(trained(of, most_threads, true), alone, std::string(of.name) + ", settling");
 
     const Table table = of.table(of.looked);
-    Engine one(of.description, 1, false, "float32");
+    Engine one(of.description, 1, false, of.precision);
     const Look by_one = looked(of, table, one);
     for (int threads = 2; threads <= most_threads; threads++) {
-        Engine engine(of.description, threads, false, "float32");
-        expect_same(looked(of, table, engine), by_one, std::string(of.name) + ", looked at by " + std::to_string(threads));
+        Engine engine(of.description, threads, false, of.precision);
+        const std::string who = std::string(of.name) + ", looked at by " + std::to_string(threads);
+        expect_same(looked(of, table, engine), by_one, who);
     }
 }
 
@@ -211,7 +220,7 @@ void engines_side_by_side_do_what_they_do_alone(const std::vector<Case>& all) {
 
 void callers_of_one_engine_take_turns(const Case& of) {
     const Table table = of.table(3000);
-    Engine engine(of.description, most_threads, true, "float32");
+    Engine engine(of.description, most_threads, true, of.precision);
     const Look alone = looked(of, table, engine);
     const Result expected = trained(of, engine);
     at_once(most_threads, [&](int i) {
@@ -239,7 +248,7 @@ void no_more_helpers_are_at_work_than_are_usable() {
 
 #if !defined(__SANITIZE_THREAD__)  // which does not follow a process with threads into its child
 void a_forked_child_has_threads_of_its_own(const Case& of) {
-    Engine engine(of.description, most_threads, false, "float32");
+    Engine engine(of.description, most_threads, false, of.precision);
     const Result expected = trained(of, engine);
     const auto child_does = [&](const std::function<void()>& work) {
         const pid_t child = fork();
@@ -285,9 +294,11 @@ int main() {
     setenv("SCHUSS_THREADS", std::to_string(most_threads).c_str(), 1);
     for (const schuss::Build* build : schuss::available_builds()) {
         setenv("SCHUSS_ISA", build->isa, 1);
-        const bool best = build == schuss::available_builds().back();  // a long batch takes long: once will do
+        // A long batch takes long, and bf16 has one build: once will do.
+        const bool best = build == schuss::available_builds().back();
         for (const Case& of : cases())
-            if (best || of.batch < 1000) the_bits_do_not_depend_on_the_threads(of);
+            if (best || (of.batch < 1000 && std::string(of.precision) == "float32"))
+                the_bits_do_not_depend_on_the_threads(of);
     }
     engines_side_by_side_do_what_they_do_alone(cases());
     callers_of_one_engine_take_turns(cases()[0]);

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engine_rows import some_rows
 
 from schuss import _core
 from schuss.arrays import Matrix, Rows, Vector
@@ -24,6 +25,7 @@ from schuss.network import Network
 from schuss.network.activations import ACTIVATIONS
 
 NEAR = 5e-4
+WEIGHTS = (1.0, 2.0, 3.0)
 here = pytest.mark.skipif(not _core.has_bf16(), reason="this processor has no instructions for bf16")
 
 
@@ -32,23 +34,6 @@ def engine_for(
 ) -> NativeEngine:
     options = {"precision": "bf16"} | options
     return NativeEngine(network, Cost(LOSSES[loss]), optimizer or GradientDescent(), **options)
-
-
-def some_rows(network: Network, count: int, loss: str = "squared_error", seed: int = 0) -> Rows:
-    """Rows with weights, and with codes of which some are -1."""
-    generator = np.random.default_rng(seed)
-    drawn = {
-        "squared_error": generator.normal(size=(count, network.outputs)),
-        "log_loss": generator.integers(0, 2, (count, network.outputs)),
-        "cross_entropy": generator.integers(0, network.outputs, (count, 1)),
-    }[loss]
-    codes = [generator.integers(-1, levels, count) for levels in network.categories]
-    return Rows(
-        generator.normal(size=(count, network.inputs)).astype(np.float32),
-        np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((count, 0), np.int32),
-        drawn.astype(np.float32),
-        generator.integers(1, 4, count).astype(np.float32),
-    )
 
 
 def some_W(network: Network) -> Vector:
@@ -111,7 +96,7 @@ def rounded_gradient(network: Network, loss: str, W: Vector, rows: Rows) -> Vect
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_are_those_of_rounded_numbers(activation: str, loss: str) -> None:
     network = Network(7, (19, 33), 1 if loss == "log_loss" else 4, activation, categories=(4, 3))
-    rows, W = some_rows(network, 200, loss), some_W(network)
+    rows, W = some_rows(network, 200, loss, weights=WEIGHTS), some_W(network)
     total, gradient = engine_for(network, loss).gradient(W, rows)
     assert off(gradient, rounded_gradient(network, loss, W, rows)) < NEAR
     exact_total, exact = make_engine(network, Cost(LOSSES[loss]), Adam(), "reference").gradient(W, rows)
@@ -136,7 +121,7 @@ def test_gradients_are_those_of_rounded_numbers(activation: str, loss: str) -> N
     ids=str,
 )
 def test_gradients_of_odd_shapes_are_those_of_rounded_numbers(network: Network, loss: str, count: int) -> None:
-    rows, W = some_rows(network, count, loss), some_W(network)
+    rows, W = some_rows(network, count, loss, weights=WEIGHTS), some_W(network)
     gradient = engine_for(network, loss).gradient(W, rows)[1]
     assert off(gradient, rounded_gradient(network, loss, W, rows)) < NEAR
 
@@ -145,7 +130,7 @@ def test_gradients_of_odd_shapes_are_those_of_rounded_numbers(network: Network, 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_training_goes_the_way_of_float32(dropout: float) -> None:
     network = Network(20, (64, 64), 1, "relu", dropout=dropout)
-    rows = some_rows(network, 2000)
+    rows = some_rows(network, 2000, weights=WEIGHTS)
     rows.targets[:, 0] = np.sin(rows.features[:, 0]) + rows.features[:, 1]
     order = np.concatenate([np.random.default_rng(seed).permutation(2000) for seed in range(5)])
     losses = []
@@ -163,7 +148,7 @@ def test_training_goes_the_way_of_float32(dropout: float) -> None:
 def test_any_number_of_threads_gives_the_same_bits(dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHUSS_THREADS", "7")
     network, rule = Network(9, (65, 33), 2, "silu", categories=(5,), dropout=dropout), Adam(weight_decay=0.01)
-    rows = some_rows(network, 501)
+    rows = some_rows(network, 501, weights=WEIGHTS)
     alone = trained(engine_for(network, optimizer=rule, threads=1, settle=False), network, rows, rule)
     for threads in (2, 3, 4, 7):
         together = trained(engine_for(network, optimizer=rule, threads=threads, settle=False), network, rows, rule)
@@ -174,7 +159,7 @@ def test_any_number_of_threads_gives_the_same_bits(dropout: float, monkeypatch: 
 @pytest.mark.parametrize("inputs", [3, 8, 9, 40])
 def test_a_row_does_not_depend_on_the_others_by_a_bit(inputs: int) -> None:
     network = Network(inputs, (17, 40, 1, 33), 3, "tanh", categories=(4,))
-    rows, W, engine = some_rows(network, 130), some_W(network), engine_for(network)
+    rows, W, engine = some_rows(network, 130, weights=WEIGHTS), some_W(network), engine_for(network)
     together = engine.outputs(W, rows)
     for size in (1, 7, 64):
         np.testing.assert_array_equal(together, np.concatenate([engine.outputs(W, b) for b in rows.batches(size)]))
@@ -185,7 +170,7 @@ def test_a_row_does_not_depend_on_the_others_by_a_bit(inputs: int) -> None:
 @here
 def test_looking_at_another_W_does_not_disturb_training() -> None:
     network = Network(9, (33, 20), 1, "tanh")
-    rows, engine = some_rows(network, 100), engine_for(network, optimizer=Adam())
+    rows, engine = some_rows(network, 100, weights=WEIGHTS), engine_for(network, optimizer=Adam())
     expected = trained(engine, network, rows, Adam(), steps=2)
     order = np.random.default_rng(5).integers(0, 100, 64)
     engine.load(EngineState.start(some_W(network), Adam()))
@@ -200,7 +185,7 @@ def test_looking_at_another_W_does_not_disturb_training() -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_NaN_passes_and_stays_in_its_row(activation: str) -> None:
     network = Network(6, (7, 17), 3, activation)
-    rows, W, engine = some_rows(network, 40), some_W(network), engine_for(network)
+    rows, W, engine = some_rows(network, 40, weights=WEIGHTS), some_W(network), engine_for(network)
     clean = engine.outputs(W, rows)
     rows.features[11, 2] = np.nan
     spoilt = Rows(rows.features, rows.codes, rows.targets)
@@ -218,7 +203,7 @@ def test_W_keeps_every_bit_of_float32() -> None:
     network = Network(5, (33,), 2)
     engine, W = engine_for(network), some_W(network)
     engine.load(EngineState.start(W, GradientDescent()))
-    engine.gradient(W, some_rows(network, 10))
+    engine.gradient(W, some_rows(network, 10, weights=WEIGHTS))
     np.testing.assert_array_equal(engine.state().W, W)
 
 
@@ -257,7 +242,7 @@ def test_a_precision_that_the_core_does_not_have_is_refused() -> None:
 @here
 def test_the_trial_takes_bf16_for_a_network_that_it_fits() -> None:
     network, cost = Network(20, (64, 64), 3, "tanh"), Cost(LOSSES["cross_entropy"])
-    rows = some_rows(network, 1000, "cross_entropy")
+    rows = some_rows(network, 1000, "cross_entropy", weights=WEIGHTS)
     state, order = EngineState.start(network.initial(0), Adam()), np.arange(1000)
     engine, words = engine_by_trial(
         lambda precision: make_engine(network, cost, Adam(), "native", precision=precision),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from engine_rows import some_rows
 from numpy.typing import NDArray
 
 from schuss import _core
@@ -74,21 +75,9 @@ class Descent:
         return Reached(engine.state().W, engine.state().vectors, losses)
 
 
-def some_rows(network: Network, count: int, loss: str = "squared_error", weighted: bool = True) -> Rows:
-    """Rows that are exact in float32, some codes -1 and some weights 0."""
-    generator = np.random.default_rng(count)
-    drawn = {
-        "squared_error": generator.normal(size=(count, network.outputs)),
-        "log_loss": generator.integers(0, 2, (count, network.outputs)),
-        "cross_entropy": generator.integers(0, network.outputs, (count, 1)),
-    }[loss]
-    codes = [generator.integers(-1, levels, count) for levels in network.categories]
-    return Rows(
-        generator.normal(size=(count, network.inputs)).astype(np.float32),
-        np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((count, 0), np.int32),
-        drawn.astype(np.float32),
-        generator.integers(0, 4, count) * 0.5 if weighted else None,
-    )
+def weighted_rows(network: Network, count: int, loss: str = "squared_error", weighted: bool = True) -> Rows:
+    """Rows of which some weights are 0, or rows without weights."""
+    return some_rows(network, count, loss, seed=count, weights=(0.0, 0.5, 1.0, 1.5) if weighted else ())
 
 
 def relative_error(found: Vector, expected: Vector) -> float:
@@ -106,7 +95,7 @@ def expect_equal(one: Reached, other: Reached) -> None:
 def expect_the_same_bits(network: Network, cost: Cost, rule: Optimizer) -> None:
     """W, the optimiser's vectors and the losses of three steps, for every number of threads and batches of any size."""
     for batch, weighted in ((1, False), (7, True), (32, False), (77, True), (1024, True)):
-        rows = some_rows(network, 600, cost.loss.name, weighted)
+        rows = weighted_rows(network, 600, cost.loss.name, weighted)
         order = np.random.default_rng(3).permutation(3 * batch)[: 3 * batch - batch // 3] % 600
         descent = Descent(network, rows, order, batch, rule=rule, cost=cost, seed=7)
         alone = descent.by(threads=1)
@@ -156,7 +145,7 @@ def test_no_layer_gives_other_bits_with_more_threads(network: Network, limits: d
 def test_long_batches_give_the_same_bits_with_more_threads(categories: tuple[int, ...]) -> None:
     network = replace(WIDE, categories=categories, dropout=0.2)
     for rule in (GradientDescent(), GradientDescent(clip_norm=0.01)):
-        descent = Descent(network, some_rows(network, LONG), np.arange(LONG)[::-1], LONG, rule=rule)
+        descent = Descent(network, weighted_rows(network, LONG), np.arange(LONG)[::-1], LONG, rule=rule)
         expect_equal(descent.by(threads=3, settle=False), descent.by(threads=1))
 
 
@@ -165,7 +154,7 @@ def test_looking_at_W_gives_the_same_bits_with_more_threads(loss: str) -> None:
     network = Network(5, (64, 33), 2, "tanh", (4, 3))
     W = start(network)
     for count in (1, 999, 17_000):  # the last are more than one window of units of rows
-        rows = some_rows(network, count, loss)
+        rows = weighted_rows(network, count, loss)
         looks = []
         for threads in THREADS:
             engine = NativeEngine(network, Cost(LOSSES[loss]), GradientDescent(), threads=threads, settle=False)
@@ -178,7 +167,7 @@ def test_looking_at_W_gives_the_same_bits_with_more_threads(loss: str) -> None:
 def test_settling_gives_the_bits_of_one_thread() -> None:
     network = Network(20, (64, 64), 1)
     order = np.tile(np.arange(1000), 100)
-    descent = Descent(network, some_rows(network, 1000), order, 100, 0.001, OPTIMIZERS["adam"]())
+    descent = Descent(network, weighted_rows(network, 1000), order, 100, 0.001, OPTIMIZERS["adam"]())
     alone = descent.by(threads=1)
     for threads in (3, None):
         expect_equal(descent.by(threads=threads), alone)
@@ -203,7 +192,11 @@ def test_settling_gives_the_bits_of_one_thread() -> None:
 def test_gradients_of_odd_shapes_agree_with_the_reference(network: Network, count: int, isa: str) -> None:
     W = start(network)
     for loss in LOSSES:
-        rows, cost, rule = some_rows(network, count, loss, weighted=count > 1), Cost(LOSSES[loss]), GradientDescent()
+        rows, cost, rule = (
+            weighted_rows(network, count, loss, weighted=count > 1),
+            Cost(LOSSES[loss]),
+            GradientDescent(),
+        )
         total, gradient = NativeEngine(network, cost, rule).gradient(W, rows)
         expected_total, expected = ReferenceEngine(network, cost, rule).gradient(W, rows)
         np.testing.assert_allclose(total, expected_total, rtol=1e-6, atol=1e-7)
@@ -216,7 +209,7 @@ def test_gradients_of_odd_shapes_agree_with_the_reference(network: Network, coun
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_are_without_dropout(activation: str, isa: str) -> None:
     plain = Network(5, (37, 50), 2, activation)
-    rows, W = some_rows(plain, 50), start(plain)
+    rows, W = weighted_rows(plain, 50), start(plain)
     expected, found = (
         NativeEngine(network, SQUARED_ERROR, GradientDescent()).gradient(W, rows)[1]
         for network in (plain, replace(plain, dropout=0.3))
@@ -228,7 +221,7 @@ def test_gradients_are_without_dropout(activation: str, isa: str) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_an_engine_that_diverged_is_as_good_as_new_once_a_state_is_loaded(activation: str, optimizer: str) -> None:
     network, rule = Network(5, (7, 3), 2, activation, (4,)), OPTIMIZERS[optimizer]()
-    rows, state = some_rows(network, 40), EngineState.start(start(network), rule)
+    rows, state = weighted_rows(network, 40), EngineState.start(start(network), rule)
     order, rates = np.arange(40), np.full(4, 0.01)
     engine, fresh = (NativeEngine(network, SQUARED_ERROR, rule) for _ in range(2))
     engine.load(state)
@@ -242,7 +235,7 @@ def test_an_engine_that_diverged_is_as_good_as_new_once_a_state_is_loaded(activa
 @pytest.mark.parametrize("categories", [(), (3, 2)])
 def test_gradients_of_long_batches_agree_with_the_reference(categories: tuple[int, ...], isa: str) -> None:
     network = replace(WIDE, categories=categories)
-    rows, W = some_rows(network, LONG), start(network)
+    rows, W = weighted_rows(network, LONG), start(network)
     expected = ReferenceEngine(network, SQUARED_ERROR, GradientDescent()).gradient(W, rows)[1]
     native = NativeEngine(network, SQUARED_ERROR, GradientDescent())
     for _ in range(2):  # what is added up segment by segment starts from 0 the second time too
@@ -252,7 +245,7 @@ def test_gradients_of_long_batches_agree_with_the_reference(categories: tuple[in
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_training_with_long_batches_agrees_with_the_reference(dropout: float, isa: str) -> None:
     network = replace(WIDE, categories=(3, 2), dropout=dropout)
-    rows = some_rows(network, LONG)
+    rows = weighted_rows(network, LONG)
     order = np.argsort(rows.codes[:, 0])  # not every level is in every segment
     order = np.concatenate([order, order[:50]])  # the second batch is short
     descent = Descent(network, rows, order, LONG, 0.002, before=9, seed=5)
@@ -267,14 +260,14 @@ def test_what_goes_straight_into_W_is_what_is_stored_first(optimizer: str, isa: 
     """A norm that limits nothing makes the core store the gradient, and visit all levels, touched or not."""
     network, rule = Network(5, (19,), 2, "tanh", (100, 3)), replace(OPTIMIZERS[optimizer](), weight_decay=0.0)
     order = np.random.default_rng(0).integers(0, 200, 320)
-    descent = Descent(network, some_rows(network, 200), order, 16, rule=rule)
+    descent = Descent(network, weighted_rows(network, 200), order, 16, rule=rule)
     expect_equal(descent.by(), replace(descent, rule=replace(rule, clip_norm=1e30)).by())
 
 
 @pytest.mark.parametrize("optimizer", ["gradient_descent", "adagrad"])
 def test_levels_that_no_row_has_stay_as_they_are(optimizer: str) -> None:
     network = Network(2, (17,), 1, "tanh", (50, 4))
-    rows = some_rows(network, 12, weighted=False)
+    rows = weighted_rows(network, 12, weighted=False)
     W = Descent(network, rows, np.tile(np.arange(12), 5), 12, rule=OPTIMIZERS[optimizer]()).by().W
     moved = (network.weights(W, "hidden1") != network.weights(start(network), "hidden1")).any(axis=1)
     there = np.zeros(54, np.bool_)
@@ -285,7 +278,9 @@ def test_levels_that_no_row_has_stay_as_they_are(optimizer: str) -> None:
 
 def test_the_norm_that_is_clipped_is_that_of_the_whole_gradient_of_a_long_batch(isa: str) -> None:
     network = replace(WIDE, categories=(3,))
-    descent = Descent(network, some_rows(network, LONG), np.arange(LONG), LONG, 1.0, GradientDescent(clip_norm=0.25))
+    descent = Descent(
+        network, weighted_rows(network, LONG), np.arange(LONG), LONG, 1.0, GradientDescent(clip_norm=0.25)
+    )
     moved = descent.by(threads=3, settle=False).W.astype(np.float64) - start(network)
     np.testing.assert_allclose(np.linalg.norm(moved), 0.25, rtol=1e-5)
 
@@ -293,7 +288,7 @@ def test_the_norm_that_is_clipped_is_that_of_the_whole_gradient_of_a_long_batch(
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("limits", [{"clip_value": 0.01}, {"clip_norm": 0.01}], ids=str)
 def test_clipping_does_not_hide_a_loss_that_is_not_finite(limits: dict[str, float], bad: float, isa: str) -> None:
-    network, rows = Network(5, (7,), 2, "tanh", (4,)), some_rows(Network(5, (7,), 2, categories=(4,)), 20)
+    network, rows = Network(5, (7,), 2, "tanh", (4,)), weighted_rows(Network(5, (7,), 2, categories=(4,)), 20)
     rows.targets[11, 1] = bad
     reached = Descent(network, replace(rows, weights=None), np.arange(20), 20, 1.0, GradientDescent(**limits)).by()
     assert not np.isfinite(reached.losses[0])
@@ -349,7 +344,7 @@ def test_masks_of_a_long_batch_count_the_rows_of_the_batch(isa: str) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_training_with_dropout_agrees_with_the_reference(activation: str, isa: str) -> None:
     network = Network(5, (37, 50), 2, activation, (4,), dropout=0.3)
-    descent = Descent(network, some_rows(network, 141), np.arange(141), 50, 0.02, before=6, seed=2**40 + 1)
+    descent = Descent(network, weighted_rows(network, 141), np.arange(141), 50, 0.02, before=6, seed=2**40 + 1)
     found, expected = descent.by(), descent.by(ReferenceEngine)
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5)
     assert relative_error(found.W - start(network), expected.W - start(network)) < 1e-4

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from engine_rows import at_once, some_rows
 from hypothesis import given, settings, strategies as st
 from scipy.special import erf, expit
 
@@ -34,21 +35,6 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def native(network: Network, loss: str = "squared_error", optimizer: Optimizer | None = None) -> NativeEngine:
     return NativeEngine(network, Cost(LOSSES[loss]), optimizer or GradientDescent())
-
-
-def some_rows(network: Network, count: int, loss: str = "squared_error", seed: int = 0) -> Rows:
-    generator = np.random.default_rng(seed)
-    drawn = {
-        "squared_error": generator.normal(size=(count, network.outputs)),
-        "log_loss": generator.integers(0, 2, (count, network.outputs)),
-        "cross_entropy": generator.integers(0, network.outputs, (count, 1)),
-    }[loss]
-    codes = [generator.integers(-1, levels, count) for levels in network.categories]
-    return Rows(
-        generator.normal(size=(count, network.inputs)).astype(np.float32),
-        np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((count, 0), np.int32),
-        drawn.astype(np.float32),
-    )
 
 
 def trained(engine: Engine, network: Network, rows: Rows, optimizer: Optimizer, steps: int = 20) -> Vector:
@@ -365,11 +351,7 @@ def test_engines_in_threads_give_the_bits_they_give_alone() -> None:
     def work(number: int) -> None:
         together[number] = trained(native(network, optimizer=rule), network, tables[number], rule, 100)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, work)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -380,14 +362,10 @@ def test_one_engine_called_from_two_threads_takes_turns() -> None:
     expected = engine.gradient(W, rows)[1]
     found: list[Vector] = []
 
-    def work() -> None:
+    def work(number: int) -> None:
         found.extend(engine.gradient(W, rows)[1] for _ in range(20))
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(2, work)
     assert len(found) == 40
     for gradient in found:
         np.testing.assert_array_equal(gradient, expected)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engine_rows import at_once, some_rows
 
-from schuss.arrays import Rows, Vector
+from schuss.arrays import Vector
 from schuss.descent.optimizers import Adam
 from schuss.engine import make_engine
 from schuss.engine.native import NativeEngine
@@ -36,13 +36,7 @@ def engine(threads: int | None = None, settle: bool = False) -> NativeEngine:
     return NativeEngine(NETWORK, COST, RULE, threads=threads, settle=settle)
 
 
-def some_rows(count: int = 320) -> Rows:
-    generator = np.random.default_rng(0)
-    features, targets = generator.normal(size=(count, 20)), generator.normal(size=(count, 1))
-    return Rows(features.astype(np.float32), np.zeros((count, 0), np.int32), targets.astype(np.float32))
-
-
-ROWS = some_rows()
+ROWS = some_rows(NETWORK, 320)
 
 
 def trained(native: NativeEngine, batch: int = 32) -> Vector:
@@ -157,14 +151,10 @@ def test_engines_that_all_want_all_threads_give_the_bits_they_give_alone(monkeyp
     expected, engines = trained(engine(threads=1)), [engine(settle=number % 2 == 0) for number in range(4)]
     found: list[Vector] = []
 
-    def work(native: NativeEngine) -> None:
-        found.extend(trained(native) for _ in range(20))
+    def work(number: int) -> None:
+        found.extend(trained(engines[number]) for _ in range(20))
 
-    threads = [threading.Thread(target=work, args=(native,)) for native in engines]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(4, work)
     assert len(found) == 80
     for W in found:
         np.testing.assert_array_equal(W, expected)
@@ -199,6 +189,8 @@ def test_a_forked_child_trains_with_threads_of_its_own() -> None:
 @linux
 def test_a_child_does_not_wait_for_what_a_thread_of_the_parent_held() -> None:
     code = """
+        import threading
+
         busy, expected, stop = engine(), trained(engine()), threading.Event()
 
         def work():
@@ -270,7 +262,7 @@ def test_where_no_more_threads_are_to_be_had_those_that_there_are_do_the_work(st
 def test_a_batch_without_room_is_refused_with_its_size_and_a_smaller_one_goes_on() -> None:
     code = """
         NETWORK = Network(20, (4096,), 1)
-        rows, W = some_rows(2000), NETWORK.initial(seed=0)
+        rows, W = some_rows(NETWORK, 2000), NETWORK.initial(seed=0)
         native = NativeEngine(NETWORK, COST, RULE)
         native.load(EngineState.start(W, RULE))
         small = native.outputs(W, rows.slice(0, 64)), native.gradient(W, rows.slice(0, 64))
