@@ -13,6 +13,7 @@
 #include "dispatch.hpp"
 #include "engine.hpp"
 #include "order.hpp"
+#include "team.hpp"
 
 namespace nb = nanobind;
 
@@ -104,8 +105,10 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
-// The memory is NumPy's own: large arrays get huge pages there.
+// The memory is NumPy's own: large arrays get huge pages there. threads: 0 for as many as the process may use.
 nb::object permutations(uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, int64_t threads) {
+    if (threads == 0) threads = schuss::threads_of_environment();
+    if (threads == 0) threads = schuss::usable_processors();
     nb::object orders = nb::module_::import_("numpy").attr("empty")(epochs * count, "int64");
     int64_t* const data = nb::cast<Out<int64_t, 1>>(orders).data();
     const nb::gil_scoped_release released;

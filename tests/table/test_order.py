@@ -45,7 +45,7 @@ def test_the_core_gives_the_order_that_numpy_defines_for_any_number_of_threads(
     seed: int, epoch: int, count: int, no_core: None
 ) -> None:
     defined = permutation(seed, epoch, count)
-    for threads in (1, 2, 3, 16, 1000):
+    for threads in (0, 1, 2, 3, 16, 1000):  # 0: all that the process may use
         order = _core.permutations(seed, epoch, 1, count, threads)
         assert order.dtype == np.int64
         assert np.array_equal(order, defined)

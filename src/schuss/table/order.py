@@ -25,12 +25,12 @@ class Split:
     test: RowIndex
 
 
-def permutation(seed: int, epoch: int, count: int, threads: int = 1) -> RowIndex:
+def permutation(seed: int, epoch: int, count: int, threads: int | None = 1) -> RowIndex:
     """The order in which an epoch visits its rows: as permutations, for one epoch."""
     return permutations(seed, range(epoch, epoch + 1), count, threads)
 
 
-def permutations(seed: int, epochs: range, count: int, threads: int = 1) -> RowIndex:
+def permutations(seed: int, epochs: range, count: int, threads: int | None = 1) -> RowIndex:
     """The orders in which epochs visit their rows, one after another.
 
     Row i gets a random number of 64 bits as its key, in whose low bits, as many as the largest row number needs, stands
@@ -41,7 +41,7 @@ def permutations(seed: int, epochs: range, count: int, threads: int = 1) -> RowI
         seed: 0 ≤ seed < 2**63.
         epochs: counted from 0, in steps of 1.
         count: number of rows.
-        threads: the most that the core may use; no order depends on it.
+        threads: the most that the core may use, None for all that the process may; no order depends on it.
 
     Returns:
         [epochs · count] row numbers, in each epoch each once.
@@ -58,7 +58,7 @@ def permutations(seed: int, epochs: range, count: int, threads: int = 1) -> RowI
     except ImportError:
         orders = [_by_key(_keys(seed, epoch, (0, 0, 0, 0), count)) for epoch in epochs]
         return np.concatenate(orders or [np.empty(0, np.int64)])
-    return _core.permutations(_checked(seed), epochs.start, len(epochs), count, threads)
+    return _core.permutations(_checked(seed), epochs.start, len(epochs), count, threads or 0)
 
 
 def split(seed: int, validation: float, test: float, classes: NDArray[Any] | None, count: int) -> Split:

@@ -22,10 +22,13 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """Rows that lie in memory: the window is all of them, for all epochs that are asked for."""
+    """Rows that lie in memory: the window is all of them, for all epochs that are asked for.
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+    threads: at most, to compute an order; None for all that the process may use.
+    """
+
+    def __init__(self, rows: Rows, threads: int | None = None) -> None:
+        self.rows, self._threads = rows, threads
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -33,7 +36,10 @@ class MemoryStore:
     def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
         """The rows of these epochs in their orders, from batch number `start` of the first on."""
         if start:
-            yield self.rows, permutations(seed, epochs[:1], len(self.rows))[start * batch_size :]
+            yield self.rows, self._orders(seed, epochs[:1])[start * batch_size :]
             epochs = epochs[1:]
         if epochs:
-            yield self.rows, permutations(seed, epochs, len(self.rows))
+            yield self.rows, self._orders(seed, epochs)
+
+    def _orders(self, seed: int, epochs: range) -> RowIndex:
+        return permutations(seed, epochs, len(self.rows), self._threads)
