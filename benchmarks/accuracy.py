@@ -73,7 +73,13 @@ def run(tables: ModuleType, name: str, options: list[str]) -> dict[str, Any]:
         lines = subprocess.run(command, cwd=path, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
         seconds = time.monotonic() - began
     events = [json.loads(line) for line in lines]
-    return {"seconds": round(seconds, 1), "best_epoch": events[-1]["best_epoch"], **events[-1]["scores"]["test"]}
+    scores = events[-1]["scores"]
+    return {
+        "seconds": round(seconds, 1),
+        "best_epoch": events[-1]["best_epoch"],
+        "validation_loss": scores["validation"]["loss"],
+        **scores["test"],
+    }
 
 
 def main() -> int:
