@@ -48,11 +48,24 @@ Memory Arena::memory() {
     return {this, [](void* owner, size_t bytes) { return static_cast<Arena*>(owner)->stretch(bytes); }};
 }
 
+void Arena::rewind(const Mark& mark) {
+    blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(mark.blocks), blocks_.end());
+    if (blocks_.empty()) return;
+    Block& block = blocks_.back();
+    char* const given_back = block.start.get() + mark.used;
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(given_back, block.used - mark.used);
+#endif
+    std::memset(given_back, 0, block.used - mark.used);
+    block.used = mark.used;
+}
+
 void* Arena::stretch(size_t bytes) {
     if (bytes > SIZE_MAX / 4) throw OutOfMemory(bytes);
-    // One line of the cache between stretches: arrays of equal size that are walked through together must not lie a
-    // whole number of pages apart. The sanitizer, which sees nothing but the block, is told that nobody may look there.
-    constexpr size_t gap = 64;
+    // Arrays of equal size are walked through together, one read and one written. They must not lie a whole number of
+    // pages apart, nor a little more: a processor takes a read for one of what it has just written when both lie at the
+    // same place of a page. The sanitizer, which sees nothing but the block, is told that nobody may look there.
+    constexpr size_t gap = 256;
     const size_t needed = (bytes + 63) / 64 * 64 + gap;
     if (blocks_.empty() || blocks_.back().start.get_deleter().bytes - blocks_.back().used < needed) {
         const size_t wanted = std::max(needed, least_block << std::min<size_t>(blocks_.size(), 8));

@@ -29,7 +29,14 @@ class Arena {
 
     // Throws OutOfMemory.
     Memory memory();
-    void clear() { blocks_.clear(); }
+
+    // What has been cut so far; rewind gives back all that was cut after it.
+    struct Mark {
+        size_t blocks;
+        size_t used;
+    };
+    Mark mark() const { return {blocks_.size(), blocks_.empty() ? 0 : blocks_.back().used}; }
+    void rewind(const Mark& mark);
 
   private:
     void* stretch(size_t bytes);

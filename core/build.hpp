@@ -38,7 +38,7 @@ struct Build {
     // Rows that batch memory must hold for batches of that many, and for looking at rows with so many threads.
     int64_t (*batch_rows)(const void* workspace, int64_t batch);
     int64_t (*look_rows)(const void* workspace, int threads);
-    void (*lay_out_batch)(void* workspace, const Memory&, int64_t rows);
+    void (*lay_out_batch)(void* workspace, const Memory&, int64_t rows, int threads);
 
     // Floating-point operations of a row's way forward and back.
     double (*row_operations)(const Program&);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 
 #include "dispatch.hpp"
 
@@ -24,7 +25,8 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
       threads_(threads),
       threads_of_environment_(threads_of_environment()),
       settle_(settle),
-      program_{} {
+      program_{},
+      batch_memory_{} {
     for (const Description::Layer& layer : description_.layers) {
         layers_.push_back({layer.kind.c_str(), layer.inputs, layer.outputs, layer.start, layer.activation.c_str(),
                            layer.rate});
@@ -54,6 +56,7 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
             "the core has no entry that fits " + std::string(name) +
             " (a layer, an activation, a loss, an optimiser or its constants).");
     workspace_ = build_.lay_out(program_, memory_.memory());
+    batch_memory_ = memory_.mark();
 }
 
 // Threads for a task of so many operations, which is worth more than one thread from `worth` on.
@@ -63,13 +66,15 @@ ThreadShare Engine::share_for(double operations, double worth) const {
     return ThreadShare(threads_ > 0 ? std::min(threads_, usable) : usable, usable);
 }
 
-// Batch memory for so many rows at a time.
-void Engine::reserve_rows(int64_t rows) {
-    if (rows <= row_capacity_) return;
-    row_capacity_ = 0;
-    batch_memory_.clear();
-    build_.lay_out_batch(workspace_, batch_memory_.memory(), rows);
+// Batch memory for so many rows at a time, on so many threads.
+void Engine::reserve(int64_t rows, int threads) {
+    if (rows <= row_capacity_ && threads <= thread_capacity_) return;
+    rows = std::max(rows, std::exchange(row_capacity_, 0));
+    threads = std::max(threads, std::exchange(thread_capacity_, 0));
+    memory_.rewind(batch_memory_);
+    build_.lay_out_batch(workspace_, memory_.memory(), rows, threads);
     row_capacity_ = rows;
+    thread_capacity_ = threads;
 }
 
 void Engine::load(const float* W, const float* vectors, int64_t step) {
@@ -85,9 +90,9 @@ int64_t Engine::state(float* W, float* vectors) {
 void Engine::train(const Rows& rows, const Chunk& chunk, double* losses, const Watch& watch) {
     const std::lock_guard locked(busy_);
     const int64_t batch = std::min(chunk.batch_size, chunk.epoch_rows);
-    reserve_rows(build_.batch_rows(workspace_, batch));
     const double operations = build_.row_operations(program_) * static_cast<double>(batch);
     const ThreadShare share = share_for(operations, worth_a_barrier);
+    reserve(build_.batch_rows(workspace_, batch), share.count());
     const int64_t steps_of_epoch = (chunk.epoch_rows + chunk.batch_size - 1) / chunk.batch_size;
     float *path = watch.path, *outputs = watch.outputs;
     Chunk part = chunk;
@@ -122,10 +127,10 @@ double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
         return 0;
     }
     const std::lock_guard locked(busy_);
-    reserve_rows(build_.batch_rows(workspace_, rows.count));
-    build_.look_at(workspace_, W);
     const double operations = build_.row_operations(program_) * static_cast<double>(rows.count);
     const ThreadShare share = share_for(operations, worth_a_team);
+    reserve(build_.batch_rows(workspace_, rows.count), share.count());
+    build_.look_at(workspace_, W);
     double total = 0;
     team_.run(share.count(), [&](const Worker& worker) {
         build_.gradient(workspace_, rows, worker, &total);
@@ -140,7 +145,7 @@ double Engine::operations_to_look(const Rows& rows) const {
 
 // Of a locked engine.
 double Engine::look(const float* W, const Rows& rows, int threads, bool with_loss, float* outputs) {
-    reserve_rows(build_.look_rows(workspace_, threads));
+    reserve(build_.look_rows(workspace_, threads), threads);
     build_.look_at(workspace_, W);
     double total = 0;
     team_.run(threads, [&](const Worker& worker) {

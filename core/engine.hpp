@@ -64,7 +64,7 @@ class Engine {
 
   private:
     ThreadShare share_for(double operations, double worth) const;
-    void reserve_rows(int64_t rows);
+    void reserve(int64_t rows, int threads);
     double operations_to_look(const Rows& rows) const;
     double look(const float* W, const Rows& rows, int threads, bool with_loss, float* outputs);
 
@@ -78,8 +78,9 @@ class Engine {
     Program program_;
     Arena memory_;
     void* workspace_;
-    Arena batch_memory_;
+    Arena::Mark batch_memory_;  // begins here
     int64_t row_capacity_ = 0;
+    int thread_capacity_ = 0;
     Team team_;
     Pace pace_;
     ForkedMutex busy_;

@@ -89,7 +89,7 @@ __attribute__((noinline)) void gather(
     }
 }
 
-// Asks for the rows that the next step will gather here. Apart, where registers are free for its loop.
+// Asks for some of the rows that the next step will gather here. Apart, where registers are free for its loop.
 __attribute__((noinline)) void prefetch(
     const Workspace& workspace, const Selection& chosen, int64_t first, int64_t last
 ) {
@@ -110,10 +110,6 @@ __attribute__((noinline)) void prefetch(
         for (int64_t r = first; r < end; r++) __builtin_prefetch(rows.codes + next[r] * C);
     if (rows.weights)
         for (int64_t r = first; r < end; r++) __builtin_prefetch(rows.weights + next[r]);
-}
-
-void forward(Workspace& workspace, const Pass& pass) {
-    for (int64_t i = 0; i < workspace.length; i++) workspace.chain[i]->forward(pass);
 }
 
 void losses_of_rows(Workspace& workspace, const Pass& pass) {
@@ -139,14 +135,27 @@ void derivatives_of_loss(Workspace& workspace, const Pass& pass, int64_t count, 
     }
 }
 
-// One unit of rows, all the way forward and back.
+// One unit of rows, all the way forward and back. The rows of the next step are asked for in as many parts as there are
+// operations to pass: a processor stands still while more of its reads are missing than it keeps track of.
 void forward_and_backward(Workspace& workspace, const Selection& chosen, const Pass& pass) {
+    const int64_t length = workspace.length, part = (pass.last - pass.first + 2 * length - 1) / (2 * length);
+    int64_t asked = pass.first;
+    const auto look_ahead = [&] {
+        const int64_t end = asked + part < pass.last ? asked + part : pass.last;
+        prefetch(workspace, chosen, asked, end);
+        asked = end;
+    };
     gather(workspace, chosen, pass.first, pass.last, true);
-    prefetch(workspace, chosen, pass.first, pass.last);
-    forward(workspace, pass);
+    for (int64_t i = 0; i < length; i++) {
+        look_ahead();
+        workspace.chain[i]->forward(pass);
+    }
     losses_of_rows(workspace, pass);
     derivatives_of_loss(workspace, pass, chosen.count, chosen.rows.weights != nullptr);
-    for (int64_t i = workspace.length - 1; i >= 0; i--) workspace.chain[i]->backward(pass);
+    for (int64_t i = length - 1; i >= 0; i--) {
+        look_ahead();
+        workspace.chain[i]->backward(pass);
+    }
 }
 
 // Σ w_i L_i of rows [first, last) of the sheets.
@@ -202,7 +211,8 @@ SCHUSS_INLINE void add_and_store(float* stored, const float* gradient, int64_t c
 
 // One tile of weights: its gradient over the rows of a segment, then what is to become of it.
 void gradient_of_tile(
-    Workspace& workspace, const Place& place, int64_t rows, bool first_segment, bool last_segment, const Finish& finish
+    Workspace& workspace, const Place& place, const Worker& worker, int64_t rows, bool first_segment, bool last_segment,
+    const Finish& finish
 ) {
     Operation& operation = *place.operation;
     const Tile& tile = place.tile;
@@ -222,7 +232,8 @@ void gradient_of_tile(
         return;
     }
 
-    alignas(64) float weights[tile_inputs * panel_width], biases[panel_width];
+    float* const weights = workspace.tile_gradients + worker.number * tile_floats;
+    float* const biases = weights + tile_inputs * panel_width;
     operation.gradient(place.tile, rows, weights, biases);
     if (updates && first_segment) {
         update(workspace, tile.weights, weights, finish, true);
@@ -312,7 +323,7 @@ double go_through(
         }
         worker.meet();
         for (int64_t i = share.begin; i < share.end; i++)
-            gradient_of_tile(workspace, workspace.places[i], rows, offset == 0, last, finish);
+            gradient_of_tile(workspace, workspace.places[i], worker, rows, offset == 0, last, finish);
         if (worker.number == 0) total += total_of_rows(workspace, 0, rows, weighted);
         worker.meet();
     }
@@ -405,7 +416,7 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
             const int64_t first = window + u * unit, many = rows.count - first < unit ? rows.count - first : unit;
             const Pass pass = {workspace.trial, place, place + whole(many, 16), false, false, 0, 0};
             gather(workspace, {rows, nullptr, first - place, place + many, 0}, pass.first, pass.last, total != nullptr);
-            forward(workspace, pass);
+            for (int64_t i = 0; i < workspace.length; i++) workspace.chain[i]->forward(pass);
             if (outputs)
                 for (int64_t k = 0; k < output.outputs; k++) {
                     const float* scores = output.scores + k * workspace.row_capacity + place;

@@ -50,9 +50,11 @@ struct Workspace {
     float* targets;        // [T, row_capacity]
     float* weights;        // [row_capacity]
     float* row_losses;     // [row_capacity]
+    float* tile_gradients; // [threads, tile_floats]: weights, then biases
     double* partial;       // [look_units] Σ w_i L_i of a unit of rows
 };
 
+constexpr int64_t tile_floats = (tile_inputs + 1) * panel_width;
 constexpr int64_t look_units = 1024;  // units of rows whose losses are put aside before they are added up
 
 template <class Entry, int64_t count>
@@ -231,7 +233,7 @@ int64_t look_rows(const void* memory, int threads) {
     return threads * static_cast<const Workspace*>(memory)->unit_rows;
 }
 
-void lay_out_batch(void* workspace_memory, const Memory& memory, int64_t rows) {
+void lay_out_batch(void* workspace_memory, const Memory& memory, int64_t rows, int threads) {
     Workspace& workspace = *static_cast<Workspace*>(workspace_memory);
     const Program& program = *workspace.program;
     workspace.row_capacity = rows;
@@ -244,6 +246,7 @@ void lay_out_batch(void* workspace_memory, const Memory& memory, int64_t rows) {
     workspace.targets = memory.take<float>(program.targets * rows);
     workspace.weights = memory.take<float>(rows);
     workspace.row_losses = memory.take<float>(rows);
+    workspace.tile_gradients = memory.take<float>(threads * tile_floats);
 }
 
 double row_operations(const Program& program) {
