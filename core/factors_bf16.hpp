@@ -32,6 +32,7 @@ SCHUSS_INLINE Vector pack(Vector low, Vector high) { return (Vector)_mm512_cvtne
 SCHUSS_INLINE Vector pack(const float* from) { return pack(load(from), load(from + lanes)); }
 
 typedef uint16_t Shorts __attribute__((vector_size(64), may_alias));
+typedef uint16_t HalfVector __attribute__((vector_size(32), may_alias));
 
 // Two rows of 32 numbers, written as 32 pairs.
 SCHUSS_INLINE void store_pairs(Vector upper, Vector lower, float* to) {
@@ -56,6 +57,11 @@ SCHUSS_INLINE Vector narrow_pairs(Vector rows) {
 struct Factors {
     Sheet by_columns;  // [panel][row][16] pairs of neighbouring columns; data is null where they are not wanted
     Sheet by_rows;     // [panel][row / 2][32] pairs of neighbouring rows
+
+    SCHUSS_INLINE Vector vector(int64_t panel, int64_t row, int n) const {
+        const auto* const halves = reinterpret_cast<const HalfVector*>(by_columns.at(panel, row));
+        return (Vector)(__builtin_convertvector(halves[n], Integers) << 16);
+    }
 
     template <int rows, int width>
     SCHUSS_INLINE void put(const Vector (&at)[rows][width], int64_t panel, int64_t row) const {

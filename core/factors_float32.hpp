@@ -17,6 +17,9 @@ struct Factors {
     Sheet by_columns;  // for those that sum over columns: with weights
     Sheet by_rows;     // for those that sum over rows: gradients
 
+    // A vector of a row of a panel, in float32.
+    SCHUSS_INLINE Vector vector(int64_t panel, int64_t row, int n) const { return by_columns.vector(panel, row, n); }
+
     // `rows` rows of a panel, from `row` on, that are still in registers.
     template <int rows, int width>
     SCHUSS_INLINE void put(const Vector (&)[rows][width], int64_t /* panel */, int64_t /* row */) const {}

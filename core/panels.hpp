@@ -28,10 +28,12 @@ struct Sheet {
     int64_t panel_step;  // floats from one panel to the next
 
     SCHUSS_INLINE float* at(int64_t panel, int64_t row) const { return data + panel * panel_step + row * row_step; }
+    SCHUSS_INLINE Vector vector(int64_t panel, int64_t row, int n) const { return load(at(panel, row) + n * lanes); }
 };
 
-Sheet new_sheet(const Memory& memory, int64_t columns, int64_t rows) {
-    return {memory.take<float>(panels_of(columns) * rows * panel_width), panel_width, rows * panel_width};
+Sheet new_sheet(const Memory& memory, int64_t columns, int64_t rows, bool with_data = true) {
+    float* data = with_data ? memory.take<float>(panels_of(columns) * rows * panel_width) : nullptr;
+    return {data, panel_width, rows * panel_width};
 }
 
 typedef float Eight __attribute__((vector_size(32), may_alias));

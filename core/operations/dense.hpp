@@ -30,7 +30,6 @@ class Dense final : public Operation {
     const Sheet* sums;     // what the sums start from, biases included, where categories add to them; or null
     Signal* x;
     Signal* y;
-    Factors x_factors;     // of the values of x
     DenseCode code;
 
     int64_t padded_weights() const { return panels_of(outputs) * inputs * panel_width; }
@@ -50,14 +49,14 @@ class Dense final : public Operation {
     }
 
     void lay_out_rows(const Memory& memory, int64_t rows) override {
-        y->values = new_sheet(memory, outputs, rows);
+        y->values = new_sheet(memory, outputs, rows, !y->only_factors);
         y->derivatives = new_sheet(memory, outputs, rows);
-        x_factors = new_factors(memory, x->values, inputs, rows, true);
+        x->value_factors = new_factors(memory, x->values, inputs, rows, true);
         y->derivative_factors = new_factors(memory, y->derivatives, outputs, rows, x->has_way_back);
     }
 
     void forward(const Pass& pass) override {
-        x_factors.fill(x->values, inputs, pass.first, pass.last);
+        if (!x->only_factors) x->value_factors.fill(x->values, inputs, pass.first, pass.last);
         code.forward(*this, pass);
     }
     void backward(const Pass& pass) override {
@@ -116,15 +115,19 @@ SCHUSS_INLINE void forward_block(const Dense& layer, const Pass& pass, int64_t p
         z.start(layer.sums->at(panel, row), panel_width);
     else
         z.start(pass.W + layer.biases + panel * panel_width, 0);
-    const Sheet& x = layer.x_factors.by_columns;
+    const Sheet& x = layer.x->value_factors.by_columns;
     z.template add_product<row_step / depth>(
         x.at(0, row), x.panel_step, layer.ahead(pass.W, panel), steps_over(layer.inputs));
 
+    const bool only_factors = depth > 1 && layer.y->only_factors;
     float* values = layer.y->values.at(panel, row);
     float* slopes = layer.y->derivatives.at(panel, row);
     const auto activate = [&](int m, int n) __attribute__((always_inline)) {
         const Activated result = Activation::of(z.at[m][n]);
-        store(values + m * panel_width + n * lanes, result.value);
+        if (only_factors)
+            z.at[m][n] = result.value;
+        else
+            store(values + m * panel_width + n * lanes, result.value);
         if (keep_slopes) store(slopes + m * panel_width + n * lanes, result.derivative);
     };
     if constexpr (Activation::is_cheap) {
@@ -132,6 +135,7 @@ SCHUSS_INLINE void forward_block(const Dense& layer, const Pass& pass, int64_t p
         for (int m = 0; m < block_rows; m++)
 #pragma GCC unroll 2
             for (int n = 0; n < width; n++) activate(m, n);
+        if (only_factors) layer.y->value_factors.put(z.at, panel, row);
     } else {
 #pragma GCC unroll 1
         for (int m = 0; m < block_rows; m++)
@@ -172,7 +176,7 @@ void backward(const Dense& layer, const Pass& pass) {
             Sums<block_rows, width.value> sums = {};
             sums.template add_product<panel_depth>(
                 above.at(0, row), above.panel_step, layer.back(panel), steps_over(layer.outputs));
-            store_derivatives<Rule>(sums, *layer.x, pass, panel, row);
+            store_derivatives<Rule>(sums, *layer.x, layer.x->value_factors, pass, panel, row);
         }
     });
 }
@@ -204,7 +208,7 @@ void gradient(const Dense& layer, const Tile& tile, int64_t rows, float* weights
     const float* derivatives = layer.y->derivative_factors.by_rows.at(panel, 0);
     const int64_t there = layer.inputs - i;
     for (int64_t m = 0; m < tile_inputs; m += block_rows) {
-        const float* x = layer.x_factors.by_rows.at((i + m) / panel_width, 0) + (i + m) % panel_width;
+        const float* x = layer.x->value_factors.by_rows.at((i + m) / panel_width, 0) + (i + m) % panel_width;
         const int64_t wanted = there - m;
         const bool with_biases = i + m == 0;
         if (wanted <= 0 && !with_biases) return;

@@ -15,13 +15,16 @@ namespace {
 // already multiplied by the slope of the activation that made the values.
 struct Signal {
     int64_t columns;
-    Sheet values;
-    bool has_way_back;  // someone before wants the derivatives
+    Sheet values;                // data is null where dense layers read them as factors and nobody else does
+    Factors value_factors;       // of the values, where a dense layer reads them
+    bool is_cheap;               // the activation that made the values works in registers
+    bool only_factors;           // the values are made as factors, at once
+    bool has_way_back;           // someone before wants the derivatives
     Sheet derivatives;
     Factors derivative_factors;  // of the derivatives, where a dense layer made the values
     bool floats_wanted;          // categories read the derivatives in float32 even where products do not
-    ChainRule chain;    // how a derivative by the value becomes one by what the activation was applied to
-    float scale;        // by which dropout multiplies what it keeps
+    ChainRule chain;             // how a derivative by the value becomes one by what the activation was applied to
+    float scale;                 // by which dropout multiplies what it keeps
 };
 
 // Some rows of the batch on their way through the operations: [first, last), a multiple of `lanes` of them.
@@ -35,12 +38,12 @@ struct Pass {
     int64_t step;    // steps taken before this one
 };
 
-// The sums are derivatives by the values of a block; what the activation before makes of them is stored.
-template <class Rule, int rows, int width>
+// The sums are derivatives by the values of a block; what the activation before makes of them is stored. Values: a
+// sheet, or its factors.
+template <class Rule, class Values, int rows, int width>
 SCHUSS_INLINE void store_derivatives(
-    Sums<rows, width>& sums, const Signal& signal, const Pass& pass, int64_t panel, int64_t row
+    Sums<rows, width>& sums, const Signal& signal, const Values& values, const Pass& pass, int64_t panel, int64_t row
 ) {
-    const float* values = signal.values.at(panel, row);
     float* derivatives = signal.derivatives.at(panel, row);
     const float scale = pass.training ? signal.scale : 1;  // nothing was dropped otherwise
 #pragma GCC unroll 8
@@ -48,7 +51,7 @@ SCHUSS_INLINE void store_derivatives(
 #pragma GCC unroll 2
         for (int n = 0; n < width; n++) {
             const int64_t place = m * panel_width + n * lanes;
-            const Vector value = load(values + place), stored = load(derivatives + place);
+            const Vector value = values.vector(panel, row + m, n), stored = load(derivatives + place);
             sums.at[m][n] = Rule::chain(sums.at[m][n], value, stored, scale);
             if (depth == 1 || signal.floats_wanted) store(derivatives + place, sums.at[m][n]);
         }

@@ -117,7 +117,7 @@ class Output final : public Operation {
                         sums.at[m][1] += derivative * high;
                     }
                 }
-                store_derivatives<Rule>(sums, *x, pass, p, row);
+                store_derivatives<Rule>(sums, *x, x->values, pass, p, row);
             }
     }
 
