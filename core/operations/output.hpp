@@ -85,9 +85,15 @@ class Output final : public Operation {
     void gradient(const Tile& tile, int64_t rows, float* its_weights, float* its_biases) override {
         const int64_t panel = tile.panel, k = tile.first;
         const int64_t count = outputs - k < output_block ? outputs - k : output_block;
-        int64_t o = 0;
-        for (; inputs && o + 4 <= count; o += 4) weight_gradients<4>(panel, k + o, rows, its_weights + o * panel_width);
-        for (; inputs && o < count; o++) weight_gradient(panel, k + o, rows, its_weights + o * panel_width);
+        for (int64_t o = 0; inputs && o < count; o += 4) {
+            float* const result = its_weights + o * panel_width;
+            switch (count - o) {
+                case 1: weight_gradient(panel, k + o, rows, result); break;
+                case 2: weight_gradients<2>(panel, k + o, rows, result); break;
+                case 3: weight_gradients<3>(panel, k + o, rows, result); break;
+                default: weight_gradients<4>(panel, k + o, rows, result);
+            }
+        }
         if (panel > 0 || k % panel_width > 0) return;
         memset(its_biases, 0, panel_width * sizeof(float));
         for (int64_t o = 0; o < panel_width && k + o < outputs; o++) its_biases[o] = bias_gradient(k + o, rows);
