@@ -160,12 +160,11 @@ struct StepTerms {
     double factor;  // of the gradient, for its norm's sake
 };
 
-// The cost's gradient of one number.
+// x between -limit and limit; NaN passes.
 template <class Number>
-SCHUSS_INLINE Number cost_gradient(Number gradient, Number w, Number scale, Number l2, Number limit) {
-    Number g = scale * gradient + l2 * w;
-    g = limit < g ? limit : g;  // NaN passes
-    return -limit > g ? -limit : g;
+SCHUSS_INLINE Number clipped(Number x, Number limit) {
+    x = limit < x ? limit : x;
+    return -limit > x ? -limit : x;
 }
 
 // A rule that is ready for a step.
@@ -182,7 +181,8 @@ ReadyRule ready(const Constants& constants, double learning_rate, int64_t t) {
     return result;
 }
 
-template <class Rule>
+// only_scaled: of the terms there is nothing but the scale.
+template <class Rule, bool only_scaled>
 void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& terms) {
     using Number = typename Rule::Number;
     const Rule rule = *reinterpret_cast<const Rule*>(bytes.bytes);
@@ -193,12 +193,20 @@ void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& ter
     const Number scale = static_cast<Number>(terms.scale), l2 = static_cast<Number>(terms.l2);
     const Number keep = static_cast<Number>(1 - terms.shrink), limit = static_cast<Number>(terms.limit);
     const Number factor = static_cast<Number>(terms.factor);
+    for (int64_t start = 0; start < numbers.count; start += lanes) {  // else each vector waits for its own
+        __builtin_prefetch(W + start);
+        if (Rule::memory > 0) __builtin_prefetch(first + start);
+        if (Rule::memory > 1) __builtin_prefetch(second + start);
+    }
     for (int64_t start = 0; start < numbers.count; start += lanes)
 #pragma GCC ivdep  // __restrict is forgotten once there are references
         for (int64_t i = start; i < start + lanes; i++) {
             Number w = W[i];
-            const Number g = factor * cost_gradient<Number>(gradient[i], w, scale, l2, limit);
-            w *= keep;
+            Number g = scale * gradient[i];
+            if constexpr (!only_scaled) {
+                g = factor * clipped<Number>(g + l2 * w, limit);
+                w *= keep;
+            }
             float one = Rule::memory > 0 ? first[i] : 0, two = Rule::memory > 1 ? second[i] : 0;
             if constexpr (Rule::memory == 0) rule.step(w, g);
             if constexpr (Rule::memory == 1) rule.step(w, g, one);
@@ -207,6 +215,13 @@ void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& ter
             if (Rule::memory > 0) first[i] = one;
             if (Rule::memory > 1) second[i] = two;
         }
+}
+
+template <class Rule>
+void update(const ReadyRule& rule, const Numbers& numbers, const StepTerms& terms) {
+    const bool only_scaled =
+        terms.l2 == 0 && terms.shrink == 0 && terms.limit == __builtin_inf() && terms.factor == 1;
+    only_scaled ? update<Rule, true>(rule, numbers, terms) : update<Rule, false>(rule, numbers, terms);
 }
 
 struct Optimizer {
