@@ -129,7 +129,7 @@ void sort(uint64_t* keys, int64_t count, int top, int digit_bits, uint64_t* scra
 
 }  // namespace
 
-void permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t threads, int64_t* order) {
+void permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t threads, int64_t* order, const Spare& spare) {
     const int row_bits = std::bit_width(static_cast<uint64_t>(std::max<int64_t>(count - 1, 1)));
     const int leading_bits =
         row_bits <= most_bucket_bits
@@ -144,14 +144,19 @@ void permutation(uint64_t seed, uint64_t epoch, int64_t count, int64_t threads, 
     const std::vector<int64_t> starts = deal(keys, count, threads, dealt);
     int64_t largest = 0;
     for (size_t b = 1; b < starts.size(); b++) largest = std::max(largest, starts[b] - starts[b - 1]);
-    const std::unique_ptr<uint64_t[]> scratch(new uint64_t[static_cast<size_t>(threads * largest)]);
+    std::unique_ptr<uint64_t[]> own;
+    uint64_t* scratch = reinterpret_cast<uint64_t*>(spare.numbers);
+    if (spare.count < threads * largest) {
+        own.reset(new uint64_t[static_cast<size_t>(threads * largest)]);
+        scratch = own.get();
+    }
 
     std::atomic<int64_t> next = 0;
     share_out(threads, [&](int64_t t) {
         const uint64_t mask = keys.row_mask();
         for (int64_t b; (b = next++) < buckets;) {
             const int64_t start = starts[static_cast<size_t>(b)], end = starts[static_cast<size_t>(b + 1)];
-            sort(dealt + start, end - start, 64 - leading_bits, digit_bits, &scratch[static_cast<size_t>(t * largest)]);
+            sort(dealt + start, end - start, 64 - leading_bits, digit_bits, scratch + t * largest);
             for (int64_t i = start; i < end; i++) dealt[i] &= mask;
         }
     });

@@ -30,7 +30,9 @@ def permutation(seed: int, epoch: int, count: int, threads: int | None = 1) -> R
     return permutations(seed, range(epoch, epoch + 1), count, threads)
 
 
-def permutations(seed: int, epochs: range, count: int, threads: int | None = 1) -> RowIndex:
+def permutations(
+    seed: int, epochs: range, count: int, threads: int | None = 1, memory: RowIndex | None = None
+) -> RowIndex:
     """The orders in which epochs visit their rows, one after another.
 
     Row i gets a random number of 64 bits as its key, in whose low bits, as many as the largest row number needs, stands
@@ -42,6 +44,8 @@ def permutations(seed: int, epochs: range, count: int, threads: int | None = 1) 
         epochs: counted from 0, in steps of 1.
         count: number of rows.
         threads: the most that the core may use, None for all that the process may; no order depends on it.
+        memory: [at least epochs · count] where the orders may be written, and sorted in what is left; None for new
+            memory, which takes longer to touch than a short order takes to be sorted.
 
     Returns:
         [epochs · count] row numbers, in each epoch each once.
@@ -58,7 +62,10 @@ def permutations(seed: int, epochs: range, count: int, threads: int | None = 1) 
     except ImportError:
         orders = [_by_key(_keys(seed, epoch, (0, 0, 0, 0), count)) for epoch in epochs]
         return np.concatenate(orders or [np.empty(0, np.int64)])
-    return _core.permutations(_checked(seed), epochs.start, len(epochs), count, threads or 0)
+    numbers = len(epochs) * count
+    memory = np.empty(numbers, np.int64) if memory is None else memory
+    _core.permutations(_checked(seed), epochs.start, len(epochs), count, threads or 0, memory)
+    return memory[:numbers]
 
 
 def split(seed: int, validation: float, test: float, classes: NDArray[Any] | None, count: int) -> Split:

@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
+
 from schuss.arrays import RowIndex, Rows
 from schuss.table.order import permutations
+
+_SPARE = 2**18  # numbers that are enough to sort an order with
 
 
 class Store(Protocol):
@@ -16,7 +20,8 @@ class Store(Protocol):
         """The rows of these epochs in their orders, from batch number `start` of the first on.
 
         Each item is a window of rows and the positions within it, in the order to visit them: a part of one epoch, of
-        whole batches, of which only the last of the epoch may be short; or several whole epochs after one another.
+        whole batches, of which only the last of the epoch may be short; or several whole epochs after one another. The
+        positions may be overwritten as soon as the next item is asked for, here or in another call.
         """
         ...
 
@@ -29,6 +34,7 @@ class MemoryStore:
 
     def __init__(self, rows: Rows, threads: int | None = None) -> None:
         self.rows, self._threads = rows, threads
+        self._memory = np.empty(0, np.int64)  # of the last orders, and what was spare
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,4 +48,7 @@ class MemoryStore:
             yield self.rows, self._orders(seed, epochs)
 
     def _orders(self, seed: int, epochs: range) -> RowIndex:
-        return permutations(seed, epochs, len(self.rows), self._threads)
+        wanted = len(epochs) * len(self.rows) + min(len(self.rows), _SPARE)
+        if len(self._memory) < wanted:
+            self._memory = np.empty(wanted, np.int64)
+        return permutations(seed, epochs, len(self.rows), self._threads, self._memory)
