@@ -402,6 +402,11 @@ void take_gradient(void* memory, double* result) {
     }
 }
 
+int64_t take_unit(Workspace& workspace, const Worker& worker) {
+    return worker.count == 1 ? workspace.next_unit++
+                             : __atomic_fetch_add(&workspace.next_unit, 1, __ATOMIC_RELAXED);
+}
+
 void look(void* memory, const Rows& rows, const Worker& worker, double* total, float* outputs) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const Output& output = *workspace.output;
@@ -412,7 +417,7 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
     for (int64_t window = 0; window < rows.count; window += look_units * unit) {
         const int64_t left = rows.count - window, count = left < look_units * unit ? left : look_units * unit;
         const int64_t units = (count + unit - 1) / unit;
-        for (int64_t u = worker.number; u < units; u += worker.count) {
+        for (int64_t u; (u = take_unit(workspace, worker)) < units;) {
             const int64_t first = window + u * unit, many = rows.count - first < unit ? rows.count - first : unit;
             const Pass pass = {workspace.trial, place, place + whole(many, 16), false, false, 0, 0};
             gather(workspace, {rows, nullptr, first - place, place + many, 0}, pass.first, pass.last, total != nullptr);
@@ -430,6 +435,7 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
         worker.meet();
         if (worker.number == 0 && total)
             for (int64_t u = 0; u < units; u++) sum += workspace.partial[u];
+        if (worker.number == 0) workspace.next_unit = 0;
         worker.meet();
     }
     if (worker.number == 0 && total) *total = sum;

@@ -51,7 +51,8 @@ struct Workspace {
     float* weights;        // [row_capacity]
     float* row_losses;     // [row_capacity]
     float* tile_gradients; // [threads, tile_floats]: weights, then biases
-    double* partial;       // [look_units] Σ w_i L_i of a unit of rows
+    double* partial;       // [look_units] Σ w_i L_i of a unit of rows that is looked at
+    int64_t next_unit;     // of those, not yet taken by a worker
 };
 
 constexpr int64_t tile_floats = (tile_inputs + 1) * panel_width;
