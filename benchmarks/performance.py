@@ -438,7 +438,8 @@ def write(results: Results, picture: str) -> str:
 Written by `benchmarks/performance.py` from `benchmarks/results/throughput.json`; `benchmarks/throughput.py` says how to
 measure again. Medians over {found["rounds"]} interleaved rounds; every contestant in a process of its own, same rows
 for all; ReLU and squared error on standard normal columns unless said otherwise; everyone's order of rows is drawn anew
-for every epoch and charged.
+for every epoch and charged. On a machine whose processors others use too, a figure moves by 10 to 20 % from run to run:
+see "The run that is shown" in decisions.md.
 
 {found["machine"]}, {found["cores"]} cores, load {load:.1f} before the first case; commit {found["commit"]}; Python
 {found["python"]}; {versions}.

@@ -105,8 +105,8 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
-// The memory is NumPy's own: large arrays get huge pages there. threads: 0 for as many as the process may use.
-// The orders lie at the beginning of `memory`; what comes after them is spare.
+// threads: 0 for as many as the process may use. The orders lie at the beginning of `memory`; what comes after them is
+// spare.
 void permutations(
     uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, int64_t threads, Out<int64_t, 1> memory
 ) {

@@ -193,7 +193,8 @@ void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& ter
     const Number scale = static_cast<Number>(terms.scale), l2 = static_cast<Number>(terms.l2);
     const Number keep = static_cast<Number>(1 - terms.shrink), limit = static_cast<Number>(terms.limit);
     const Number factor = static_cast<Number>(terms.factor);
-    for (int64_t start = 0; start < numbers.count; start += lanes) {  // else each vector waits for its own
+    // Else each vector waits for its own; the rest of a long stretch is foreseen by the processor.
+    for (int64_t start = 0; start < numbers.count && start < 16 * lanes; start += lanes) {
         __builtin_prefetch(W + start);
         if (Rule::memory > 0) __builtin_prefetch(first + start);
         if (Rule::memory > 1) __builtin_prefetch(second + start);
@@ -221,7 +222,10 @@ template <class Rule>
 void update(const ReadyRule& rule, const Numbers& numbers, const StepTerms& terms) {
     const bool only_scaled =
         terms.l2 == 0 && terms.shrink == 0 && terms.limit == __builtin_inf() && terms.factor == 1;
-    only_scaled ? update<Rule, true>(rule, numbers, terms) : update<Rule, false>(rule, numbers, terms);
+    if (only_scaled)
+        update<Rule, true>(rule, numbers, terms);
+    else
+        update<Rule, false>(rule, numbers, terms);
 }
 
 struct Optimizer {

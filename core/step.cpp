@@ -402,6 +402,7 @@ void take_gradient(void* memory, double* result) {
     }
 }
 
+// A unit that no worker has taken yet, or a number beyond them all.
 int64_t take_unit(Workspace& workspace, const Worker& worker) {
     return worker.count == 1 ? workspace.next_unit++
                              : __atomic_fetch_add(&workspace.next_unit, 1, __ATOMIC_RELAXED);
@@ -467,6 +468,7 @@ void look_at(void* memory, const float* W) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
     import_vector(workspace, W, workspace.trial);
     if (workspace.updated_for == workspace.trial) workspace.updated_for = nullptr;
+    workspace.next_unit = 0;  // a fork may have come in the middle of a look
 }
 
 }  // namespace

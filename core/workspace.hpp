@@ -151,15 +151,14 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
         } else if (l + 1 < program.layer_count) {
             Dense* dense = add_operation<Dense>(workspace, memory);
             fill(dense);
-            signal->only_factors = depth > 1 && signal->is_cheap && !is_dropout(program.layers[l - 1]);
+            const bool from_registers = signal->chain != ChainRule::stored && signal->chain != ChainRule::dropped_relu;
+            signal->only_factors = depth > 1 && from_registers;
             signal = dense->y = new (memory.take<Signal>(1)) Signal();
             signal->columns = layer.outputs;
             signal->has_way_back = true;
             Activations::for_each([&](auto its) {
                 using Activation = decltype(its);
-                if (strcmp(Activation::name, layer.activation) != 0) return;
-                signal->chain = Activation::rule;
-                signal->is_cheap = Activation::is_cheap;
+                if (strcmp(Activation::name, layer.activation) == 0) signal->chain = Activation::rule;
             });
             if (is_dropout(program.layers[l + 1]))
                 signal->chain = signal->chain == ChainRule::relu ? ChainRule::dropped_relu : ChainRule::stored;

@@ -17,7 +17,6 @@ struct Signal {
     int64_t columns;
     Sheet values;                // data is null where dense layers read them as factors and nobody else does
     Factors value_factors;       // of the values, where a dense layer reads them
-    bool is_cheap;               // the activation that made the values works in registers
     bool only_factors;           // the values are made as factors, at once
     bool has_way_back;           // someone before wants the derivatives
     Sheet derivatives;

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -75,6 +76,24 @@ def in_a_child(work: Callable[[], None]) -> None:
             os._exit(1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def fork_beside(work: Callable[[], object], child: Callable[[], None]) -> None:
+    """Forks again and again, wherever a thread that repeats the work happens to be."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.is_set():
+            work()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        for _ in range(20):
+            in_a_child(child)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def limit_addresses(more_bytes: int) -> None:
@@ -189,27 +208,28 @@ def test_a_forked_child_trains_with_threads_of_its_own() -> None:
 @linux
 def test_a_child_does_not_wait_for_what_a_thread_of_the_parent_held() -> None:
     code = """
-        import threading
-
-        busy, expected, stop = engine(), trained(engine()), threading.Event()
-
-        def work():
-            while not stop.is_set():
-                trained(busy)
+        busy, expected = engine(), trained(engine())
 
         def child():
             assert (trained(busy) == expected).all()
             assert tasks() == 4
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            for _ in range(20):
-                in_a_child(child)
-        finally:
-            stop.set()
-            thread.join()
+        fork_beside(lambda: trained(busy), child)
         assert (trained(busy) == expected).all()
+    """
+    run(code, SCHUSS_THREADS="4")
+
+
+@linux
+def test_a_child_that_is_forked_in_the_middle_of_a_prediction_predicts_every_row() -> None:
+    code = """
+        busy, W, many = engine(), NETWORK.initial(seed=1), some_rows(NETWORK, 20_000)
+        expected = busy.outputs(W, many)
+
+        def child():
+            assert (busy.outputs(W, many) == expected).all()
+
+        fork_beside(lambda: busy.outputs(W, many), child)
     """
     run(code, SCHUSS_THREADS="4")
 

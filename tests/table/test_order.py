@@ -78,6 +78,11 @@ def test_an_order_that_does_not_fit_into_memory_is_a_memory_error() -> None:
         permutation(0, 0, 2**45)
 
 
+def test_memory_that_is_too_short_for_the_orders_is_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        permutations(0, range(3), 10, memory=np.empty(29, np.int64))
+
+
 def test_orders_differ_by_seed_and_epoch() -> None:
     orders = {tuple(permutation(seed, epoch, 50).tolist()) for seed in range(4) for epoch in range(4)}
     assert len(orders) == 16
