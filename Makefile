@@ -29,11 +29,11 @@ CONFIGURE := $(BIN)/cmake -S . -G Ninja -DSCHUSS_DRIVER=ON -DPython_EXECUTABLE=$
 sanitize: .venv/built
 	$(CONFIGURE) -B $(SANITIZED)/thread -DSCHUSS_SANITIZE=thread
 	$(BIN)/cmake --build $(SANITIZED)/thread --target driver
-	$(SANITIZED)/thread/driver
+	timeout 600 $(SANITIZED)/thread/driver
 	$(CONFIGURE) -B $(SANITIZED)/address -DSCHUSS_SANITIZE=address,undefined \
 		-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(CURDIR)/$(SANITIZED)/schuss
 	$(BIN)/cmake --build $(SANITIZED)/address
-	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED)/address/driver
+	ASAN_OPTIONS=detect_leaks=0 timeout 600 $(SANITIZED)/address/driver
 	cp -r src/schuss/. $(SANITIZED)/schuss
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -139,20 +140,35 @@ struct Result {
     std::vector<double> losses;
 };
 
-Result trained(const Case& of, Engine& engine) {
-    const Table table = of.table(of.rows);
-    const std::vector<float> W = of.start(), vectors(2 * W.size());
-    engine.load(W.data(), vectors.data(), 0);
-    const int64_t steps = (of.rows + of.batch - 1) / of.batch;
-    const std::vector<double> rates(static_cast<size_t>(steps), 0.01);
-    Result result = {W, std::vector<double>(rates.size())};
-    engine.train(
-        table.rows(), {table.order.data(), of.rows, of.rows, of.batch, rates.data(), 0, steps}, result.losses.data(),
-        {});
-    std::vector<float> reached(vectors.size());
-    engine.state(result.W.data(), reached.data());
-    return result;
-}
+// A training with all its memory taken beforehand: a fork in the middle of the
+// sanitizer's allocator would leave a child that waits for it for ever.
+class Training {
+  public:
+    explicit Training(const Case& of)
+        : of_(of), table_(of.table(of.rows)), start_(of.start()), vectors_(2 * start_.size()),
+          rates_(static_cast<size_t>((of.rows + of.batch - 1) / of.batch), 0.01),
+          reached_{start_, std::vector<double>(rates_.size())} {}
+
+    const Result& run(Engine& engine) {
+        std::fill(vectors_.begin(), vectors_.end(), 0.0f);
+        engine.load(start_.data(), vectors_.data(), 0);
+        const auto steps = static_cast<int64_t>(rates_.size());
+        engine.train(
+            table_.rows(), {table_.order.data(), of_.rows, of_.rows, of_.batch, rates_.data(), 0, steps},
+            reached_.losses.data(), {});
+        engine.state(reached_.W.data(), vectors_.data());
+        return reached_;
+    }
+
+  private:
+    const Case& of_;
+    Table table_;
+    std::vector<float> start_, vectors_;
+    std::vector<double> rates_;
+    Result reached_;
+};
+
+Result trained(const Case& of, Engine& engine) { return Training(of).run(engine); }
 
 Result trained(const Case& of, int threads, bool settle) {
     Engine engine(of.description, threads, settle, of.precision);
@@ -254,6 +270,7 @@ void a_forked_child_has_threads_of_its_own(const Case& of) {
         const pid_t child = fork();
         if (child == 0) {
             failures = 0;
+            alarm(120);  // the end of a child that hangs
             work();
             _exit(failures > 0);
         }
@@ -271,10 +288,11 @@ void a_forked_child_has_threads_of_its_own(const Case& of) {
         child_does([&] { expect_same(trained(of, engine), expected, "in a grandchild"); });
     });
     // While another thread holds the engine and the threads: the child has neither of them against it.
-    std::atomic<bool> done = false;
-    std::thread busy([&] {
-        while (!done) trained(of, engine);
+    std::atomic<bool> at_work = false, done = false;
+    std::thread busy([&, training = Training(of)]() mutable {
+        for (; !done; at_work = true) training.run(engine);
     });
+    while (!at_work) std::this_thread::yield();
     for (int again = 0; again < 5; again++)
         child_does([&] {
             expect(schuss::ThreadShare(most_threads, most_threads).count() == most_threads, "all threads in a child");

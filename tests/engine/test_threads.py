@@ -79,15 +79,21 @@ def in_a_child(work: Callable[[], None]) -> None:
 
 
 def fork_beside(work: Callable[[], object], child: Callable[[], None]) -> None:
-    """Forks again and again, wherever a thread that repeats the work happens to be."""
-    stop = threading.Event()
+    """Forks again and again, wherever a thread that repeats the work happens to be.
+
+    Not in the first round, when threads start: that takes memory, and a fork in the middle of the address sanitizer's
+    allocator would leave a child that waits for it for ever.
+    """
+    at_work, stop = threading.Event(), threading.Event()
 
     def repeat() -> None:
         while not stop.is_set():
             work()
+            at_work.set()
 
     thread = threading.Thread(target=repeat)
     thread.start()
+    at_work.wait(60)
     try:
         for _ in range(20):
             in_a_child(child)
