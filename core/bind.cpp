@@ -105,21 +105,12 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
-// threads: 0 for as many as the process may use. The orders lie at the beginning of `memory`; what comes after them is
-// spare.
-void permutations(
-    uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, int64_t threads, Out<int64_t, 1> memory
-) {
-    if (threads == 0) threads = schuss::threads_of_environment();
-    if (threads == 0) threads = schuss::usable_processors();
-    const int64_t total = static_cast<int64_t>(memory.shape(0)), numbers = epochs * count;
-    if (total < numbers) throw nb::value_error("the orders do not fit into the memory that is given for them.");
+void orders(uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, Out<int64_t, 1> memory) {
+    if (static_cast<int64_t>(memory.shape(0)) < epochs * count)
+        throw nb::value_error("the orders do not fit into the memory that is given for them.");
     int64_t* const data = memory.data();
     const nb::gil_scoped_release released;
-    for (int64_t e = 0; e < epochs; e++)
-        schuss::permutation(
-            seed, first_epoch + static_cast<uint64_t>(e), count, threads, data + e * count,
-            {data + numbers, total - numbers});
+    schuss::write_orders(seed, first_epoch, epochs, count, data);
 }
 
 }  // namespace
@@ -129,8 +120,8 @@ NB_MODULE(_core, module) {
     module.def("available_isas", available_isas, "The instruction sets that this processor runs, the plainest first.");
     module.def("has_bf16", [] { return schuss::bf16_build() != nullptr; },
                "Whether this processor has instructions for products in bf16.");
-    module.def("permutations", permutations, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"),
-               nb::arg("count"), nb::arg("threads"), nb::arg("memory"));
+    module.def("permutations", orders, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"),
+               nb::arg("count"), nb::arg("memory"));
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),

@@ -20,6 +20,15 @@ struct Memory {
     }
 };
 
+// Of the numbers below 2^bits: in each round x becomes (x · factor + addend) mod 2^bits, then x xor (x >> half).
+struct Bijection {
+    static constexpr int rounds = 10;
+    uint64_t factor[rounds], addend[rounds];
+    int bits;
+
+    int half() const { return (bits + 1) / 2; }
+};
+
 // A workspace holds the operations, W and the optimiser's vectors; batch memory holds the rows that are being worked
 // on. Each build lays them out for its own vectors, so that from outside they are only memory. They refer to the
 // program and to each other, which must stay where they are.
@@ -57,6 +66,11 @@ struct Build {
     void (*gradient)(void* workspace, const Rows&, const Worker&, double* total);
     void (*take_gradient)(void* workspace, double* gradient);
     void (*look)(void* workspace, const Rows&, const Worker&, double* total, float* outputs);
+
+    // Writes the images of first … last − 1, two multiples of 256, that are below the limit, in turn, into images
+    // [room]; returns how many they are, at most `room`.
+    int64_t (*images_below)(
+        const Bijection&, int64_t first, int64_t last, int64_t limit, int64_t* images, int64_t room);
 };
 
 }  // namespace schuss

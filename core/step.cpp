@@ -15,6 +15,7 @@
 // meet instructions that it does not have.
 
 #include "build.hpp"
+#include "images.hpp"
 #include "workspace.hpp"
 
 namespace schuss::SCHUSS_BUILD {
@@ -479,7 +480,7 @@ void look_at(void* memory, const float* W) {
 extern const Build build;
 const Build build = {
     SCHUSS_TEXT(SCHUSS_BUILD), unknown, lay_out, batch_rows, look_rows, lay_out_batch, row_operations, load_state,
-    save_state, look_at, train, gradient, take_gradient, look,
+    save_state, look_at, train, gradient, take_gradient, look, images_below,
 };
 
 }  // namespace schuss::SCHUSS_BUILD

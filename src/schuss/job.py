@@ -193,7 +193,7 @@ def fit(
     state = start or TrainingState(fresh)
     engine, prepared = _engine(prepared, settings, state)
     _tell(watch, prepared)
-    store = MemoryStore(prepared.training, settings.threads)
+    store = MemoryStore(prepared.training)
     for event in descend(engine, state, store, recipe.plan, _validation(prepared), interrupted):
         for observer in watch:
             observer(event)

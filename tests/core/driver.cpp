@@ -247,6 +247,32 @@ void callers_of_one_engine_take_turns(const Case& of) {
     });
 }
 
+void images_do_not_depend_on_the_width_of_a_number() {
+    Numbers numbers;
+    schuss::Bijection of = {};
+    for (int r = 0; r < of.rounds; r++) {
+        of.factor[r] = static_cast<uint64_t>(1e18 * numbers.next()) * 8 + 5;
+        of.addend[r] = static_cast<uint64_t>(1e18 * numbers.next());
+    }
+    for (of.bits = 31; of.bits < 36; of.bits++)
+        for (const schuss::Build* build : schuss::available_builds()) {
+            const int64_t first = int64_t{1} << (of.bits - 1), last = first + 1024, limit = first / 3 * 4;
+            std::vector<int64_t> expected;
+            for (int64_t number = first; number < last; number++) {
+                uint64_t x = static_cast<uint64_t>(number);
+                for (int r = 0; r < of.rounds; r++) {
+                    x = (x * of.factor[r] + of.addend[r]) % (uint64_t{1} << of.bits);
+                    x ^= x >> of.half();
+                }
+                if (static_cast<int64_t>(x) < limit) expected.push_back(static_cast<int64_t>(x));
+            }
+            std::vector<int64_t> found(expected.size());  // not one more may be written
+            const int64_t count =
+                build->images_below(of, first, last, limit, found.data(), static_cast<int64_t>(found.size()));
+            expect(static_cast<size_t>(count) == expected.size() && found == expected, "images");
+        }
+}
+
 void no_more_helpers_are_at_work_than_are_usable() {
     constexpr int usable = 5;
     std::atomic<int> helpers = 0;
@@ -321,6 +347,7 @@ int main() {
     engines_side_by_side_do_what_they_do_alone(cases());
     callers_of_one_engine_take_turns(cases()[0]);
     no_more_helpers_are_at_work_than_are_usable();
+    images_do_not_depend_on_the_width_of_a_number();
 #if !defined(__SANITIZE_THREAD__)
     a_forked_child_has_threads_of_its_own(cases()[0]);
 #endif

@@ -1,6 +1,7 @@
 """Orders and splits are pure functions: the same everywhere, each row once, sizes exact, classes balanced."""
 
 import itertools
+import math
 import sys
 
 import numpy as np
@@ -12,7 +13,7 @@ from schuss import _core
 from schuss.errors import SettingError
 from schuss.table.order import Split, permutation, permutations, split
 
-PERMUTATION_7_3_12 = [2, 5, 9, 7, 3, 0, 6, 8, 4, 1, 11, 10]
+PERMUTATION_7_3_12 = [7, 2, 1, 6, 3, 8, 5, 4, 11, 10, 9, 0]
 SPLIT_7 = ([0, 1, 3, 4, 6, 9], [7, 8], [2, 5])
 
 
@@ -34,30 +35,21 @@ def no_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "schuss._core", None)
 
 
-# Up to 2**18 rows are one bucket, worked on by one thread; the two largest counts have 16 and 32 buckets.
 COUNTS = (0, 1, 2, 3, 4, 5, 255, 256, 257, 1000, 65_537, 262_144, 262_145, 1_000_003)
 STREAMS = ((0, 0), (7, 3), (2**32 + 5, 1), (2**63 - 1, 2**40))
 
 
+@pytest.mark.parametrize("isa", _core.available_isas())
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize(("seed", "epoch"), STREAMS)
-def test_the_core_gives_the_order_that_numpy_defines_for_any_number_of_threads(
-    seed: int, epoch: int, count: int, no_core: None
+def test_the_core_gives_the_order_that_numpy_defines(
+    count: int, isa: str, no_core: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defined = permutation(seed, epoch, count)
-    for threads in (0, 1, 2, 3, 16, 1000):  # 0: all that the process may use
-        for spare in (0, count):
-            memory = np.full(count + spare, -1)
-            _core.permutations(seed, epoch, 1, count, threads, memory)
-            assert np.array_equal(memory[:count], defined)
-
-
-@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63), st.integers(0, 5000))
-def test_the_core_sorts_philox_numbers_with_the_row_in_their_low_bits(seed: int, epoch: int, count: int) -> None:
-    numbers = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
-    bits = max(count - 1, 1).bit_length()
-    by_key = sorted(range(count), key=lambda row: int(numbers[row]) >> bits << bits | row)
-    assert permutation(seed, epoch, count, threads=2).tolist() == by_key
+    monkeypatch.setenv("SCHUSS_ISA", isa)
+    for seed, epoch in STREAMS:
+        memory = np.full(count + 1, -1)
+        _core.permutations(seed, epoch, 1, count, memory)
+        assert np.array_equal(memory[:count], permutation(seed, epoch, count))
+        assert memory[count] == -1
 
 
 def test_the_order_is_the_same_without_a_core_and_nothing_is_said(no_core: None) -> None:
@@ -92,6 +84,36 @@ def test_every_row_is_as_likely_in_every_place() -> None:
     orders = np.array([permutation(0, epoch, 10) for epoch in range(4000)])
     counts = np.array([np.bincount(orders[:, place], minlength=10) for place in range(10)])
     assert np.abs(counts - 400).max() < 100  # 5 deviations of a binomial
+
+
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_every_order_of_a_few_rows_is_as_likely(count: int) -> None:
+    orders = permutations(0, range(20_000), count).reshape(-1, count)
+    _, found = np.unique(orders, axis=0, return_counts=True)
+    expected = len(orders) / math.factorial(count)
+    assert len(found) == math.factorial(count)
+    assert ((found - expected) ** 2 / expected).sum() < len(found) + 5 * math.sqrt(2 * len(found))  # of a chi-squared
+
+
+# 256 and 1024 are the sizes at which fewer rounds show first.
+@pytest.mark.parametrize("count", [150, 256, 1000, 1024, 65_536, 200_000])
+def test_rows_that_follow_each_other_have_nothing_to_do_with_each_other(count: int) -> None:
+    epochs = 2_000_000 // count
+    orders = permutations(3, range(epochs), count).reshape(epochs, count)
+    for lag in (1, 2, 3, 16, 32, 64):
+        distances = (orders[:, lag:] - orders[:, :-lag]) % count * 16 // count
+        found = np.array([(distances == part).sum(axis=1) for part in range(16)])
+        part_sizes = np.bincount(np.arange(1, count) * 16 // count)  # distance 0 does not come
+        expected = (count - lag) * part_sizes[:, None] / (count - 1)
+        assert np.abs(((found - expected) ** 2 / expected).sum(axis=0).mean() - 15) < 5 * math.sqrt(30 / epochs) + 0.3
+
+
+def test_batches_of_a_sorted_table_are_as_mixed_as_chance_mixes_them() -> None:
+    count, batch = 25_600, 32
+    orders = permutations(4, range(50), count).reshape(50, -1, batch)
+    variance = ((orders.mean(axis=2) - (count - 1) / 2) ** 2).mean()
+    expected = (count**2 - 1) / 12 / batch * (count - batch) / (count - 1)
+    assert abs(variance / expected - 1) < 5 * math.sqrt(2 / orders[..., 0].size)
 
 
 def _parts(parts: Split) -> tuple[list[int], list[int], list[int]]:

@@ -8,8 +8,6 @@ import numpy as np
 from schuss.arrays import RowIndex, Rows
 from schuss.table.order import permutations
 
-_SPARE = 2**18  # numbers that are enough to sort an order with
-
 
 class Store(Protocol):
     """Rows in memory or on disk; training cannot tell which."""
@@ -27,14 +25,11 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """Rows that lie in memory: the window is all of them, for all epochs that are asked for.
+    """Rows that lie in memory: the window is all of them, for all epochs that are asked for."""
 
-    threads: at most, to compute an order; None for all that the process may use.
-    """
-
-    def __init__(self, rows: Rows, threads: int | None = None) -> None:
-        self.rows, self._threads = rows, threads
-        self._memory = np.empty(0, np.int64)  # of the last orders, and what was spare
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._memory = np.empty(0, np.int64)  # of the last orders
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -48,7 +43,7 @@ class MemoryStore:
             yield self.rows, self._orders(seed, epochs)
 
     def _orders(self, seed: int, epochs: range) -> RowIndex:
-        wanted = len(epochs) * len(self.rows) + min(len(self.rows), _SPARE)
+        wanted = len(epochs) * len(self.rows)
         if len(self._memory) < wanted:
             self._memory = np.empty(wanted, np.int64)
-        return permutations(seed, epochs, len(self.rows), self._threads, self._memory)
+        return permutations(seed, epochs, len(self.rows), self._memory)
