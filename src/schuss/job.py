@@ -21,8 +21,9 @@ from schuss.model.model import Model, Record, read_for, rows_to_score, scores_of
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding, places_of
-from schuss.table.order import permutation, split
-from schuss.table.schema import Target, Task, doubtful_columns, find_target, learn_schema, row_weights, target_rows
+from schuss.table.learning import chosen, learn_schema
+from schuss.table.order import TEST, TRAINING, VALIDATION, divide, permutation
+from schuss.table.schema import Target, Task, doubtful_columns, find_target, row_weights, target_rows
 from schuss.table.source import Table, TableFormat, read_table
 from schuss.table.store import MemoryStore
 from schuss.training.loop import Event, Finished, Validation, descend
@@ -159,7 +160,7 @@ def prepare(
     )
     parts = _split(table, target, usable, settings.seed, *fractions)
     if encoding is None:
-        schema = learn_schema(table, target, parts["training"], weight=weight, exclude=exclude)
+        schema = learn_schema(table, target, chosen(table, parts["training"]), weight=weight, exclude=exclude)
         encoding = Encoding(schema)
     training = encoding.encode(table, parts["training"])
     of_validation = _held_out(table, parts["validation"], validation, encoding, format)
@@ -244,11 +245,12 @@ def _split(
     test: float,
 ) -> dict[str, RowIndex]:
     """Row numbers of each part."""
-    classes = None
+    classes = np.zeros(len(usable), np.int32)
     if target.classes and (validation or test):
         classes = places_of(table.data[target.names[0]], target.classes, -1, -1)[usable]
-    parts = split(seed, validation, test, classes, len(usable))
-    return {name: usable[getattr(parts, name)] for name in ("training", "validation", "test")}
+    parts = divide(seed, validation, test, np.bincount(classes), lambda: [classes]).parts(0, classes)
+    names = {"training": TRAINING, "validation": VALIDATION, "test": TEST}
+    return {name: usable[parts == part] for name, part in names.items()}
 
 
 def _fraction(name: str, given: float | object, default: float) -> float:

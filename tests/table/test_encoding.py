@@ -10,7 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from schuss.errors import CellError, ColumnError
 from schuss.table.encoding import Encoding, places_of
-from schuss.table.schema import find_target, learn_schema, target_rows
+from schuss.table.learning import chosen, learn_schema
+from schuss.table.schema import find_target, target_rows
 from schuss.table.source import Table, TableFormat, read_table
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -22,7 +23,7 @@ def encoding(columns: dict[str, Any], names: tuple[str, ...] = ("y",), **setting
     size = len(next(iter(columns.values())))
     table = read_table({"y": np.arange(size) + 0.5, **columns})
     target = find_target(table, names)
-    return Encoding(learn_schema(table, target, target_rows(table, target), **settings)), table
+    return Encoding(learn_schema(table, target, chosen(table, target_rows(table, target)), **settings)), table
 
 
 MIXED: dict[str, Any] = {
@@ -375,7 +376,7 @@ def test_errors_name_the_line_of_the_table_also_for_some_of_its_rows(tmp_path: P
     path.write_text("x,y\n1,1.5\n2,2.5\n3,\n4,4.5\n")
     table = read_table(path)
     target = find_target(table, ["y"])
-    made = Encoding(learn_schema(table, target, target_rows(table, target)))
+    made = Encoding(learn_schema(table, target, chosen(table, target_rows(table, target))))
     for rows in (np.array([1, 2]), np.array([0, 2]), np.array([3, 2])):
         with pytest.raises(CellError, match=r"t\.csv, line 4: the target 'y' is missing"):
             made.encode(table, rows)
@@ -389,7 +390,7 @@ def test_adult_trains_and_its_test_file_encodes() -> None:
     format = TableFormat(header=False)
     table = read_table(DATA / "adult/adult.data.gz", format)
     target = find_target(table, ["column_15"])
-    made = Encoding(learn_schema(table, target, target_rows(table, target)))
+    made = Encoding(learn_schema(table, target, chosen(table, target_rows(table, target))))
     assert (target.task, target.classes) == ("binary", ("<=50K", ">50K"))
     assert (made.features, len(made.categories)) == (6, 8)
     rows = made.encode(table)
@@ -403,7 +404,7 @@ def test_flights_leave_out_rows_without_a_target_and_drop_what_says_nothing() ->
     table = read_table(DATA / "nycflights13/flights.csv.gz")
     target = find_target(table, ["arr_delay"])
     rows = target_rows(table, target)
-    schema = learn_schema(table, target, rows)
+    schema = learn_schema(table, target, chosen(table, rows))
     assert (target.task, len(rows)) == ("regression", 336_776 - 9_430)
     assert dict(schema.dropped) == {"year": "constant"}
     assert np.isfinite(Encoding(schema).encode(table, rows).features).all()

@@ -3,6 +3,7 @@
 import itertools
 import math
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 import schuss
 from schuss import _core
 from schuss.errors import SettingError
-from schuss.table.order import Split, permutation, permutations, split
+from schuss.table.order import TEST, TRAINING, VALIDATION, divide, permutation, permutations
 
 PERMUTATION_7_3_12 = [7, 2, 1, 6, 3, 8, 5, 4, 11, 10, 9, 0]
 SPLIT_7 = ([0, 1, 3, 4, 6, 9], [7, 8], [2, 5])
@@ -116,8 +117,20 @@ def test_batches_of_a_sorted_table_are_as_mixed_as_chance_mixes_them() -> None:
     assert abs(variance / expected - 1) < 5 * math.sqrt(2 / orders[..., 0].size)
 
 
-def _parts(parts: Split) -> tuple[list[int], list[int], list[int]]:
-    return parts.training.tolist(), parts.validation.tolist(), parts.test.tolist()
+def dealt(
+    seed: int, validation: float, test: float, classes: Sequence[int], block: int = 1 << 62
+) -> tuple[list[int], list[int], list[int]]:
+    """The rows for training, validation and testing, whose classes are read in blocks of so many rows."""
+    owners = np.array(classes, np.int32)
+    starts = range(0, len(owners), block)
+    division = divide(
+        seed, validation, test, np.bincount(owners), lambda: (owners[start : start + block] for start in starts)
+    )
+    parts = np.concatenate([division.parts(start, owners[start : start + block]) for start in starts])
+    for part in (TEST, VALIDATION, TRAINING):
+        assert np.array_equal(division.sizes[part], np.bincount(owners[parts == part], minlength=max(classes) + 1))
+    training, validating, testing = (np.flatnonzero(parts == part).tolist() for part in (TRAINING, VALIDATION, TEST))
+    return training, validating, testing
 
 
 def _rounded(fraction: float, count: int) -> int:
@@ -128,60 +141,78 @@ def _rounded(fraction: float, count: int) -> int:
 fractions = st.floats(0, 0.45)
 
 
-@given(st.integers(0, 2**63 - 1), fractions, fractions, st.integers(1, 400))
-def test_split_sizes_are_exact(seed: int, validation: float, test: float, count: int) -> None:
-    parts = split(seed, validation, test, None, count)
-    assert sorted(itertools.chain(*_parts(parts))) == list(range(count))
-    for part in _parts(parts):
-        assert part == sorted(part)
+blocks = st.sampled_from([1, 5, 64, 1000])
+
+
+@given(st.integers(0, 2**63 - 1), fractions, fractions, st.integers(1, 400), blocks)
+def test_sizes_of_parts_are_exact(seed: int, validation: float, test: float, count: int, block: int) -> None:
+    parts = dealt(seed, validation, test, [0] * count, block)
+    assert sorted(itertools.chain(*parts)) == list(range(count))
     wanted_test = min(_rounded(test, count), count - 1)
-    assert len(parts.test) == wanted_test
-    assert len(parts.validation) == min(_rounded(validation, count), count - 1 - wanted_test)
-    assert len(parts.training) >= 1
+    assert len(parts[2]) == wanted_test
+    assert len(parts[1]) == min(_rounded(validation, count), count - 1 - wanted_test)
+    assert len(parts[0]) >= 1
 
 
-@given(st.integers(0, 1000), fractions, fractions, st.lists(st.integers(0, 4), min_size=1, max_size=300))
+@given(st.integers(0, 1000), fractions, fractions, st.lists(st.integers(0, 4), min_size=1, max_size=300), blocks)
 @settings(max_examples=200)
-def test_splits_are_balanced_and_every_class_keeps_a_training_row(
+def test_parts_are_balanced_and_every_class_keeps_a_training_row(
+    seed: int, validation: float, test: float, labels: list[int], block: int
+) -> None:
+    parts = dealt(seed, validation, test, labels, block)
+    assert sorted(itertools.chain(*parts)) == list(range(len(labels)))
+    assert {labels[row] for row in parts[0]} == set(labels)
+    spare = sum(labels.count(label) - 1 for label in set(labels))
+    assert len(parts[2]) == min(_rounded(test, len(labels)), spare)
+    assert len(parts[1]) == min(_rounded(validation, len(labels)), spare - len(parts[2]))
+
+
+@given(st.integers(0, 1000), fractions, fractions, st.lists(st.integers(0, 2), min_size=1, max_size=300))
+def test_the_rows_of_smallest_hash_are_tested_and_the_next_validated(
     seed: int, validation: float, test: float, labels: list[int]
 ) -> None:
-    classes = np.array(labels)
-    parts = split(seed, validation, test, classes, len(labels))
-    assert sorted(itertools.chain(*_parts(parts))) == list(range(len(labels)))
-    assert set(classes[parts.training]) == set(labels)
-    spare = sum(labels.count(label) - 1 for label in set(labels))
-    assert len(parts.test) == min(_rounded(test, len(labels)), spare)
-    assert len(parts.validation) == min(_rounded(validation, len(labels)), spare - len(parts.test))
+    hashes = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=[0, 0, 0, 1]).random_raw(len(labels))
+    training, validating, testing = dealt(seed, validation, test, labels, 7)
+    for label in set(labels):
+        of_class = sorted((row for row, own in enumerate(labels) if own == label), key=lambda row: int(hashes[row]))
+        in_parts = [{row for row in part if labels[row] == label} for part in (testing, validating, training)]
+        first, second = len(in_parts[0]), len(in_parts[0]) + len(in_parts[1])
+        assert in_parts == [set(of_class[:first]), set(of_class[first:second]), set(of_class[second:])]
 
 
 def test_large_classes_are_shared_out_in_proportion() -> None:
-    classes = np.array(["a"] * 700 + ["b"] * 290 + ["c"] * 10)
-    parts = split(1, 0.1, 0.2, classes, 1000)
-    for rows, share in ((parts.test, 0.2), (parts.validation, 0.1)):
-        sizes = [int((classes[rows] == name).sum()) for name in "abc"]
-        assert np.abs(np.array(sizes) - share * np.array([700, 290, 10])).max() <= 1
+    classes = [0] * 700 + [1] * 290 + [2] * 10
+    parts = dealt(1, 0.1, 0.2, classes)
+    for rows, share in ((parts[2], 0.2), (parts[1], 0.1)):
+        sizes = np.bincount([classes[row] for row in rows], minlength=3)
+        assert np.abs(sizes - share * np.array([700, 290, 10])).max() <= 1
+
+
+def test_parts_of_many_rows_are_found_from_the_few_near_their_ends() -> None:
+    training, validating, testing = dealt(5, 0.1, 0.2, [0] * 300_000 + [1] * 50, 65_536)
+    assert [len(training), len(validating), len(testing)] == [210_035, 30_005, 60_010]
 
 
 def test_whether_a_row_is_tested_depends_on_seed_and_row_alone() -> None:
-    tested = [set(split(seed, 0.0, 0.5, None, 1000).test.tolist()) for seed in (0, 0, 1)]
+    tested = [set(dealt(seed, 0.0, 0.5, [0] * 1000)[2]) for seed in (0, 0, 1)]
     assert tested[0] == tested[1] != tested[2]
-    more = set(split(0, 0.0, 0.5, None, 2000).test.tolist())
+    more = set(dealt(0, 0.0, 0.5, [0] * 2000)[2])
     assert len(tested[0] & more) > 450  # the same hashes decide, at nearly the same threshold
 
 
 def test_a_split_is_the_same_on_every_machine() -> None:
-    assert _parts(split(7, 0.2, 0.2, None, 10)) == SPLIT_7
+    assert dealt(7, 0.2, 0.2, [0] * 10) == SPLIT_7
 
 
 def test_split_and_order_draw_from_different_streams() -> None:
-    tested = split(0, 0.0, 0.5, None, 1000).test
-    assert 150 < len(set(tested.tolist()) & set(permutation(0, 0, 1000)[:500].tolist())) < 350
+    tested = dealt(0, 0.0, 0.5, [0] * 1000)[2]
+    assert 150 < len(set(tested) & set(permutation(0, 0, 1000)[:500].tolist())) < 350
 
 
 @pytest.mark.parametrize(("validation", "test"), [(-0.1, 0), (0.5, 0.5), (0, 1.0), (float("nan"), 0)])
 def test_impossible_fractions_are_refused(validation: float, test: float) -> None:
     with pytest.raises(SettingError, match="below 1"):
-        split(0, validation, test, None, 10)
+        dealt(0, validation, test, [0] * 10)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
@@ -198,4 +229,4 @@ def test_impossible_seeds_are_refused_without_a_core(seed: int, no_core: None) -
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_fault_17_one_or_two_rows_are_all_for_training(count: int) -> None:
-    assert len(split(0, 0.1, 0.1, None, count).training) == count
+    assert len(dealt(0, 0.1, 0.1, [0] * count)[0]) == count

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from schuss.errors import CellError, ColumnError, DataError, SettingError
+from schuss.table.learning import chosen, learn_schema
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -18,7 +19,6 @@ from schuss.table.schema import (
     Target,
     Task,
     find_target,
-    learn_schema,
     target_rows,
 )
 from schuss.table.source import Table, read_table
@@ -29,7 +29,7 @@ def learned(columns: dict[str, Any], training: Any = None, names: tuple[str, ...
     size = len(next(iter(columns.values())))
     table = read_table({"y": np.arange(size) + 0.5, **columns})
     rows = np.arange(size) if training is None else np.asarray(training)
-    return learn_schema(table, find_target(table, names), rows, **settings)
+    return learn_schema(table, find_target(table, names), chosen(table, rows), **settings)
 
 
 def numeric(schema: Schema) -> NumericColumn:
@@ -223,17 +223,17 @@ def test_a_column_knows_that_it_was_dates() -> None:
 def test_a_schema_knows_the_words_for_missing_values() -> None:
     assert learned({"x": [1, 2]}).missing == ()
     table = replace(read_table({"x": [1, 2], "y": [1.5, 2.5]}), missing=("", "-999"))
-    assert learn_schema(table, find_target(table, ["y"]), np.arange(2)).missing == ("", "-999")
+    assert learn_schema(table, find_target(table, ["y"]), chosen(table, np.arange(2))).missing == ("", "-999")
 
 
 def test_a_table_without_a_target_is_described() -> None:
     nothing = Target((), "regression", "", "float")
     table = read_table({"x": [1.5, None, 2.5], "c": ["a", "b", "a"], "k": [7, 7, 7]})
-    schema = learn_schema(table, nothing, target_rows(table, nothing))
+    schema = learn_schema(table, nothing, chosen(table, target_rows(table, nothing)))
     assert [column.name for column in schema.columns] == ["x", "c"]
     assert (schema.target, schema.dropped, schema.rows) == (nothing, (("k", "constant"),), 3)
     constant = read_table({"k": [7, 7]})
-    assert learn_schema(constant, nothing, np.arange(2)).dropped == (("k", "constant"),)
+    assert learn_schema(constant, nothing, chosen(constant, np.arange(2))).dropped == (("k", "constant"),)
 
 
 def test_one_name_can_be_excluded_as_it_is() -> None:
@@ -423,5 +423,5 @@ def test_a_learned_schema_goes_through_json_and_back_unchanged() -> None:
 
 def test_the_kind_of_a_column_comes_from_all_rows() -> None:
     table: Table = read_table({"x": np.array([1, 2, 3, "late"], dtype=object), "y": [0.5, 1.5, 2.5, 3.5]})
-    schema = learn_schema(table, find_target(table, ["y"]), np.arange(3))
+    schema = learn_schema(table, find_target(table, ["y"]), chosen(table, np.arange(3)))
     assert isinstance(schema.columns[0], CategoricalColumn)

@@ -733,12 +733,13 @@ def test_a_file_is_read_and_encoded_without_a_frame_library(write: Write) -> Non
     path = write("x,word,truth,gap,day\n" + "1, a,true,7.5,2001-01-01\n2,b,false,nan,2001-01-02\n3,,,4.5,\n" * 5)
     program = (
         "import sys, numpy as np\n"
-        "from schuss.table import encoding, schema, source, store\n"
+        "from schuss.table import encoding, learning, schema, source, store\n"
         f"table = source.read_table({str(path)!r})\n"
         "for name in table.names:\n"
         "    target = schema.find_target(table, [name])\n"
         "    rows = schema.target_rows(table, target)\n"
-        "    encoding.Encoding(schema.learn_schema(table, target, rows)).encode(table, rows)\n"
+        "    learned = learning.learn_schema(table, target, learning.chosen(table, rows))\n"
+        "    encoding.Encoding(learned).encode(table, rows)\n"
         "print(sorted({'pandas', 'polars', 'sklearn', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -5,8 +5,9 @@ A column of a table is int64, float64, bool or dictionary<int32, string>; null i
 
 import difflib
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
@@ -112,21 +113,29 @@ def present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     return _to_numpy(_whole(column.is_valid().cast(pa.int8()))).view(np.bool_)
 
 
-def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
-    """[N] place of each value in the list of distinct values, -1 where it is missing; and that list."""
+def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:
+    """[N] place of each value in the array of distinct values, -1 where it is missing; and that array."""
     array = _whole(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
-    return _filled(array.indices, np.full(len(array), -1, np.int32)), array.dictionary.to_pylist()
+    return _filled(array.indices, np.full(len(array), -1, np.int32)), array.dictionary
+
+
+@contextmanager
+def workers(rows: int) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]]:
+    """A function like map: in threads where there are rows enough to pay for them, since NumPy works without the lock.
+
+    rows: how many are to be gone through.
+    """
+    if rows <= _ROWS_WORTH_THREADS:
+        yield lambda function, items: [function(item) for item in items]
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield lambda function, items: list(pool.map(function, items))
 
 
 def in_parallel(function: Callable[[Any], Any], items: Sequence[Any], rows: int) -> list[Any]:
-    """The function of each item, in threads where there are rows enough to pay for them: NumPy works without the lock.
-
-    rows: how many the function goes through.
-    """
-    if len(items) < 2 or rows <= _ROWS_WORTH_THREADS:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, items))
+    """The function of each item, by workers."""
+    with workers(rows) as each:
+        return each(function, items)
 
 
 def from_numpy(values: NDArray[Any]) -> pa.Array:
@@ -144,16 +153,16 @@ def as_slice(rows: RowIndex) -> RowIndex | slice:
 def first_not_number(column: pa.ChunkedArray) -> tuple[int, str] | None:
     """Row and value of the first text that does not read as a number; None when each of them does."""
     places, texts = codes(column)
-    strange = np.array([not _is_number(text) for text in texts] + [False])
+    strange = np.array([not _is_number(text) for text in texts.to_pylist()] + [False])
     rows = np.flatnonzero(strange[places])
-    return (int(rows[0]), texts[places[rows[0]]]) if len(rows) else None
+    return (int(rows[0]), texts[places[rows[0]]].as_py()) if len(rows) else None
 
 
 def share_of_numbers(column: pa.ChunkedArray) -> float:
     """The share of the texts of a column, missing ones apart, that read as numbers."""
     places, texts = codes(column)
     counts = np.bincount(places[places >= 0], minlength=len(texts))
-    numeric = np.array([_is_number(text) for text in texts], np.bool_)
+    numeric = np.array([_is_number(text) for text in texts.to_pylist()], np.bool_)
     return float(counts[numeric].sum() / max(counts.sum(), 1))
 
 

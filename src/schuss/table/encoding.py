@@ -216,7 +216,8 @@ def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, 
     numeric = {int: "integer", float: "float"}.get(type(labels[0])) if labels else None
     if numeric and numeric == kind_of(column.type) and not column.null_count and len(column) <= _BLOCK_ROWS:
         return _places_of_numbers(integers(column) if numeric == "integer" else numbers(column), labels, otherwise)
-    found, values = codes(column)
+    found, distinct = codes(column)
+    values = distinct.to_pylist()
     places = {label: place for place, label in enumerate(labels)}
     if any(isinstance(label, str) for label in labels) and not all(isinstance(value, str) for value in values):
         readings = _readings(labels)

@@ -4,26 +4,43 @@ Both come from Philox, a generator without state: number i of a stream depends o
 of an epoch uses the first few numbers of the key (seed, epoch), the split the key (seed, 0) far beyond their reach.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schuss.arrays import RowIndex
+from schuss.arrays import Codes, RowIndex
 from schuss.errors import SettingError
 
-_SPLIT_COUNTER = (0, 0, 0, 1)
+TEST, VALIDATION, TRAINING = 0, 1, 2
+_SPLIT_COUNTER = (0, 0, 1)  # above the number of a row
 _ROUNDS, _LEAST_BITS = 10, 8
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """The rows of each part, each in ascending order."""
+class Division:
+    """Which part of a table a row belongs to, known from its number and its class: rows whose hash is small.
 
-    training: RowIndex
-    validation: RowIndex
-    test: RowIndex
+    numbers, rows: [2, classes] hash and number of the first row of a class that is not tested, and of the first that is
+    neither tested nor validated. sizes: rows of each part and class.
+    """
+
+    seed: int
+    numbers: NDArray[np.uint64]
+    rows: RowIndex
+    sizes: tuple[RowIndex, RowIndex, RowIndex]
+
+    def parts(self, first: int, classes: Codes) -> NDArray[np.int8]:
+        """[n] TEST, VALIDATION or TRAINING of the rows `first`, first + 1, …, whose classes are given."""
+        parts = np.full(len(classes), TRAINING, np.int8)
+        if not self.numbers.any():
+            return parts
+        numbers, rows = _numbers(self.seed, first, len(classes)), np.arange(first, first + len(classes))
+        for part in (VALIDATION, TEST):
+            number, row = self.numbers[part][classes], self.rows[part][classes]
+            parts[(numbers < number) | ((numbers == number) & (rows < row))] = part
+        return parts
 
 
 def permutation(seed: int, epoch: int, count: int) -> RowIndex:
@@ -69,7 +86,9 @@ def permutations(seed: int, epochs: range, count: int, memory: RowIndex | None =
     return memory[:numbers]
 
 
-def split(seed: int, validation: float, test: float, classes: NDArray[Any] | None, count: int) -> Split:
+def divide(
+    seed: int, validation: float, test: float, sizes: RowIndex, blocks: Callable[[], Iterable[Codes]]
+) -> Division:
     """Deals rows to training, validation and test by a hash of (seed, row number).
 
     The parts have round(fraction · count) rows, halves rounded up, and at least one where the fraction is above 0 and
@@ -80,34 +99,30 @@ def split(seed: int, validation: float, test: float, classes: NDArray[Any] | Non
         seed: 0 ≤ seed < 2**63.
         validation: fraction of the rows, at least 0; with that of test below 1.
         test: likewise.
-        classes: [count] the class of each row, or None.
-        count: number of rows.
+        sizes: [classes] rows of each; of a regression all rows are one class.
+        blocks: reads the class of every row, block by block: twice, if anything is to be dealt at all.
 
     Raises:
         SettingError: the fractions are out of range.
 
-    >>> len(split(seed=0, validation=0.1, test=0.1, classes=None, count=100).training)
+    >>> classes = np.zeros(100, np.int32)
+    >>> dealt = divide(0, validation=0.1, test=0.1, sizes=np.array([100]), blocks=lambda: [classes])
+    >>> int((dealt.parts(0, classes) == TRAINING).sum())
     80
     """
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise SettingError(
             f"validation is {validation} and test is {test}: give fractions of at least 0, together below 1."
         )
-    if not validation and not test:
-        return Split(np.arange(count), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    members = np.zeros(count, np.int64) if classes is None else np.unique(classes, return_inverse=True)[1].reshape(-1)
-    sizes = np.bincount(members, minlength=1)
-    spare = np.maximum(sizes - 1, 0)
+    spare, count = np.maximum(sizes - 1, 0), int(sizes.sum())
     for_test = _shares(_part_size(test, count), sizes, spare)
     for_validation = _shares(_part_size(validation, count), sizes, spare - for_test)
-
-    order = _by_key(_keys(seed, count))
-    order = order[np.argsort(members[order], kind="stable")]  # class by class, and by key within a class
-    place = np.arange(count) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    to_test = place < for_test[members[order]]
-    to_validation = ~to_test & (place < (for_test + for_validation)[members[order]])
-    parts = (order[~to_test & ~to_validation], order[to_validation], order[to_test])
-    return Split(*(np.sort(part) for part in parts))
+    ends = np.stack([for_test, for_test + for_validation])
+    numbers, rows = np.zeros(ends.shape, np.uint64), np.zeros(ends.shape, np.int64)
+    if ends.any():
+        for end, wanted in enumerate(ends):
+            numbers[end], rows[end] = _nth_numbers(_checked(seed), wanted, sizes, blocks())
+    return Division(seed, numbers, rows, (ends[0], for_validation, sizes - ends[1]))
 
 
 def _order(seed: int, epoch: int, count: int) -> RowIndex:
@@ -124,11 +139,37 @@ def _order(seed: int, epoch: int, count: int) -> RowIndex:
     return x[x < count].view(np.int64)
 
 
-def _keys(seed: int, count: int) -> NDArray[np.uint64]:
-    """[count] random numbers whose low bits, as many as the largest row number needs, are the row number."""
-    key, counter = np.array([_checked(seed), 0], np.uint64), np.array(_SPLIT_COUNTER, np.uint64)
-    numbers = np.random.Philox(key=key, counter=counter).random_raw(count)
-    return (numbers & ~_row_mask(count)) | np.arange(count, dtype=np.uint64)
+def _numbers(seed: int, first: int, count: int) -> NDArray[np.uint64]:
+    """[count] the hashes of the rows `first`, first + 1, …"""
+    counter = np.array([first // 4, *_SPLIT_COUNTER], np.uint64)
+    source = np.random.Philox(key=np.array([seed, 0], np.uint64), counter=counter)
+    return np.asarray(source.random_raw(first % 4 + count)[first % 4 :])
+
+
+def _nth_numbers(
+    seed: int, wanted: RowIndex, sizes: RowIndex, blocks: Iterable[Codes]
+) -> tuple[NDArray[np.uint64], RowIndex]:
+    """[classes] hash and number of the row of each class that has `wanted` rows of smaller hash; 0 where none has.
+
+    Hashes are evenly spread, so that only those near the expected place are kept: it cannot be ten deviations away.
+    """
+    share, known = wanted / np.maximum(sizes, 1), np.maximum(sizes, 1)
+    reach = 10 * np.sqrt(share * (1 - share) / known) + 20 / known
+    least, most = share - reach, share + reach
+    first, below, near = 0, np.zeros(len(sizes), np.int64), []
+    for classes in blocks:
+        numbers = _numbers(seed, first, len(classes))
+        places = numbers * 2.0**-64
+        too_small = places < least[classes]
+        below += np.bincount(classes[too_small], minlength=len(sizes))
+        rows = np.flatnonzero(~too_small & (places <= most[classes]))
+        near.append((rows + first, numbers[rows], classes[rows].astype(np.int64)))
+        first += len(classes)
+    rows, hashes, owners = (np.concatenate(each) for each in zip(*near, strict=True))
+    order = np.lexsort((rows, hashes, owners))
+    of_class = np.searchsorted(owners[order], np.arange(len(sizes)))
+    chosen = order[np.where(wanted > 0, of_class + wanted - below, 0)]
+    return np.where(wanted > 0, hashes[chosen], 0).astype(np.uint64), np.where(wanted > 0, rows[chosen], 0)
 
 
 def _checked(seed: int) -> int:
@@ -136,17 +177,6 @@ def _checked(seed: int) -> int:
     if not 0 <= seed < 2**63:
         raise SettingError(f"The seed is {seed}: give a whole number from 0 to 2**63 - 1.")
     return seed
-
-
-def _by_key(keys: NDArray[np.uint64]) -> RowIndex:
-    """The row numbers in ascending order of their keys."""
-    keys.sort()
-    return (keys & _row_mask(len(keys))).view(np.int64)
-
-
-def _row_mask(count: int) -> np.uint64:
-    """Ones in as many bits as the largest row number needs."""
-    return np.uint64((1 << max(count - 1, 1).bit_length()) - 1)
 
 
 def _part_size(fraction: float, count: int) -> int:

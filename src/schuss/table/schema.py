@@ -4,9 +4,8 @@ Kinds and classes come from all rows; means, quantiles and categories from train
 values, goes through JSON and back unchanged, and travels in the model.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -19,13 +18,10 @@ from schuss.errors import CellError, ColumnError, SettingError
 from schuss.table.columns import (
     Kind,
     Numbers,
-    as_slice,
     codes,
     first_not_number,
-    in_parallel,
     integers,
     kind_of,
-    nearest,
     numbers,
     present,
     share_of_numbers,
@@ -41,17 +37,9 @@ FEWEST_ROWS_PER_CLASS = 5  # fewer rows per distinct whole number than this are 
 MOST_CLASSES = 1000
 MOST_COUNTED = 10_000  # distinct numbers are counted up to here: all that are to be counted must be sorted
 _ROWS_LOOKED_AT = 16_384  # first, to see whether there are more
-MOST_LEVELS = 1000
-FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
-SMALL_TABLE = 100  # … in tables of at least so many training rows
-IDENTIFIER_SHARE = 0.9
 MOSTLY = 0.5  # a column of text with a larger share of numbers is worth a note
-IDENTIFIER_ROWS = 50
 LEAST_WEIGHT = 1e-37  # what float32 holds with all its digits
 GREATEST_WEIGHT = 3e38
-_LEAST_DEVIATION = 1e-100  # of a target, so that its square is a number
-_GREATEST_DEVIATION = 1e100
-_TINY = 1e-300
 
 
 class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
@@ -193,45 +181,6 @@ def target_rows(table: Table, target: Target) -> RowIndex:
     return rows.astype(np.int64, copy=False)
 
 
-def learn_schema(
-    table: Table, target: Target, training: RowIndex, *, weight: str | None = None, exclude: str | Sequence[str] = ()
-) -> Schema:
-    """Learns from the training rows what the network must know of every column.
-
-    Arguments:
-        table: all rows.
-        target: from `find_target`; one without names makes every column a feature, so that a table can be described.
-        training: the rows to learn from, each with a target.
-        weight: a column of row weights; it weighs means and deviations and is no feature.
-        exclude: a column that is no feature, or several.
-
-    Raises:
-        SettingError: weight, exclude and target name the same column.
-        ColumnError: a column is not there, no feature is left, or a target is too large or too small for float32.
-        CellError: a feature is infinite, or a weight is impossible (see `row_weights`), or all are 0.
-    """
-    exclude = (exclude,) if isinstance(exclude, str) else exclude
-    _check_roles(table, target, weight, exclude)
-    weights = None if weight is None else row_weights(table, weight, training)
-    if weights is not None and not weights.any():
-        raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
-    if weights is not None and (weights == 1).all():
-        weights = None  # that is the same, bit for bit
-    taken = {*target.names, *exclude, weight}
-    features = [name for name in table.names if name not in taken]
-    rows = as_slice(training)
-    learned = in_parallel(lambda name: _learn(table, name, rows, weights), features, len(training))
-    columns = tuple(column for column in learned if not isinstance(column, str))
-    reasons = {name: reason for name, reason in zip(features, learned, strict=True) if isinstance(reason, str)}
-    reasons |= dict.fromkeys(exclude, "excluded by you")
-    dropped = tuple((name, reasons[name]) for name in table.names if name in reasons)
-    if not columns and target.names:
-        told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
-        raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
-    learned_target = _learn_target(table, target, rows, weights)
-    return Schema(columns, learned_target, weight, dropped, len(training), table.missing)
-
-
 def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
     """Notes on columns that are taken for text because of few values among numbers, with the first of those."""
     notes = []
@@ -270,21 +219,13 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """The distinct values in ascending order; of more than MOST_COUNTED, just one more than that."""
-    distinct = np.unique(values[:_ROWS_LOOKED_AT])
-    if len(values) > _ROWS_LOOKED_AT and len(distinct) <= MOST_COUNTED:
-        distinct = np.unique(values)
-    return distinct[: MOST_COUNTED + 1]
-
-
-def _count_distinct(values: Numbers) -> int:
-    """How many distinct values there are, up to one more than MOST_COUNTED."""
+    """The distinct values in ascending order; of more than MOST_COUNTED, just more than that."""
     for some in (values[:_ROWS_LOOKED_AT], values):
         ordered = np.sort(some)
-        count = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
-        if len(some) == len(values) or count > MOST_COUNTED:
+        distinct = np.concatenate([ordered[:1], ordered[1:][ordered[1:] != ordered[:-1]]])
+        if len(some) == len(values) or len(distinct) > MOST_COUNTED:
             break
-    return min(count, MOST_COUNTED + 1)
+    return distinct[: MOST_COUNTED + 1]
 
 
 def count_words(distinct: int) -> str:
@@ -336,7 +277,8 @@ def _labels(column: pa.ChunkedArray, kind: TargetKind) -> tuple[tuple[Label, ...
     if kind == "text":
         places, texts = codes(column)
         counts = np.bincount(places[places >= 0], minlength=len(texts))
-        return tuple(sorted(text for text, count in zip(texts, counts, strict=True) if count)), int(counts.sum())
+        found = (text for text, count in zip(texts.to_pylist(), counts, strict=True) if count)
+        return tuple(sorted(found)), int(counts.sum())
     if kind == "integer":
         values: NDArray[Any] = integers(column)
     else:
@@ -376,119 +318,3 @@ def _check_classes(table: Table, name: str, kind: TargetKind, task: Task, labels
     strange = first_not_number(table.data[name])
     example = "" if strange is None else f" (if it should be numbers: {table.where(strange[0])} holds {strange[1]!r})"
     raise ColumnError(f"{told} It looks like an identifier{example}. Choose another target, or correct its values.")
-
-
-def _check_roles(table: Table, target: Target, weight: str | None, exclude: Sequence[str]) -> None:
-    """Target, weight and excluded columns are there, and no column has two roles."""
-    for name in exclude:
-        if name not in table.names:
-            raise ColumnError(f"{table.name} has no column {name!r} to exclude. {nearest(name, table.names)}")
-    for name in target.names:
-        if name in exclude:
-            raise SettingError(f"{name!r} is the target and cannot be excluded.")
-        if name == weight:
-            raise SettingError(f"{name!r} is the target and cannot be the weight as well.")
-    if weight is not None and weight in exclude:
-        raise SettingError(f"{weight!r} is the weight and cannot be excluded: it is no feature anyway.")
-
-
-def _learn(table: Table, name: str, training: RowIndex | slice, weights: Numbers | None) -> Column | str:
-    """What the training rows say of a column, or the reason to drop it."""
-    column = table.data[name]
-    kind = kind_of(column.type)
-    if kind == "text":
-        return _learn_categorical(name, column, training)
-    values = numbers(column)
-    check_finite(table, name, values)
-    values, missing = values[training], 0
-    if column.null_count:
-        valid = ~np.isnan(values)
-        missing = int(len(values) - np.count_nonzero(valid))
-        values, weights = values[valid], None if weights is None else weights[valid]
-        if weights is not None and not weights.any():
-            weights = None
-    if not len(values):
-        return "all missing"
-    if kind == "boolean":
-        share = float(values.mean())
-        return "constant" if not missing and share in (0.0, 1.0) else BooleanColumn(name, missing, share)
-    learned = _learn_numeric(name, values, missing, weights, name in table.dates)
-    return "constant" if not missing and learned.distinct == 1 else learned
-
-
-def _learn_numeric(name: str, values: Numbers, missing: int, weights: Numbers | None, date: bool) -> NumericColumn:
-    least, greatest = float(values.min()), float(values.max())
-    mean, deviation = _moments(values, weights, least, greatest)
-    return NumericColumn(
-        name=name,
-        missing=missing,
-        distinct=_count_distinct(values),
-        least=least,
-        greatest=greatest,
-        mean=mean,
-        deviation=deviation,
-        date=date,
-    )
-
-
-def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: float) -> tuple[float, float]:
-    """Mean and deviation, Σ w x / Σ w and √(Σ w (x - mean)² / Σ w); a deviation of 0 becomes 1."""
-    if least == greatest:
-        return least, 1.0
-    most = max(abs(least), abs(greatest))
-    scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
-    scaled = values if scale == 1.0 else values / scale
-    mean = _mean(scaled, weights)
-    offset = scaled - mean
-    deviation = math.sqrt(_mean(np.square(offset, out=offset), weights)) * scale
-    return mean * scale, deviation if deviation > _TINY else 1.0
-
-
-def _mean(values: Numbers, weights: Numbers | None) -> float:
-    """Σ w x / Σ w."""
-    if weights is None:
-        return float(values.sum() / len(values))
-    return float((values * weights).sum() / weights.sum())
-
-
-def _learn_categorical(name: str, column: pa.ChunkedArray, training: RowIndex | slice) -> CategoricalColumn | str:
-    """The texts that occur often enough to be levels."""
-    places, texts = codes(column)
-    places = places[training]
-    counts = np.bincount(places + 1, minlength=len(texts) + 1)
-    missing, present = int(counts[0]), int(len(places) - counts[0])
-    pairs = [(text, int(count)) for text, count in zip(texts, counts[1:], strict=True) if count]
-    if not pairs:
-        return "all missing"
-    if len(pairs) == 1 and not missing:
-        return "constant"
-    if present > IDENTIFIER_ROWS and len(pairs) > IDENTIFIER_SHARE * present:
-        return f"an identifier: {len(pairs):,} distinct texts in {present:,} rows"
-    fewest = FEWEST_ROWS_PER_LEVEL if len(places) >= SMALL_TABLE else 1
-    kept = sorted((pair for pair in pairs if pair[1] >= fewest), key=lambda pair: (-pair[1], pair[0]))[:MOST_LEVELS]
-    other = present - sum(count for _, count in kept)
-    if not kept and not missing:
-        return f"no text in it occurs {fewest} times"
-    return CategoricalColumn(
-        name, missing, tuple(text for text, _ in kept), tuple(count for _, count in kept), len(pairs), other
-    )
-
-
-def _learn_target(table: Table, target: Target, training: RowIndex | slice, weights: Numbers | None) -> Target:
-    """The target with the scale of its training rows."""
-    if target.task != "regression":
-        return target
-    values = [numbers(table.data[name])[training] for name in target.names]
-    ends = [(float(each.min()), float(each.max())) for each in values]
-    moments = [_moments(each, weights, *reach) for each, reach in zip(values, ends, strict=True)]
-    for name, (least, greatest), (_, deviation) in zip(target.names, ends, moments, strict=True):
-        if least < greatest and not _LEAST_DEVIATION < min(deviation, greatest - least) < _GREATEST_DEVIATION:
-            raise ColumnError(f"{table.name}: the target {name!r} runs from {least:g} to {greatest:g}, beyond "
-                              "what can be computed with. Multiply it by a power of ten.")  # fmt: skip
-    return replace(
-        target,
-        mean=tuple(mean for mean, _ in moments),
-        deviation=tuple(deviation for _, deviation in moments),
-        least=tuple(least for least, _ in ends),
-        greatest=tuple(greatest for _, greatest in ends),
-    )

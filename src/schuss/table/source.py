@@ -45,6 +45,7 @@ _FOREIGN = {
     b"FEA1": "a Feather file of version 1",
     **{bytes([0x80, version]): "a pickle, which is never loaded because it can run code" for version in range(2, 6)},
 }
+BLOCK_ROWS = 65_536  # statistics are summed up in blocks of so many rows, however a table is cut into files
 _KNOWN = "Give CSV, TSV, Parquet or Arrow."
 _GZIP = b"\x1f\x8b"
 _HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told

@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 
 from schuss.model import Model
 from schuss.progress import score_words
+from schuss.table.learning import chosen, learn_schema
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -20,7 +21,6 @@ from schuss.table.schema import (
     Target,
     count_words,
     find_target,
-    learn_schema,
 )
 from schuss.table.source import TableFormat, read_table
 
@@ -63,7 +63,7 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
     table = read_table(source, format)
     nothing = Target((), "regression", "", "float")
     target = find_target(table, target_names, None) if target_names else nothing
-    schema = learn_schema(table, target, np.arange(table.data.num_rows))
+    schema = learn_schema(table, target, chosen(table, np.arange(len(table))))
     if as_json:
         columns = msgspec.to_builtins(schema.columns)
         print(json.dumps({"rows": table.data.num_rows, "columns": columns}))

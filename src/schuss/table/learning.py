@@ -1,0 +1,325 @@
+"""What the training rows say of each column, learned block by block: only one block is looked at at a time."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from schuss.arrays import RowIndex
+from schuss.errors import CellError, ColumnError, SettingError
+from schuss.table.columns import Numbers, as_slice, codes, kind_of, nearest, numbers, workers
+from schuss.table.schema import (
+    MOST_COUNTED,
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    Schema,
+    Target,
+    check_finite,
+    distinct_numbers,
+    row_weights,
+)
+from schuss.table.source import BLOCK_ROWS, Table
+
+Blocks: TypeAlias = Iterable[tuple[Table, RowIndex | slice]]
+
+MOST_LEVELS = 1000
+FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
+SMALL_TABLE = 100  # … in tables of at least so many training rows
+IDENTIFIER_SHARE = 0.9
+IDENTIFIER_ROWS = 50
+_MOST_TEXTS = 1 << 20  # of a column that are counted at the same time; the rarest are let go
+_LEAST_DEVIATION = 1e-100  # of a target, so that its square is a number
+_GREATEST_DEVIATION = 1e100
+_TINY = 1e-300
+
+
+def learn_schema(
+    table: Table, target: Target, blocks: Blocks, *, weight: str | None = None, exclude: str | Sequence[str] = ()
+) -> Schema:
+    """Learns from the training rows what the network must know of every column.
+
+    Arguments:
+        table: names and kinds of the columns.
+        target: from `find_target`; one without names makes every column a feature, so that a table can be described.
+        blocks: of the table in their order, each with the rows to learn from, which have a target (see `chosen`).
+        weight: a column of row weights; it weighs means and deviations and is no feature.
+        exclude: a column that is no feature, or several.
+
+    Raises:
+        SettingError: weight, exclude and target name the same column.
+        ColumnError: a column is not there, no feature is left, or a target is too large or too small for float32.
+        CellError: a feature is infinite, or a weight is impossible (see `row_weights`), or all are 0.
+    """
+    exclude = (exclude,) if isinstance(exclude, str) else exclude
+    _check_roles(table, target, weight, exclude)
+    taken = {*target.names, *exclude, weight}
+    learners = {name: _learner(table, name) for name in table.names if name not in taken}
+    scales = [_Numeric(name) for name in target.names] if target.task == "regression" else []
+    count, any_weight = 0, weight is None
+    with workers(len(table)) as each:
+        for block, rows in blocks:
+            weights = None if weight is None else row_weights(block, weight, rows)
+            any_weight = any_weight or bool(np.any(weights))
+            if weights is not None and (weights == 1).all():
+                weights = None  # that is the same, bit for bit
+            each(_Lesson(block, rows, weights), [*learners.values(), *scales])
+            count += len(range(len(block))[rows]) if isinstance(rows, slice) else len(rows)
+    if not any_weight:
+        raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
+    learned = {name: learner.learned(count) for name, learner in learners.items()}
+    reasons = {name: reason for name, reason in learned.items() if isinstance(reason, str)}
+    reasons |= dict.fromkeys(exclude, "excluded by you")
+    dropped = tuple((name, reasons[name]) for name in table.names if name in reasons)
+    columns = tuple(column for column in learned.values() if not isinstance(column, str))
+    if not columns and target.names:
+        told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
+        raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
+    return Schema(columns, _scaled(table, target, scales), weight, dropped, count, table.missing)
+
+
+def chosen(table: Table, rows: RowIndex) -> Iterator[tuple[Table, RowIndex | slice]]:
+    """Blocks of a table in memory, each with those of the rows, in ascending order, that lie in it."""
+    if len(table) <= BLOCK_ROWS:
+        yield table, as_slice(rows)
+        return
+    for start in range(0, len(table), BLOCK_ROWS):
+        first, last = np.searchsorted(rows, (start, start + BLOCK_ROWS))
+        yield table.slice(start, min(start + BLOCK_ROWS, len(table))), as_slice(rows[first:last] - start)
+
+
+class _Learner(Protocol):
+    """What is known of a column so far."""
+
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+        """Takes in some rows of a block; weights: theirs, or None where each counts once."""
+
+    def learned(self, count: int) -> Column | str:
+        """The column, or the reason to drop it; count: all rows learned from."""
+
+
+class _Lesson:
+    """A block, for one learner after the other."""
+
+    def __init__(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+        self._block = block, rows, weights
+
+    def __call__(self, learner: _Learner) -> None:
+        learner.learn(*self._block)
+
+
+def _learner(table: Table, name: str) -> _Learner:
+    kind = kind_of(table.data.schema.field(name).type)
+    if kind == "text":
+        return _Categorical(name)
+    return _Boolean(name) if kind == "boolean" else _Numeric(name, date=name in table.dates, counted=True)
+
+
+class _Numeric:
+    """A column of numbers; counted: with its distinct values."""
+
+    def __init__(self, name: str, date: bool = False, counted: bool = False) -> None:
+        self.name, self.date = name, date
+        self.missing = self.present = 0
+        self.least, self.greatest = math.inf, -math.inf
+        self.weight, self.mean, self.deviation = 0.0, 0.0, 0.0
+        self._distinct: Numbers | None = np.empty(0) if counted else None  # None: there are too many
+
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+        """As _Learner."""
+        column = block.data[self.name]
+        values = numbers(column)
+        check_finite(block, self.name, values)
+        values = values[rows]
+        if column.null_count:
+            valid = ~np.isnan(values)
+            self.missing += int(len(values) - np.count_nonzero(valid))
+            values, weights = values[valid], None if weights is None else weights[valid]
+        if not len(values):
+            return
+        least, greatest = float(values.min()), float(values.max())
+        if self._distinct is not None:
+            self._distinct = _with_more(self._distinct, values, least == greatest)
+        self._add(*_moments(values, weights, least, greatest))
+        self.present += len(values)
+        self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
+
+    def _add(self, weight: float, mean: float, deviation: float) -> None:
+        """The moments of more rows (Chan, Golub and LeVeque, 1979); from halves, so that nothing overflows."""
+        if not self.weight or not weight:
+            if weight or not self.present:
+                self.weight, self.mean, self.deviation = weight, mean, deviation
+            return
+        share, half_gap = weight / (self.weight + weight), mean / 2 - self.mean / 2
+        spread = half_gap * (2 * math.sqrt(share * (1 - share)))
+        self.deviation = math.hypot(self.deviation * math.sqrt(1 - share), deviation * math.sqrt(share), spread)
+        self.mean = 2 * (self.mean / 2 + half_gap * share)
+        self.weight += weight
+
+    def learned(self, count: int) -> Column | str:
+        """As _Learner."""
+        if not self.present:
+            return "all missing"
+        distinct = MOST_COUNTED + 1 if self._distinct is None else len(self._distinct)
+        if distinct == 1 and not self.missing:
+            return "constant"
+        mean, deviation = self.scale()
+        return NumericColumn(
+            name=self.name,
+            missing=self.missing,
+            distinct=distinct,
+            least=self.least,
+            greatest=self.greatest,
+            mean=mean,
+            deviation=deviation,
+            date=self.date,
+        )
+
+    def scale(self) -> tuple[float, float]:
+        """Mean and deviation; a deviation of 0 becomes 1."""
+        if self.least == self.greatest:
+            return self.least, 1.0
+        return self.mean, self.deviation if self.deviation > _TINY else 1.0
+
+
+class _Boolean:
+    """A column of true and false."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.missing = self.present = self.true = 0
+
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+        """As _Learner."""
+        values = numbers(block.data[self.name])[rows]
+        missing = int(np.count_nonzero(np.isnan(values)))
+        self.missing += missing
+        self.present += len(values) - missing
+        self.true += int(np.count_nonzero(values == 1))
+
+    def learned(self, count: int) -> Column | str:
+        """As _Learner."""
+        if not self.present:
+            return "all missing"
+        share = self.true / self.present
+        constant = not self.missing and share in (0.0, 1.0)
+        return "constant" if constant else BooleanColumn(self.name, self.missing, share)
+
+
+class _Categorical:
+    """A column of text. Blocks that share a dictionary are counted by its places, all others by their texts."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.missing = self._rows = self._forgotten = 0
+        self._counts: dict[str, int] = {}
+        self._dictionary: pa.Array | None = None
+        self._by_place = np.zeros(0, np.int64)
+
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+        """As _Learner."""
+        places, dictionary = codes(block.data[self.name])
+        places = places[rows]
+        if self._dictionary is None or not dictionary.equals(self._dictionary):
+            self._take_in()
+            self._dictionary, self._by_place = dictionary, np.zeros(len(dictionary), np.int64)
+        counts = np.bincount(places + 1, minlength=len(dictionary) + 1)
+        self.missing += int(counts[0])
+        self._rows += len(places)
+        self._by_place += counts[1:]
+
+    def _take_in(self) -> None:
+        """The counts by place become counts by text, the rarest of which are let go when they are too many."""
+        if self._dictionary is None:
+            return
+        for text, count in zip(self._dictionary.to_pylist(), self._by_place.tolist(), strict=True):
+            if count:
+                self._counts[text] = self._counts.get(text, 0) + count
+        few = 1
+        while len(self._counts) > _MOST_TEXTS:
+            kept = {text: count for text, count in self._counts.items() if count > few}
+            self._forgotten += len(self._counts) - len(kept)
+            self._counts, few = kept, 2 * few
+        self._dictionary = None
+
+    def learned(self, count: int) -> Column | str:
+        """As _Learner: the texts that occur often enough are levels."""
+        self._take_in()
+        pairs, present = list(self._counts.items()), self._rows - self.missing
+        distinct = len(pairs) + self._forgotten
+        if not present:
+            return "all missing"
+        if distinct == 1 and not self.missing:
+            return "constant"
+        if present > IDENTIFIER_ROWS and distinct > IDENTIFIER_SHARE * present:
+            return f"an identifier: {distinct:,} distinct texts in {present:,} rows"
+        fewest = FEWEST_ROWS_PER_LEVEL if count >= SMALL_TABLE else 1
+        kept = sorted((pair for pair in pairs if pair[1] >= fewest), key=lambda pair: (-pair[1], pair[0]))[:MOST_LEVELS]
+        other = present - sum(number for _, number in kept)
+        if not kept and not self.missing:
+            return f"no text in it occurs {fewest} times"
+        levels, counts = tuple(text for text, _ in kept), tuple(number for _, number in kept)
+        return CategoricalColumn(self.name, self.missing, levels, counts, distinct, other)
+
+
+def _with_more(distinct: Numbers, values: Numbers, constant: bool) -> Numbers | None:
+    """The distinct values, in ascending order, with those of more rows; None where they are too many."""
+    more = values[:1] if constant else distinct_numbers(values)
+    if len(distinct):
+        more = np.union1d(distinct, more)
+    return more if len(more) <= MOST_COUNTED else None
+
+
+def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: float) -> tuple[float, float, float]:
+    """Σ w, Σ w x / Σ w and √(Σ w (x - mean)² / Σ w); without weights where all are 0, but then Σ w = 0."""
+    weight = float(len(values) if weights is None else weights.sum())
+    if least == greatest:
+        return weight, least, 0.0
+    most = max(abs(least), abs(greatest))
+    scale = 1.0 if 1e-100 < most < 1e100 else max(most, _TINY)  # so that squares neither vanish nor overflow
+    scaled = values if scale == 1.0 else values / scale
+    mean = _mean(scaled, weights if weight else None)
+    offset = scaled - mean
+    deviation = math.sqrt(_mean(np.square(offset, out=offset), weights if weight else None))
+    return weight, mean * scale, deviation * scale
+
+
+def _mean(values: Numbers, weights: Numbers | None) -> float:
+    """Σ w x / Σ w."""
+    if weights is None:
+        return float(values.sum() / len(values))
+    return float((values * weights).sum() / weights.sum())
+
+
+def _scaled(table: Table, target: Target, scales: Sequence[_Numeric]) -> Target:
+    """The target with the scale of its training rows."""
+    for of in scales:
+        reach = of.greatest - of.least
+        if reach > 0 and not _LEAST_DEVIATION < min(of.scale()[1], reach) < _GREATEST_DEVIATION:
+            raise ColumnError(f"{table.name}: the target {of.name!r} runs from {of.least:g} to {of.greatest:g}, beyond "
+                              "what can be computed with. Multiply it by a power of ten.")  # fmt: skip
+    return replace(
+        target,
+        mean=tuple(of.scale()[0] for of in scales),
+        deviation=tuple(of.scale()[1] for of in scales),
+        least=tuple(of.least for of in scales),
+        greatest=tuple(of.greatest for of in scales),
+    )
+
+
+def _check_roles(table: Table, target: Target, weight: str | None, exclude: Sequence[str]) -> None:
+    """Target, weight and excluded columns are there, and no column has two roles."""
+    for name in exclude:
+        if name not in table.names:
+            raise ColumnError(f"{table.name} has no column {name!r} to exclude. {nearest(name, table.names)}")
+    for name in target.names:
+        if name in exclude:
+            raise SettingError(f"{name!r} is the target and cannot be excluded.")
+        if name == weight:
+            raise SettingError(f"{name!r} is the target and cannot be the weight as well.")
+    if weight is not None and weight in exclude:
+        raise SettingError(f"{weight!r} is the weight and cannot be excluded: it is no feature anyway.")

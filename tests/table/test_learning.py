@@ -1,0 +1,131 @@
+"""What is learned of a column does not depend on the blocks that it is learned from."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from schuss.errors import CellError
+from schuss.table import learning
+from schuss.table.learning import Blocks, chosen, learn_schema
+from schuss.table.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema, find_target
+from schuss.table.source import BLOCK_ROWS, Table, read_table
+
+TEXTS = [None, "a", "b", "c", "dd"]
+
+
+def blocks(table: Table, sizes: Sequence[int]) -> Blocks:
+    """The table in blocks of these sizes, again and again, every row of which is learned from."""
+    start = 0
+    while start < len(table):
+        for size in sizes:
+            stop = min(start + size, len(table))
+            if stop > start:
+                yield table.slice(start, stop), slice(0, stop - start)
+            start = stop
+
+
+def learned(table: Table, sizes: Sequence[int], **settings: Any) -> Schema:
+    return learn_schema(table, find_target(table, ["y"]), blocks(table, sizes), **settings)
+
+
+def assert_alike(schema: Schema, expected: Schema) -> None:
+    assert schema.dropped == expected.dropped
+    assert schema.rows == expected.rows
+    for column, other in zip(schema.columns, expected.columns, strict=True):
+        if isinstance(column, NumericColumn) and isinstance(other, NumericColumn):
+            assert math.isclose(column.mean, other.mean, rel_tol=1e-12, abs_tol=1e-12 * other.deviation)
+            assert math.isclose(column.deviation, other.deviation, rel_tol=1e-9)
+            exact = (column.missing, column.distinct, column.least, column.greatest)
+            assert exact == (other.missing, other.distinct, other.least, other.greatest)
+        else:
+            assert column == other
+
+
+numbers = st.one_of(st.none(), st.integers(-3, 3), st.floats(-1e6, 1e6))
+rows = st.tuples(numbers, st.sampled_from([None, True, False]), st.sampled_from(TEXTS), st.sampled_from([1.0, 0.5, 3]))
+
+
+@given(st.lists(rows, min_size=2, max_size=40), st.lists(st.integers(1, 9), min_size=1, max_size=4), st.booleans())
+def test_blocks_of_any_size_teach_the_same(values: list[Any], sizes: list[int], weighted: bool) -> None:
+    number, truth, text, weight = (list(each) for each in zip(*values, strict=True))
+    columns = {"n": [None if v is None else float(v) for v in number], "t": truth, "c": text, "w": weight}
+    table = read_table({"y": np.arange(len(values)) * 0.5, "x": np.arange(len(values)) ** 2, **columns})
+    settings = {"weight": "w"} if weighted else {"exclude": "w"}
+    assert_alike(learned(table, sizes, **settings), learned(table, [len(values)], **settings))
+
+
+@given(st.lists(st.sampled_from(TEXTS[1:]), min_size=2, max_size=30), st.integers(1, 7))
+def test_blocks_with_dictionaries_of_their_own_are_counted_by_their_texts(texts: list[str], size: int) -> None:
+    numbers = np.arange(len(texts))
+    whole = read_table({"y": numbers * 0.5, "x": numbers, "c": texts})
+    cuts = range(0, len(texts), size)
+    parts = [read_table({"y": numbers[i : i + size] * 0.5, "x": numbers[i : i + size], "c": texts[i : i + size]})
+             for i in cuts]  # fmt: skip
+    schema = learn_schema(whole, find_target(whole, ["y"]), [(part, slice(0, len(part))) for part in parts])
+    assert_alike(schema, learned(whole, [len(texts)]))
+
+
+def test_a_table_in_memory_is_learned_from_in_blocks_of_a_fixed_size() -> None:
+    count = 2 * BLOCK_ROWS + 7
+    table = read_table({"y": np.arange(count) * 0.5, "x": np.arange(count)})
+    training = np.flatnonzero(np.arange(count) % 3)
+    seen = [(len(block), block.data["x"].to_numpy()[rows].tolist()) for block, rows in chosen(table, training)]
+    assert [size for size, _ in seen] == [BLOCK_ROWS, BLOCK_ROWS, 7]
+    assert [x for _, found in seen for x in found] == training.tolist()
+    column = learn_schema(table, find_target(table, ["y"]), chosen(table, training)).columns[0]
+    assert isinstance(column, NumericColumn)
+    assert math.isclose(column.mean, training.mean(), rel_tol=1e-14)
+    assert math.isclose(column.deviation, training.std(), rel_tol=1e-14)
+
+
+def test_the_rarest_of_too_many_texts_are_let_go_but_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "_MOST_TEXTS", 20)
+    texts = [f"rare {number}" for number in range(300)] + ["often"] * 500 + ["seldom"] * 10
+    order = np.random.default_rng(0).permutation(len(texts))
+    parts = [read_table({"y": [0.5] * len(some), "c": [texts[i] for i in some]}) for some in np.array_split(order, 30)]
+    whole = read_table({"y": np.arange(len(texts)) * 0.5, "c": texts})
+    schema = learn_schema(whole, find_target(whole, ["y"]), [(part, slice(0, len(part))) for part in parts])
+    column = schema.columns[0]
+    assert isinstance(column, CategoricalColumn)
+    assert column.levels[0] == "often"
+    assert column.counts[0] == 500
+    assert sum(column.counts) + column.other == len(texts)
+    assert column.distinct >= 302
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308] * 3, [5e-324, 0.0] * 3, [1e308, 1.7e308] * 3])
+def test_the_largest_and_smallest_numbers_neither_overflow_nor_vanish(values: list[float]) -> None:
+    table = read_table({"y": np.arange(6) * 0.5, "x": values})
+    column = learned(table, [1]).columns[0]
+    assert isinstance(column, NumericColumn)
+    assert math.isfinite(column.mean)
+    assert math.isclose(column.mean / values[0], (1 + values[1] / values[0]) / 2, abs_tol=0.51)
+    assert 0 < column.deviation < math.inf
+
+
+def test_a_column_that_is_constant_in_every_block_is_not_constant() -> None:
+    table = read_table({"y": np.arange(4) * 0.5, "x": [1, 1, 2, 2], "t": [True, True, False, False]})
+    number, truth = learned(table, [2]).columns
+    assert isinstance(number, NumericColumn)
+    assert isinstance(truth, BooleanColumn)
+    assert (number.distinct, number.mean, number.deviation, truth.share) == (2, 1.5, 0.5, 0.5)
+
+
+def test_a_weight_in_any_block_is_enough_and_none_is_refused() -> None:
+    table = read_table({"y": np.arange(4) * 0.5, "x": [1, 2, 3, 5], "w": [0, 0, 1, 3]})
+    column = learned(table, [2], weight="w").columns[0]
+    assert isinstance(column, NumericColumn)
+    assert (column.mean, column.least, column.greatest) == (4.5, 1.0, 5.0)
+    nothing = read_table({"y": np.arange(4) * 0.5, "x": [1, 2, 3, 5], "w": [0, 0, 0, 0]})
+    with pytest.raises(CellError, match="all weights in 'w' are 0"):
+        learned(nothing, [2], weight="w")
+
+
+def test_a_value_that_is_infinite_is_named_by_its_row_in_whatever_block_it_stands() -> None:
+    table = read_table({"y": np.arange(5) * 0.5, "x": [1, 2, 3, math.inf, 5]})
+    with pytest.raises(CellError, match="row 4: 'x' holds inf"):
+        learned(table, [2])
