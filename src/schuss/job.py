@@ -245,8 +245,10 @@ def _split(
     test: float,
 ) -> dict[str, RowIndex]:
     """Row numbers of each part."""
+    if not validation and not test:
+        return {"training": usable, "validation": usable[:0], "test": usable[:0]}
     classes = np.zeros(len(usable), np.int32)
-    if target.classes and (validation or test):
+    if target.classes:
         classes = places_of(table.data[target.names[0]], target.classes, -1, -1)[usable]
     parts = divide(seed, validation, test, np.bincount(classes), lambda: [classes]).parts(0, classes)
     names = {"training": TRAINING, "validation": VALIDATION, "test": TEST}

@@ -219,13 +219,13 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """The distinct values in ascending order; of more than MOST_COUNTED, just more than that."""
+    """The distinct values in ascending order; of more than MOST_COUNTED, one more than that."""
     for some in (values[:_ROWS_LOOKED_AT], values):
         ordered = np.sort(some)
-        distinct = np.concatenate([ordered[:1], ordered[1:][ordered[1:] != ordered[:-1]]])
-        if len(some) == len(values) or len(distinct) > MOST_COUNTED:
+        others = ordered[1:][ordered[1:] != ordered[:-1]]
+        if len(some) == len(values) or len(others) >= MOST_COUNTED:
             break
-    return distinct[: MOST_COUNTED + 1]
+    return np.concatenate([ordered[:1], others[:MOST_COUNTED]])
 
 
 def count_words(distinct: int) -> str:
