@@ -12,18 +12,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Matrix, Outputs, RowIndex, Rows
+from schuss.arrays import Matrix, Outputs, Rows
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
-from schuss.model.model import Model, Record, read_for, rows_to_score, scores_of_epochs, total_losses
+from schuss.model.model import Model, Record, encoded_to_score, read_for, scores_of_epochs, total_losses
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
-from schuss.table.encoding import Encoding, places_of
-from schuss.table.learning import chosen, learn_schema
-from schuss.table.order import TEST, TRAINING, VALIDATION, divide, permutation
-from schuss.table.schema import Target, Task, doubtful_columns, find_target, row_weights, target_rows
+from schuss.table.encoding import Encoding
+from schuss.table.learning import learn_schema
+from schuss.table.order import TEST, TRAINING, VALIDATION, permutation
+from schuss.table.parts import Parts
+from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import Table, TableFormat, read_table
 from schuss.table.store import MemoryStore
 from schuss.training.loop import Event, Finished, Validation, descend
@@ -149,30 +150,23 @@ def prepare(
         target: what is predicted.
         encoding: of an earlier training that is to go on; None learns it from the training rows.
     """
-    usable = target_rows(table, target)
-    without_target = len(table) - len(usable)
-    if weight is not None:
-        usable = usable[row_weights(table, weight, usable) > 0]
-    without_weight = len(table) - without_target - len(usable)
-    fractions = (
-        _fraction("validation", validation, validation_fraction(len(usable), settings)),
-        _fraction("test", test, test_fraction(len(usable))),
+    parts = Parts(table, target, weight)
+    parts.deal(
+        settings.seed,
+        _fraction("validation", validation, validation_fraction(parts.usable, settings)),
+        _fraction("test", test, test_fraction(parts.usable)),
     )
-    parts = _split(table, target, usable, settings.seed, *fractions)
     if encoding is None:
-        schema = learn_schema(table, target, chosen(table, parts["training"]), weight=weight, exclude=exclude)
-        encoding = Encoding(schema)
-    training = encoding.encode(table, parts["training"])
-    of_validation = _held_out(table, parts["validation"], validation, encoding, format)
-    of_test = _held_out(table, parts["test"], test, encoding, format)
+        encoding = Encoding(learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude))
+    training = encoding.encode_blocks(parts.blocks(TRAINING), parts.count(TRAINING))
+    of_validation = _held_out(parts, VALIDATION, validation, encoding, format)
+    of_test = _held_out(parts, TEST, test, encoding, format)
     mean_weight = training.total_weight / len(training)
     recipe = decide(settings, encoding, len(training), mean_weight, of_validation is not None)
-    left_out = {"no value in the target": without_target, "weight 0": without_weight}
-    left_out = {reason: count for reason, count in left_out.items() if count}
     if len(target.classes) == 1:
         warnings.warn(f"Every row has the same class, {target.classes[0]}: the model can only say that.", stacklevel=3)
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
-    return Prepared(table, encoding, training, of_validation, of_test, recipe, left_out, notes)
+    return Prepared(table, encoding, training, of_validation, of_test, recipe, parts.left_out, notes)
 
 
 def fit(
@@ -236,25 +230,6 @@ def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tup
     return engine, replace(prepared, recipe=replace(recipe, reasons={**recipe.reasons, "precision": words}))
 
 
-def _split(
-    table: Table,
-    target: Target,
-    usable: RowIndex,
-    seed: int,
-    validation: float,
-    test: float,
-) -> dict[str, RowIndex]:
-    """Row numbers of each part."""
-    if not validation and not test:
-        return {"training": usable, "validation": usable[:0], "test": usable[:0]}
-    classes = np.zeros(len(usable), np.int32)
-    if target.classes:
-        classes = places_of(table.data[target.names[0]], target.classes, -1, -1)[usable]
-    parts = divide(seed, validation, test, np.bincount(classes), lambda: [classes]).parts(0, classes)
-    names = {"training": TRAINING, "validation": VALIDATION, "test": TEST}
-    return {name: usable[parts == part] for name, part in names.items()}
-
-
 def _fraction(name: str, given: float | object, default: float) -> float:
     """The fraction of the rows that a part takes; one that is a table of its own takes none."""
     if given is None:
@@ -267,13 +242,13 @@ def _fraction(name: str, given: float | object, default: float) -> float:
 
 
 def _held_out(
-    table: Table, rows: RowIndex, given: float | object, encoding: Encoding, format: TableFormat | None
+    parts: Parts, part: int, given: float | object, encoding: Encoding, format: TableFormat | None
 ) -> Rows | None:
     """Encoded rows of a held-out part: from the table itself, or from the table that was given for it."""
     if given is None or isinstance(given, Real):
-        return encoding.encode(table, rows) if len(rows) else None
-    own = read_for(encoding, given, format)
-    return encoding.encode(own, rows_to_score(own, encoding.schema))
+        count = parts.count(part)
+        return encoding.encode_blocks(parts.blocks(part), count) if count else None
+    return encoded_to_score(encoding, read_for(encoding, given, format))
 
 
 def _validation(prepared: Prepared) -> Validation | None:

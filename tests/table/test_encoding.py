@@ -10,9 +10,9 @@ from hypothesis import given, settings, strategies as st
 
 from schuss.errors import CellError, ColumnError
 from schuss.table.encoding import Encoding, places_of
-from schuss.table.learning import chosen, learn_schema
-from schuss.table.schema import find_target, target_rows
-from schuss.table.source import Table, TableFormat, read_table
+from schuss.table.learning import learn_schema
+from schuss.table.schema import find_target, has_target
+from schuss.table.source import Table, TableFormat, chosen, read_table
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")
@@ -23,7 +23,9 @@ def encoding(columns: dict[str, Any], names: tuple[str, ...] = ("y",), **setting
     size = len(next(iter(columns.values())))
     table = read_table({"y": np.arange(size) + 0.5, **columns})
     target = find_target(table, names)
-    return Encoding(learn_schema(table, target, chosen(table, target_rows(table, target)), **settings)), table
+    return Encoding(
+        learn_schema(table, target, chosen(table, np.flatnonzero(has_target(table, target))), **settings)
+    ), table
 
 
 MIXED: dict[str, Any] = {
@@ -111,7 +113,7 @@ def test_targets_of_a_regression_are_standardised() -> None:
 )
 def test_classes_become_their_numbers_and_back(labels: list[Any], numbers: list[int]) -> None:
     made, table = encoding({"x": np.arange(len(labels)), "y": labels})
-    rows = made.encode(table, target_rows(table, made.schema.target))
+    rows = made.encode(table, np.flatnonzero(has_target(table, made.schema.target)))
     assert rows.targets.ravel().tolist() == numbers
     classes = made.schema.target.classes
     outputs = np.eye(len(classes))[numbers] if len(classes) > 2 else np.array(numbers)[:, np.newaxis] - 0.5
@@ -376,7 +378,7 @@ def test_errors_name_the_line_of_the_table_also_for_some_of_its_rows(tmp_path: P
     path.write_text("x,y\n1,1.5\n2,2.5\n3,\n4,4.5\n")
     table = read_table(path)
     target = find_target(table, ["y"])
-    made = Encoding(learn_schema(table, target, chosen(table, target_rows(table, target))))
+    made = Encoding(learn_schema(table, target, chosen(table, np.flatnonzero(has_target(table, target)))))
     for rows in (np.array([1, 2]), np.array([0, 2]), np.array([3, 2])):
         with pytest.raises(CellError, match=r"t\.csv, line 4: the target 'y' is missing"):
             made.encode(table, rows)
@@ -390,7 +392,7 @@ def test_adult_trains_and_its_test_file_encodes() -> None:
     format = TableFormat(header=False)
     table = read_table(DATA / "adult/adult.data.gz", format)
     target = find_target(table, ["column_15"])
-    made = Encoding(learn_schema(table, target, chosen(table, target_rows(table, target))))
+    made = Encoding(learn_schema(table, target, chosen(table, np.flatnonzero(has_target(table, target)))))
     assert (target.task, target.classes) == ("binary", ("<=50K", ">50K"))
     assert (made.features, len(made.categories)) == (6, 8)
     rows = made.encode(table)
@@ -403,7 +405,7 @@ def test_adult_trains_and_its_test_file_encodes() -> None:
 def test_flights_leave_out_rows_without_a_target_and_drop_what_says_nothing() -> None:
     table = read_table(DATA / "nycflights13/flights.csv.gz")
     target = find_target(table, ["arr_delay"])
-    rows = target_rows(table, target)
+    rows = np.flatnonzero(has_target(table, target))
     schema = learn_schema(table, target, chosen(table, rows))
     assert (target.task, len(rows)) == ("regression", 336_776 - 9_430)
     assert dict(schema.dropped) == {"year": "constant"}

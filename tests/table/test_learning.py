@@ -10,9 +10,9 @@ from hypothesis import given, strategies as st
 
 from schuss.errors import CellError
 from schuss.table import learning
-from schuss.table.learning import Blocks, chosen, learn_schema
+from schuss.table.learning import learn_schema
 from schuss.table.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema, find_target
-from schuss.table.source import BLOCK_ROWS, Table, read_table
+from schuss.table.source import BLOCK_ROWS, Blocks, Table, chosen, read_table
 
 TEXTS = [None, "a", "b", "c", "dd"]
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from schuss.errors import CellError, ColumnError, DataError, SettingError
-from schuss.table.learning import chosen, learn_schema
+from schuss.table.learning import learn_schema
+from schuss.table.parts import Parts
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -19,9 +20,9 @@ from schuss.table.schema import (
     Target,
     Task,
     find_target,
-    target_rows,
+    has_target,
 )
-from schuss.table.source import Table, read_table
+from schuss.table.source import Table, chosen, read_table
 
 
 def learned(columns: dict[str, Any], training: Any = None, names: tuple[str, ...] = ("y",), **settings: Any) -> Schema:
@@ -139,8 +140,8 @@ def test_too_many_classes_look_like_an_identifier() -> None:
 
 def test_fault_15_rows_without_a_target_are_left_out() -> None:
     table = read_table({"y": [1.5, None, np.nan, 2.5], "z": [1, 2, 3, None]})
-    assert target_rows(table, find_target(table, ["y"])).tolist() == [0, 3]
-    assert target_rows(table, find_target(table, ["y", "z"])).tolist() == [0]
+    assert np.flatnonzero(has_target(table, find_target(table, ["y"]))).tolist() == [0, 3]
+    assert np.flatnonzero(has_target(table, find_target(table, ["y", "z"]))).tolist() == [0]
 
 
 def test_fault_15_a_target_without_any_value_is_an_error() -> None:
@@ -148,13 +149,13 @@ def test_fault_15_a_target_without_any_value_is_an_error() -> None:
         find_target(read_table({"y": [None, None]}), ["y"])
     table = read_table({"y": [1.5, None], "z": [None, 1.5]})
     with pytest.raises(ColumnError, match="no row has a value in 'y' and 'z'"):
-        target_rows(table, find_target(table, ["y", "z"]))
+        Parts(table, find_target(table, ["y", "z"]))
 
 
 def test_fault_15_an_infinite_target_is_told_with_its_row() -> None:
     table = read_table({"y": [1.5, None, np.inf, -np.inf]})
     with pytest.raises(CellError, match=r"dict, row 3: 'y' holds inf, the first of 2 infinite values"):
-        target_rows(table, find_target(table, ["y"]))
+        has_target(table, find_target(table, ["y"]))
 
 
 # -- columns ------------------------------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ def test_a_schema_knows_the_words_for_missing_values() -> None:
 def test_a_table_without_a_target_is_described() -> None:
     nothing = Target((), "regression", "", "float")
     table = read_table({"x": [1.5, None, 2.5], "c": ["a", "b", "a"], "k": [7, 7, 7]})
-    schema = learn_schema(table, nothing, chosen(table, target_rows(table, nothing)))
+    schema = learn_schema(table, nothing, chosen(table, np.flatnonzero(has_target(table, nothing))))
     assert [column.name for column in schema.columns] == ["x", "c"]
     assert (schema.target, schema.dropped, schema.rows) == (nothing, (("k", "constant"),), 3)
     constant = read_table({"k": [7, 7]})

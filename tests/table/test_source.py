@@ -737,8 +737,8 @@ def test_a_file_is_read_and_encoded_without_a_frame_library(write: Write) -> Non
         f"table = source.read_table({str(path)!r})\n"
         "for name in table.names:\n"
         "    target = schema.find_target(table, [name])\n"
-        "    rows = schema.target_rows(table, target)\n"
-        "    learned = learning.learn_schema(table, target, learning.chosen(table, rows))\n"
+        "    rows = np.flatnonzero(schema.has_target(table, target))\n"
+        "    learned = learning.learn_schema(table, target, source.chosen(table, rows))\n"
         "    encoding.Encoding(learned).encode(table, rows)\n"
         "print(sorted({'pandas', 'polars', 'sklearn', 'torch'} & set(sys.modules)))"
     )

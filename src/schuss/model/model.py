@@ -21,7 +21,8 @@ from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.losses import LOSSES, Loss, loss_named
 from schuss.network import Network
 from schuss.table.encoding import Encoding
-from schuss.table.schema import Schema, row_weights, target_rows
+from schuss.table.order import TRAINING
+from schuss.table.parts import Parts
 from schuss.table.source import Table, TableFormat, read_table
 
 FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
@@ -159,7 +160,7 @@ class Model:
             DataError: as predict, or the target is missing or no row has one.
         """
         read = read_for(self.encoding, table, format)
-        rows = self.encoding.encode(read, rows_to_score(read, self.encoding.schema))
+        rows = encoded_to_score(self.encoding, read)
         return self.scores(self._engine.outputs(self.W, rows), rows)
 
     def scores(self, outputs: Matrix, rows: Rows) -> dict[str, float]:
@@ -276,14 +277,15 @@ def total_losses(loss: Loss, outputs: Outputs, targets: Matrix, weights: Vector 
     return np.array([own @ weight for own in losses])
 
 
-def rows_to_score(table: Table, schema: Schema) -> RowIndex:
+def encoded_to_score(encoding: Encoding, table: Table) -> Rows:
     """The rows that have a target, and a weight above 0 where the table has weights.
 
     Raises:
         DataError: there is none, or a weight or target is impossible.
     """
-    rows = target_rows(table, schema.target)
-    return rows[row_weights(table, schema.weight, rows) > 0] if schema.weight in table.names else rows
+    schema = encoding.schema
+    parts = Parts(table, schema.target, schema.weight if schema.weight in table.names else None)
+    return encoding.encode_blocks(parts.blocks(TRAINING), parts.usable)
 
 
 def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> Table:

@@ -21,6 +21,7 @@ from schuss.errors import ColumnError
 
 Kind: TypeAlias = Literal["missing", "integer", "float", "boolean", "date", "text"]
 Numbers: TypeAlias = NDArray[np.float64]
+Each: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # like map
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 _ROWS_WORTH_THREADS = 65_536  # up to so many, starting threads takes longer than they save
@@ -120,7 +121,7 @@ def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:
 
 
 @contextmanager
-def workers(rows: int) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]]:
+def workers(rows: int) -> Iterator[Each]:
     """A function like map: in threads where there are rows enough to pay for them, since NumPy works without the lock.
 
     rows: how many are to be gone through.
@@ -130,12 +131,6 @@ def workers(rows: int) -> Iterator[Callable[[Callable[[Any], Any], Sequence[Any]
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield lambda function, items: list(pool.map(function, items))
-
-
-def in_parallel(function: Callable[[Any], Any], items: Sequence[Any], rows: int) -> list[Any]:
-    """The function of each item, by workers."""
-    with workers(rows) as each:
-        return each(function, items)
 
 
 def from_numpy(values: NDArray[Any]) -> pa.Array:

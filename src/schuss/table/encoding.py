@@ -5,7 +5,7 @@ is beyond doubt, and is otherwise an error that names the column, the value and 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
+from schuss.arrays import Codes, Matrix, RowIndex, Rows
 from schuss.errors import CellError, ColumnError
-from schuss.table.columns import Numbers, as_slice, codes, first_not_number, in_parallel, integers, kind_of, numbers
+from schuss.table.columns import Each, Numbers, as_slice, codes, first_not_number, integers, kind_of, numbers, workers
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -26,7 +26,7 @@ from schuss.table.schema import (
     check_finite,
     row_weights,
 )
-from schuss.table.source import Table
+from schuss.table.source import Blocks, Table, row_count
 
 _PLURALS = {
     "date": "dates or times",
@@ -115,20 +115,32 @@ class Encoding:
             ColumnError: a column is not there or holds another kind of values.
             CellError: a value is impossible: infinite, too far out, no number, an unseen class, a missing target.
         """
-        index = np.arange(len(table), dtype=np.int64) if rows is None else rows
-        span = as_slice(index)
-        if isinstance(span, slice) and len(index) < len(table):
+        span = slice(0, len(table)) if rows is None else as_slice(rows)
+        if isinstance(span, slice) and span != slice(0, len(table)):
             return self.encode(table.slice(span.start, span.stop), target=target)
-        for column in self.schema.columns:
-            _check_kind(table, column)
-        features = self._encode_features(table, index, span)
-        levels = np.empty((len(index), len(self._categorical)), np.int32)
-        for place, column in enumerate(self._categorical):
-            found = places_of(table.column(column.name), column.levels, column.other_code, column.missing_code)
-            levels[:, place] = found[index]
-        if not target:
-            return Rows(features, levels, np.empty((len(index), 0), np.float32))
-        return Rows(features, levels, self._encode_target(table, index, span), self._encode_weights(table, span))
+        return self.encode_blocks([(table, span)], row_count(table, span), target=target)
+
+    def encode_blocks(self, blocks: Blocks, count: int, *, target: bool = True) -> Rows:
+        """As encode, of the rows that some blocks of a table name, `count` in all."""
+        weighed = target and self.schema.weight is not None
+        rows = Rows(
+            np.empty((count, self.features), np.float32),
+            np.empty((count, len(self._categorical)), np.int32),
+            np.empty((count, self.targets if target else 0), np.float32),
+            np.ones(count, np.float32) if weighed else None,
+        )
+        start, any_weight = 0, False
+        with workers(count) as each:
+            for block, span in blocks:
+                part = rows.slice(start, start + row_count(block, span))
+                self._write_inputs(block, span, part, each)
+                if target:
+                    self._write_target(block, span, part.targets)
+                if part.weights is not None and self.schema.weight in block.names:  # some come without the column
+                    part.weights[:] = row_weights(block, self.schema.weight, span)
+                    any_weight = True
+                start += len(part)
+        return rows if any_weight or not weighed else replace(rows, weights=None)
 
     def decode(self, outputs: Matrix) -> NDArray[Any]:
         """What the outputs [N, K] of a network mean.
@@ -150,62 +162,62 @@ class Encoding:
         decoded: NDArray[Any] = labels[chosen]
         return decoded
 
-    def _encode_features(self, table: Table, index: RowIndex, span: RowIndex | slice) -> Matrix:
-        """[N, F] float32; computed in float64, a block of rows at a time, column by column. span: as_slice(index)."""
+    def _write_inputs(self, table: Table, span: RowIndex | slice, to: Rows, each: Each) -> None:
+        """Features, computed in float64, a few rows at a time, column by column; and levels."""
+        for column in self.schema.columns:
+            _check_kind(table, column)
         plain = [column for column in self.schema.columns if not isinstance(column, CategoricalColumn)]
         values = {column.name: _numbers(table, column) for column in plain}
         gaps = {column.name: bool(table.data[column.name].null_count) for column in plain}
-        features = np.empty((len(index), self.features), np.float32)
 
-        def write(block: slice) -> bool:
-            rows = block if isinstance(span, slice) else as_slice(index[block])
+        def write(part: slice) -> bool:
+            if isinstance(span, slice):
+                rows: RowIndex | slice = slice(span.start + part.start, span.start + part.stop)
+            else:
+                rows = as_slice(span[part])
             with np.errstate(over="ignore"):
                 for place, feature in enumerate(self.layout):
-                    features[block, place] = feature.of(values[feature.column][rows], gaps[feature.column])
-            return bool(np.isfinite(features[block]).all())
+                    to.features[part, place] = feature.of(values[feature.column][rows], gaps[feature.column])
+            return bool(np.isfinite(to.features[part]).all())
 
-        if not all(in_parallel(write, _blocks(len(index)), len(index))):
+        if not all(each(write, _blocks(len(to)))):
             for name in values:
                 check_finite(table, name, values[name])
-            row, place = (int(i) for i in np.argwhere(~np.isfinite(features))[0])
-            raise _too_far(table, int(index[row]), self.layout[place].column, "leave it empty")
-        return features
+            row, place = (int(i) for i in np.argwhere(~np.isfinite(to.features))[0])
+            raise _too_far(table, span, row, self.layout[place].column, "leave it empty")
+        for place, column in enumerate(self._categorical):
+            found = places_of(table.column(column.name), column.levels, column.other_code, column.missing_code)
+            to.codes[:, place] = found[span]
 
-    def _encode_target(self, table: Table, index: RowIndex, span: RowIndex | slice) -> Matrix:
-        """[N, T] float32: standardised numbers, 0 and 1, or class numbers."""
+    def _write_target(self, table: Table, span: RowIndex | slice, to: Matrix) -> None:
+        """Standardised numbers, 0 and 1, or class numbers."""
         target = self.schema.target
         if target.task != "regression":
-            return self._class_numbers(table, index)
-        targets = np.empty((len(index), len(target.names)), np.float32)
+            to[:, 0] = self._class_numbers(table, span)
+            return
         for place, name in enumerate(target.names):
             values = _numbers_of(table, name, "target column")[span]
             if table.data[name].null_count:
-                _check_present(table, name, index, np.isnan(values))
+                _check_present(table, name, span, np.isnan(values))
             with np.errstate(over="ignore"):
-                targets[:, place] = (values - target.mean[place]) / target.deviation[place]
-        if not np.isfinite(targets).all():
+                to[:, place] = (values - target.mean[place]) / target.deviation[place]
+        if not np.isfinite(to).all():
             for name in target.names:
                 check_finite(table, name, numbers(table.data[name]))
-            row, place = (int(i) for i in np.argwhere(~np.isfinite(targets))[0])
-            raise _too_far(table, int(index[row]), target.names[place], "leave the row out")
-        return targets
+            row, place = (int(i) for i in np.argwhere(~np.isfinite(to))[0])
+            raise _too_far(table, span, row, target.names[place], "leave the row out")
 
-    def _class_numbers(self, table: Table, index: RowIndex) -> Matrix:
-        """[N, 1] the place of each label among the classes."""
+    def _class_numbers(self, table: Table, span: RowIndex | slice) -> Codes:
+        """[n] the place of each label among the classes."""
         name, classes = self.schema.target.names[0], self.schema.target.classes
         column = table.column(name, "target column")
-        found = places_of(column, classes, -1, -2)[index]
-        _check_present(table, name, index, found == -2)
+        found = places_of(column, classes, -1, -2)[span]
+        _check_present(table, name, span, found == -2)
         if (found == -1).any():
-            row = int(index[(found == -1).argmax()])
+            row = int(_numbers_of_rows(table, span)[(found == -1).argmax()])
             raise CellError(f"{table.where(row)}: the class {column[row].as_py()!r} in {name!r} did not occur in "
                             "training. Leave such rows out.")  # fmt: skip
-        return found.astype(np.float32)[:, np.newaxis]
-
-    def _encode_weights(self, table: Table, rows: RowIndex | slice) -> Vector | None:
-        """[N] float32; None where every row counts once, as in a table that came without the column of weights."""
-        name = self.schema.weight
-        return row_weights(table, name, rows).astype(np.float32) if name in table.names else None
+        return found
 
 
 def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, missing: int) -> Codes:
@@ -307,17 +319,22 @@ def _check_kind(table: Table, column: Column) -> None:
                           f"Give {_PLURALS[was]}.")  # fmt: skip
 
 
-def _too_far(table: Table, row: int, name: str, advice: str) -> CellError:
+def _too_far(table: Table, span: RowIndex | slice, place: int, name: str, advice: str) -> CellError:
+    row = int(_numbers_of_rows(table, span)[place])
     return CellError(f"{table.where(row)}: the value of {name!r} lies too far from those seen in training to be a "
                      f"number in float32. Correct it, or {advice}.")  # fmt: skip
 
 
-def _check_present(table: Table, name: str, index: RowIndex, absent: NDArray[np.bool_]) -> None:
+def _check_present(table: Table, name: str, span: RowIndex | slice, absent: NDArray[np.bool_]) -> None:
     """Every row has this target."""
     if absent.any():
-        raise CellError(
-            f"{table.where(int(index[absent.argmax()]))}: the target {name!r} is missing. Leave the row out."
-        )
+        row = int(_numbers_of_rows(table, span)[absent.argmax()])
+        raise CellError(f"{table.where(row)}: the target {name!r} is missing. Leave the row out.")
+
+
+def _numbers_of_rows(table: Table, span: RowIndex | slice) -> RowIndex:
+    """The row numbers that a span stands for."""
+    return np.arange(len(table))[span] if isinstance(span, slice) else span
 
 
 def _blocks(count: int) -> list[slice]:

@@ -1,16 +1,16 @@
 """What the training rows say of each column, learned block by block: only one block is looked at at a time."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from schuss.arrays import RowIndex
 from schuss.errors import CellError, ColumnError, SettingError
-from schuss.table.columns import Numbers, as_slice, codes, kind_of, nearest, numbers, workers
+from schuss.table.columns import Numbers, codes, kind_of, nearest, numbers, workers
 from schuss.table.schema import (
     MOST_COUNTED,
     BooleanColumn,
@@ -23,9 +23,7 @@ from schuss.table.schema import (
     distinct_numbers,
     row_weights,
 )
-from schuss.table.source import BLOCK_ROWS, Table
-
-Blocks: TypeAlias = Iterable[tuple[Table, RowIndex | slice]]
+from schuss.table.source import Blocks, Table, row_count
 
 MOST_LEVELS = 1000
 FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
@@ -46,7 +44,7 @@ def learn_schema(
     Arguments:
         table: names and kinds of the columns.
         target: from `find_target`; one without names makes every column a feature, so that a table can be described.
-        blocks: of the table in their order, each with the rows to learn from, which have a target (see `chosen`).
+        blocks: of the table in their order, each with the rows to learn from, which have a target.
         weight: a column of row weights; it weighs means and deviations and is no feature.
         exclude: a column that is no feature, or several.
 
@@ -68,7 +66,7 @@ def learn_schema(
             if weights is not None and (weights == 1).all():
                 weights = None  # that is the same, bit for bit
             each(_Lesson(block, rows, weights), [*learners.values(), *scales])
-            count += len(range(len(block))[rows]) if isinstance(rows, slice) else len(rows)
+            count += row_count(block, rows)
     if not any_weight:
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
     learned = {name: learner.learned(count) for name, learner in learners.items()}
@@ -80,16 +78,6 @@ def learn_schema(
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
         raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
     return Schema(columns, _scaled(table, target, scales), weight, dropped, count, table.missing)
-
-
-def chosen(table: Table, rows: RowIndex) -> Iterator[tuple[Table, RowIndex | slice]]:
-    """Blocks of a table in memory, each with those of the rows, in ascending order, that lie in it."""
-    if len(table) <= BLOCK_ROWS:
-        yield table, as_slice(rows)
-        return
-    for start in range(0, len(table), BLOCK_ROWS):
-        first, last = np.searchsorted(rows, (start, start + BLOCK_ROWS))
-        yield table.slice(start, min(start + BLOCK_ROWS, len(table))), as_slice(rows[first:last] - start)
 
 
 class _Learner(Protocol):

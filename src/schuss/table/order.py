@@ -6,12 +6,15 @@ of an epoch uses the first few numbers of the key (seed, epoch), the split the k
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schuss.arrays import Codes, RowIndex
+from schuss.arrays import RowIndex
 from schuss.errors import SettingError
+
+Classes: TypeAlias = NDArray[np.integer[Any]]  # [n] the class of each row
 
 TEST, VALIDATION, TRAINING = 0, 1, 2
 _SPLIT_COUNTER = (0, 0, 1)  # above the number of a row
@@ -31,7 +34,7 @@ class Division:
     rows: RowIndex
     sizes: tuple[RowIndex, RowIndex, RowIndex]
 
-    def parts(self, first: int, classes: Codes) -> NDArray[np.int8]:
+    def parts(self, first: int, classes: Classes) -> NDArray[np.int8]:
         """[n] TEST, VALIDATION or TRAINING of the rows `first`, first + 1, …, whose classes are given."""
         parts = np.full(len(classes), TRAINING, np.int8)
         if not self.numbers.any():
@@ -87,7 +90,7 @@ def permutations(seed: int, epochs: range, count: int, memory: RowIndex | None =
 
 
 def divide(
-    seed: int, validation: float, test: float, sizes: RowIndex, blocks: Callable[[], Iterable[Codes]]
+    seed: int, validation: float, test: float, sizes: RowIndex, blocks: Callable[[], Iterable[Classes]]
 ) -> Division:
     """Deals rows to training, validation and test by a hash of (seed, row number).
 
@@ -147,7 +150,7 @@ def _numbers(seed: int, first: int, count: int) -> NDArray[np.uint64]:
 
 
 def _nth_numbers(
-    seed: int, wanted: RowIndex, sizes: RowIndex, blocks: Iterable[Codes]
+    seed: int, wanted: RowIndex, sizes: RowIndex, blocks: Iterable[Classes]
 ) -> tuple[NDArray[np.uint64], RowIndex]:
     """[classes] hash and number of the row of each class that has `wanted` rows of smaller hash; 0 where none has.
 

@@ -163,22 +163,17 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None) ->
     return Target((name,), chosen, reason, kind, found[0])
 
 
-def target_rows(table: Table, target: Target) -> RowIndex:
-    """The rows that have every target; the others are left out, and the caller says how many.
-
-    Raises:
-        CellError: a target is infinite.
-        ColumnError: no row has a target.
-    """
+def has_target(table: Table, target: Target) -> NDArray[np.bool_]:
+    """[N] whether a row has every target. Raises CellError where a target is infinite."""
     columns = [table.column(name, "target column") for name in target.names]
     for name, column in zip(target.names, columns, strict=True):
         if kind_of(column.type) == "float":
             check_finite(table, name, numbers(column))
-    gaps = [present(column) for column in columns if column.null_count]
-    rows = np.flatnonzero(np.all(gaps, axis=0)) if gaps else np.arange(len(table))
-    if not len(rows):
-        raise ColumnError(f"{table.name}: no row has a value in {' and '.join(map(repr, target.names))}.")
-    return rows.astype(np.int64, copy=False)
+    found = np.ones(len(table), np.bool_)
+    for column in columns:
+        if column.null_count:
+            found &= present(column)
+    return found
 
 
 def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
@@ -221,11 +216,12 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     """The distinct values in ascending order; of more than MOST_COUNTED, one more than that."""
     for some in (values[:_ROWS_LOOKED_AT], values):
-        ordered = np.sort(some)
-        others = ordered[1:][ordered[1:] != ordered[:-1]]
-        if len(some) == len(values) or len(others) >= MOST_COUNTED:
+        ordered, new = np.sort(some), np.ones(len(some), np.bool_)
+        np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+        distinct = ordered[new]
+        if len(some) == len(values) or len(distinct) > MOST_COUNTED:
             break
-    return np.concatenate([ordered[:1], others[:MOST_COUNTED]])
+    return distinct[: MOST_COUNTED + 1]
 
 
 def count_words(distinct: int) -> str:

@@ -12,19 +12,20 @@ import os
 import stat
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
+from schuss.arrays import RowIndex
 from schuss.errors import ColumnError, DataError, SourceError
-from schuss.table.columns import Kind, canonical, check_names, common_kind, from_numpy, kind_of, nearest
+from schuss.table.columns import Kind, as_slice, canonical, check_names, common_kind, from_numpy, kind_of, nearest
 from schuss.table.delimited import MISSING, Content, TableFormat, TextFile, open_text
 
 __all__ = ["MISSING", "Place", "Table", "TableFormat", "read_table"]
@@ -122,6 +123,17 @@ class Table:
             before += place.rows
         return Place(self.name, len(self)).say(row - before)
 
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator["Table"]:
+        """Views of BLOCK_ROWS rows after one another, the last of which may be shorter.
+
+        columns: those that are wanted; None wants all. Of a table in memory the others cost nothing.
+        """
+        if len(self) <= BLOCK_ROWS:
+            yield self
+            return
+        for start in range(0, len(self), BLOCK_ROWS):
+            yield self.slice(start, min(start + BLOCK_ROWS, len(self)))
+
     def slice(self, start: int, stop: int) -> "Table":
         """A view of the rows from start up to stop, which still knows where they came from."""
         places, before = [], 0
@@ -129,6 +141,25 @@ class Table:
             places.append(place.slice(start - before, stop - before))
             before += place.rows
         return replace(self, data=self.data.slice(start, stop - start), places=tuple(places))
+
+
+# Blocks of a table in their order, each with the rows of it that are meant.
+Blocks: TypeAlias = Iterable[tuple[Table, RowIndex | slice]]
+
+
+def chosen(table: Table, rows: RowIndex) -> Blocks:
+    """The rows of a table, in ascending order, by its blocks."""
+    start = 0
+    for block in table.blocks():
+        first, last = np.searchsorted(rows, (start, start + len(block)))
+        if first < last:
+            yield block, as_slice(rows[first:last] - start)
+        start += len(block)
+
+
+def row_count(block: Table, rows: RowIndex | slice) -> int:
+    """How many rows of a block are meant."""
+    return len(range(len(block))[rows]) if isinstance(rows, slice) else len(rows)
 
 
 def read_table(

@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 
 from schuss.model import Model
 from schuss.progress import score_words
-from schuss.table.learning import chosen, learn_schema
+from schuss.table.learning import learn_schema
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -63,7 +63,7 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
     table = read_table(source, format)
     nothing = Target((), "regression", "", "float")
     target = find_target(table, target_names, None) if target_names else nothing
-    schema = learn_schema(table, target, chosen(table, np.arange(len(table))))
+    schema = learn_schema(table, target, ((block, slice(0, len(block))) for block in table.blocks()))
     if as_json:
         columns = msgspec.to_builtins(schema.columns)
         print(json.dumps({"rows": table.data.num_rows, "columns": columns}))

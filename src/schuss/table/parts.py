@@ -1,0 +1,89 @@
+"""Which rows of a table count, and which of them are for training, for validation and for testing."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schuss.errors import ColumnError
+from schuss.table.columns import as_slice
+from schuss.table.encoding import places_of
+from schuss.table.order import TRAINING, Classes, divide
+from schuss.table.schema import Target, has_target, row_weights
+from schuss.table.source import Blocks, Table
+
+_NO_TARGET, _NO_WEIGHT = 3, 4
+_REASONS = {_NO_TARGET: "no value in the target", _NO_WEIGHT: "weight 0"}
+
+
+class Parts:
+    """What each row of a table is for, in one byte a row.
+
+    Arguments:
+        table: all rows, of which targets and weights are read.
+        target: from `find_target`; rows without it are in no part.
+        weight: a column of row weights; rows of weight 0 are in no part.
+
+    Raises:
+        ColumnError: no row has a target.
+        CellError: a target is infinite, or a weight is impossible.
+    """
+
+    def __init__(self, table: Table, target: Target, weight: str | None = None) -> None:
+        self._table, self._target = table, target
+        columns = [*target.names, *([] if weight is None else [weight])]
+        self._of_row = np.concatenate([_usable(block, target, weight) for block in table.blocks(columns)])
+        counts = np.bincount(self._of_row, minlength=5).tolist()
+        self.left_out = {reason: counts[code] for code, reason in _REASONS.items() if counts[code]}
+        self.usable: int = counts[TRAINING]  # rows that are in some part
+        if counts[_NO_TARGET] == len(table):
+            raise ColumnError(f"{table.name}: no row has a value in {' and '.join(map(repr, target.names))}.")
+
+    def count(self, part: int) -> int:
+        """Rows of TRAINING, VALIDATION or TEST."""
+        return int(np.count_nonzero(self._of_row == part))
+
+    def deal(self, seed: int, validation: float, test: float) -> None:
+        """Gives rows to validation and testing, as `divide` does; before, all are for training."""
+        if not validation and not test:
+            return
+        classes, first, dealt = list(self._classes()), 0, []
+        sizes = sum(np.bincount(own, minlength=max(len(self._target.classes), 1)) for own in classes)
+        division = divide(seed, validation, test, np.asarray(sizes), lambda: classes)
+        for own in classes:
+            dealt.append(division.parts(first, own))
+            first += len(own)
+        self._of_row[self._of_row == TRAINING] = np.concatenate(dealt)
+
+    def blocks(self, part: int) -> Blocks:
+        """Blocks of the table, each with its rows of that part."""
+        for block, own in self._by_block(None):
+            rows = np.flatnonzero(own == part)
+            if len(rows):
+                yield block, as_slice(rows)
+
+    def _classes(self) -> Iterator[Classes]:
+        """The class of each row that has not been left out, block by block; of a regression all rows are one class."""
+        labels = self._target.classes
+        for block, own in self._by_block(self._target.names):
+            usable = own == TRAINING
+            if labels:
+                yield places_of(block.data[self._target.names[0]], labels, -1, -1)[usable].astype(np.int16)
+            else:
+                yield np.zeros(np.count_nonzero(usable), np.int16)
+
+    def _by_block(self, columns: tuple[str, ...] | None) -> Iterator[tuple[Table, NDArray[np.int8]]]:
+        """The blocks of the table, each with what its rows are for."""
+        start = 0
+        for block in self._table.blocks(columns):
+            yield block, self._of_row[start : start + len(block)]
+            start += len(block)
+
+
+def _usable(block: Table, target: Target, weight: str | None) -> NDArray[np.int8]:
+    """[n] TRAINING, or why a row is left out."""
+    part = np.where(has_target(block, target), TRAINING, _NO_TARGET).astype(np.int8)
+    if weight is not None:
+        rows = np.flatnonzero(part == TRAINING)
+        part[rows[row_weights(block, weight, as_slice(rows)) == 0]] = _NO_WEIGHT
+    return part
