@@ -147,7 +147,8 @@ def pack(
             arguments `seed`, `memory` and `deal` included.
         rows: how many will come; if there are more or fewer, so are there in a shard.
         seed: 0 ≤ seed < 2**63; deals rows to shards.
-        memory: bytes for the two windows that training will hold, and the order of one.
+        memory: bytes for the two windows that training will hold, and the order of one; rows that make no whole batch
+            come on top.
         fingerprint: kept in the manifest as it is.
         deal: False keeps the rows in their order, for `PackedStore.blocks`.
 
