@@ -105,12 +105,14 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
-void orders(uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, Out<int64_t, 1> memory) {
+void orders(
+    uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, Out<int64_t, 1> memory, uint64_t part
+) {
     if (static_cast<int64_t>(memory.shape(0)) < epochs * count)
         throw nb::value_error("the orders do not fit into the memory that is given for them.");
     int64_t* const data = memory.data();
     const nb::gil_scoped_release released;
-    schuss::write_orders(seed, first_epoch, epochs, count, data);
+    schuss::write_orders(seed, first_epoch, epochs, count, part, data);
 }
 
 }  // namespace
@@ -121,7 +123,7 @@ NB_MODULE(_core, module) {
     module.def("has_bf16", [] { return schuss::bf16_build() != nullptr; },
                "Whether this processor has instructions for products in bf16.");
     module.def("permutations", orders, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"),
-               nb::arg("count"), nb::arg("memory"));
+               nb::arg("count"), nb::arg("memory"), nb::arg("part") = 0);
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),

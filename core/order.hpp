@@ -5,7 +5,8 @@
 
 namespace schuss {
 
-// Writes the orders of `epochs` epochs, one after another, into orders [epochs · count].
-void write_orders(uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, int64_t* orders);
+// Writes the orders of a part of `epochs` epochs, one after another, into orders [epochs · count].
+void write_orders(
+    uint64_t seed, uint64_t first_epoch, int64_t epochs, int64_t count, uint64_t part, int64_t* orders);
 
 }  // namespace schuss

@@ -1,7 +1,8 @@
 """Which row comes when, and which row belongs to which part: pure functions of the seed.
 
 Both come from Philox, a generator without state: number i of a stream depends on its key, its counter and i. The order
-of an epoch uses the first few numbers of the key (seed, epoch), the split the key (seed, 0) far beyond their reach.
+of an epoch uses numbers 20·part … 20·part + 19 of the key (seed, epoch), the split the key (seed, 0) far beyond their
+reach.
 """
 
 from collections.abc import Callable, Iterable
@@ -51,7 +52,7 @@ def permutation(seed: int, epoch: int, count: int) -> RowIndex:
     return permutations(seed, range(epoch, epoch + 1), count)
 
 
-def permutations(seed: int, epochs: range, count: int, memory: RowIndex | None = None) -> RowIndex:
+def permutations(seed: int, epochs: range, count: int, memory: RowIndex | None = None, part: int = 0) -> RowIndex:
     """The orders in which epochs visit their rows, one after another.
 
     The numbers below 2**bits, the least power of two of at least 256 and `count`, are mixed up by a bijection, and the
@@ -67,6 +68,7 @@ def permutations(seed: int, epochs: range, count: int, memory: RowIndex | None =
         count: number of rows.
         memory: [at least epochs · count] where the orders may be written; None for new memory, which takes longer to
             touch than an order takes to be computed.
+        part: at least 0; where a part of the rows is visited at a time, its number, so that each has its own order.
 
     Returns:
         [epochs · count] row numbers, in each epoch each once.
@@ -81,11 +83,11 @@ def permutations(seed: int, epochs: range, count: int, memory: RowIndex | None =
     try:
         from schuss import _core  # needs a compiler
     except ImportError:
-        orders = [_order(_checked(seed), epoch, count) for epoch in epochs]
+        orders = [_order(_checked(seed), epoch, count, part) for epoch in epochs]
         return np.concatenate(orders or [np.empty(0, np.int64)])
     numbers = len(epochs) * count
     memory = np.empty(numbers, np.int64) if memory is None else memory
-    _core.permutations(_checked(seed), epochs.start, len(epochs), count, memory)
+    _core.permutations(_checked(seed), epochs.start, len(epochs), count, memory, part)
     return memory[:numbers]
 
 
@@ -128,9 +130,10 @@ def divide(
     return Division(seed, numbers, rows, (ends[0], for_validation, sizes - ends[1]))
 
 
-def _order(seed: int, epoch: int, count: int) -> RowIndex:
+def _order(seed: int, epoch: int, count: int, part: int) -> RowIndex:
     """What permutations promises, for one epoch."""
-    numbers = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw((_ROUNDS, 2))
+    philox = np.random.Philox(key=np.array([seed, epoch], np.uint64), counter=part * _ROUNDS // 2)  # counts fours
+    numbers = philox.random_raw((_ROUNDS, 2))
     bits = max(_LEAST_BITS, max(count - 1, 0).bit_length())
     mask, half = np.uint64((1 << bits) - 1), np.uint64((bits + 1) // 2)
     x = np.arange(1 << bits, dtype=np.uint64)

@@ -18,8 +18,8 @@ class Store(Protocol):
         """The rows of these epochs in their orders, from batch number `start` of the first on.
 
         Each item is a window of rows and the positions within it, in the order to visit them: a part of one epoch, of
-        whole batches, of which only the last of the epoch may be short; or several whole epochs after one another. The
-        positions may be overwritten as soon as the next item is asked for, here or in another call.
+        whole batches, of which only the last of the epoch may be short; or several whole epochs after one another. Rows
+        and positions may be overwritten as soon as the next item is asked for, here or in another call.
         """
         ...
 
