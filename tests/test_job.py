@@ -1,5 +1,6 @@
 """The main job as a whole: what its events say, and which W it keeps."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from schuss.errors import SettingError
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import model as model_module
 from schuss.progress import introduction
+from schuss.settings import Settings
+from schuss.table import shards
+from schuss.table.shards import PackedStore, pack_for_now
 from schuss.training.loop import Epoch, Finished
 
 RANDOM = np.random.default_rng(0)
@@ -139,3 +143,85 @@ def test_a_trial_that_ends_in_float32_leaves_no_trace_in_W(monkeypatch: pytest.M
     model, _ = watched(epochs=2, hidden=(8,), precision="auto")
     assert "off by" in model.record.reasons["precision"]
     assert (model.W == watched(epochs=2, hidden=(8,))[0].W).all()
+
+
+# -- more rows than memory ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SCHUSS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def packed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows were packed, each time."""
+    counts: list[int] = []
+
+    def counted(blocks: Any, rows: int, **others: Any) -> PackedStore:
+        counts.append(rows)
+        return pack_for_now(blocks, rows, **others)
+
+    monkeypatch.setattr(shards, "pack_for_now", counted)
+    return counts
+
+
+SORTED = pd.DataFrame(RANDOM.normal(size=(6000, 3)), columns=["a", "b", "c"])
+SORTED = SORTED.assign(
+    word=np.where(SORTED["a"] > 0.5, "much", "little"), y=SORTED["a"] * SORTED["b"] + SORTED["c"] ** 2
+)
+SORTED = SORTED.sort_values("y")
+
+
+def test_fault_34_more_rows_than_memory_train_as_well_as_if_they_fitted(packed: list[int], cache: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 12, "hidden": (32, 32), "batch_size": 64}
+    losses = {}
+    for memory in ("1GB", "20kB"):
+        found = [schuss.train(SORTED, "y", memory=memory, seed=seed, **settings) for seed in range(3)]
+        losses[memory] = np.mean([model.record.scores["test"]["loss"] for model in found])
+    assert packed == [4800] * 3
+    assert losses["20kB"] < 1.3 * losses["1GB"] < 0.1 * SORTED["y"].var()
+    assert [path.name for path in cache.iterdir()] == [".lock"]  # the rows are gone
+    assert (
+        "the training rows take 0.1 MB, more than --memory: they are read from a copy on disk" in found[0].record.notes
+    )
+
+
+def test_fault_34_rows_on_disk_are_trained_on_in_the_same_order_every_time(packed: list[int]) -> None:
+    found = [schuss.train(SORTED, "word", memory=30_000, epochs=2, hidden=(8,), precision=precision)
+             for precision in ("float32", "float32", "auto", "float64")]  # fmt: skip
+    assert len(packed) == 4
+    assert (found[0].W == found[1].W).all()
+    for model in found[2:]:
+        assert np.abs(model.W - found[0].W).max() < 0.01
+
+
+def test_rows_on_disk_keep_their_weights(packed: list[int]) -> None:
+    weights = np.where(SORTED["y"] > 1, 0.0, np.where(SORTED["y"] > 0, 3.0, 1.0))
+    inside = schuss.train(SORTED.assign(w=weights), "y", weight="w", hidden=(), epochs=60, memory="1GB", batch_size=200)
+    outside = schuss.train(
+        SORTED.assign(w=weights), "y", weight="w", hidden=(), epochs=60, memory="20kB", batch_size=200
+    )
+    assert packed
+    assert outside.record.left_out == inside.record.left_out
+    assert outside.predict(SORTED).mean() == pytest.approx(inside.predict(SORTED).mean(), rel=0.05)
+
+
+def test_the_estimator_has_the_same_memory(packed: list[int]) -> None:
+    trained = schuss.SchussRegressor(hidden=(8,), epochs=2, memory="5kB", random_state=0).fit(X, FRAME["y"])
+    assert packed == [360]
+    assert trained.n_epochs_ == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "size"), [("500MB", 5e8), ("2GB", 2e9), ("1.5GiB", 1.5 * 2**30), ("10 kB", 1e4), (4096, 4096), ("7", 7)]
+)
+def test_memory_is_given_as_people_say_it(given: Any, size: float) -> None:
+    assert Settings(memory=given).memory == size
+
+
+@pytest.mark.parametrize("given", ["much", "", "-1GB", 0, "1.2.3GB", "5XB", float("nan")])
+def test_memory_that_is_no_size_is_refused(given: Any) -> None:
+    with pytest.raises(SettingError, match="give a size such as 500MB"):
+        Settings(memory=given)

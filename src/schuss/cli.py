@@ -90,6 +90,8 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             kind = click.Choice(limits["names"])
         elif limits.get("whole"):
             kind = int
+        elif limits.get("bytes"):
+            kind = str
         text = limits["help"] if default in (None, MISSING) else f"{limits['help']} [default: {default}]"
         command = click.option(f"--{item.name.replace('_', '-')}", item.name, type=kind, default=None, help=text)(
             command

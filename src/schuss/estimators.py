@@ -63,6 +63,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = _DEFAULTS.threads,
         precision: str = _DEFAULTS.precision,
+        memory: float | str | None = _DEFAULTS.memory,
         verbose: bool = False,
         warm_start: bool = False,
     ) -> None:
@@ -85,6 +86,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.precision = precision
+        self.memory = memory
         self.verbose = verbose
         self.warm_start = warm_start
 
@@ -226,6 +228,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             does not depend on it.
         precision: float32; bf16 for products in bf16 with sums and W in float32, where the processor has it; auto for
             bf16 where a trial on the first steps finds its gradients close enough; float64 for the slow NumPy engine.
+        memory: for the encoded rows, such as "2GB"; more of them are read from a packed copy on disk. None for half of
+            what is free.
         verbose: whether to show progress.
         warm_start: whether fit goes on from the present W.
 

@@ -6,13 +6,14 @@ read -> find the target -> split -> learn the schema -> encode -> decide -> desc
 import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Matrix, Outputs, Rows
+from schuss.arrays import Matrix, Outputs, Rows, Vector
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
@@ -22,11 +23,12 @@ from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
-from schuss.table.order import TEST, TRAINING, VALIDATION, permutation
+from schuss.table.memory import half_of_free_memory
+from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import Table, TableFormat, read_table
-from schuss.table.store import MemoryStore
+from schuss.table.store import MemoryStore, Store
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -36,15 +38,17 @@ from schuss.training.stopping import Outcome
 class Prepared:
     """A table made ready for training, and what was decided for it: the first event of a job.
 
-    training, validation, test: encoded rows; None where there are none.
+    training: encoded rows, in memory or on disk; validation, test: encoded rows, None where there are none.
+    shares: Σ w_i of the training rows by class; of a regression all are one class.
     left_out: rows that are in no part, by reason. notes: on the reading of the table.
     """
 
     table: Table
     encoding: Encoding
-    training: Rows
+    training: Store
     validation: Rows | None
     test: Rows | None
+    shares: Vector
     recipe: Recipe
     left_out: Mapping[str, int]
     notes: tuple[str, ...]
@@ -93,7 +97,7 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
-            dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, precision, seed, threads.
+            dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, precision, seed, threads, memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -158,15 +162,18 @@ def prepare(
     )
     if encoding is None:
         encoding = Encoding(learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude))
-    training = encoding.encode_blocks(parts.blocks(TRAINING), parts.count(TRAINING))
+    training, shares = _training_store(encoding, parts, settings)
     of_validation = _held_out(parts, VALIDATION, validation, encoding, format)
     of_test = _held_out(parts, TEST, test, encoding, format)
-    mean_weight = training.total_weight / len(training)
+    mean_weight = float(shares.sum()) / len(training)
     recipe = decide(settings, encoding, len(training), mean_weight, of_validation is not None)
     if len(target.classes) == 1:
         warnings.warn(f"Every row has the same class, {target.classes[0]}: the model can only say that.", stacklevel=3)
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
-    return Prepared(table, encoding, training, of_validation, of_test, recipe, parts.left_out, notes)
+    if not isinstance(training, MemoryStore):
+        size = len(training) * encoding.row_bytes / 1e6
+        notes += (f"the training rows take {size:,.1f} MB, more than --memory: they are read from a copy on disk",)
+    return Prepared(table, encoding, training, of_validation, of_test, shares, recipe, parts.left_out, notes)
 
 
 def fit(
@@ -188,8 +195,7 @@ def fit(
     state = start or TrainingState(fresh)
     engine, prepared = _engine(prepared, settings, state)
     _tell(watch, prepared)
-    store = MemoryStore(prepared.training)
-    for event in descend(engine, state, store, recipe.plan, _validation(prepared), interrupted):
+    for event in descend(engine, state, prepared.training, recipe.plan, _validation(prepared), interrupted):
         for observer in watch:
             observer(event)
     assert isinstance(event, Finished)
@@ -224,10 +230,30 @@ def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tup
 
     if settings.precision != "auto":
         return make(settings.precision), prepared
-    rows = prepared.training
-    order = permutation(plan.seed, state.epoch, len(rows))[: TRIAL_STEPS * plan.batch_size]
-    engine, words = engine_by_trial(make, state.engine, rows, order, plan.batch_size, plan.learning_rate)
+    with closing(prepared.training.windows(plan.seed, range(state.epoch, state.epoch + 1), plan.batch_size)) as windows:
+        rows, order = next(windows)
+        order = order[: TRIAL_STEPS * plan.batch_size]
+        engine, words = engine_by_trial(make, state.engine, rows, order, plan.batch_size, plan.learning_rate)
     return engine, replace(prepared, recipe=replace(recipe, reasons={**recipe.reasons, "precision": words}))
+
+
+def _training_store(encoding: Encoding, parts: Parts, settings: Settings) -> tuple[Store, Vector]:
+    """The encoded training rows, in memory where they fit, and Σ w_i of each class."""
+    shares, count = np.zeros(max(len(encoding.schema.target.classes), 2)), parts.count(TRAINING)
+    memory = half_of_free_memory() if settings.memory is None else float(settings.memory)
+
+    def weighed(rows: Rows) -> Rows:
+        nonlocal shares
+        numbers = rows.targets[:, 0].astype(int) if encoding.schema.target.classes else np.zeros(len(rows), int)
+        shares += np.bincount(numbers, rows.weights, len(shares))
+        return rows
+
+    if count * encoding.row_bytes <= memory:
+        return MemoryStore(weighed(encoding.encode_blocks(parts.blocks(TRAINING), count))), shares
+    from schuss.table.shards import pack_for_now  # for POSIX alone
+
+    blocks = (weighed(encoding.encode(block, rows)) for block, rows in parts.blocks(TRAINING))
+    return pack_for_now(blocks, count, seed=settings.seed, memory=int(memory)), shares
 
 
 def _fraction(name: str, given: float | object, default: float) -> float:
@@ -300,10 +326,9 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
 
 def _constant_outputs(prepared: Prepared, count: int) -> Matrix:
     """Outputs [count, K] that say the same of every row: the training mean, or the training share of each class."""
-    training, network = prepared.training, prepared.recipe.network
+    shares, network = prepared.shares, prepared.recipe.network
     if not prepared.encoding.schema.target.classes:
         return np.zeros((count, network.outputs))
-    shares = np.bincount(training.targets[:, 0].astype(int), training.weights, max(network.outputs, 2))
     logs = np.log(np.maximum(shares / shares.sum(), 1e-9))
     return np.tile(logs[1:] - logs[0] if network.outputs == 1 else logs[: network.outputs], (count, 1))
 

@@ -3,6 +3,7 @@
 None means that the recipe decides, and says why, or that there is no limit.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -76,6 +77,13 @@ class Settings:
         least=1,
     )
 
+    memory: float | str | None = setting(
+        None,
+        "Memory for the encoded rows, such as 500MB or 2GB, half of what is free if not given; where they take more, "
+        "training reads them from a packed copy on disk.",
+        bytes=True,
+    )
+
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
@@ -89,6 +97,8 @@ def checked(name: str, value: Any, limits: Any) -> Any:
         return _widths(name, value)
     if "names" in limits:
         return _choice(name, value, limits)
+    if limits.get("bytes"):
+        return _bytes(name, value)
     number = _number(name, value, whole=limits.get("whole", False))
     least, above, below = limits.get("least"), limits.get("above"), limits.get("below")
     if least is not None and not number >= least:
@@ -112,6 +122,18 @@ def _number(name: str, value: Any, whole: bool) -> float | int:
     if number != int(number):
         raise SettingError(f"{name} is {value!r}: it must be a whole number.")
     return int(value)
+
+
+def _bytes(name: str, value: Any) -> int:
+    """A size in memory as bytes."""
+    found = re.fullmatch(r"([0-9.]+) *([KMGT]?)(i?)B?", str(value).strip(), re.IGNORECASE)
+    try:
+        size = float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ") if found else 0
+    except ValueError:
+        size = 0
+    if not size >= 1:
+        raise SettingError(f"{name} is {value!r}: give a size such as 500MB, 2GB or 1.5GiB, or a number of bytes.")
+    return int(size)
 
 
 def _choice(name: str, value: Any, limits: Any) -> Any:

@@ -387,7 +387,7 @@ def test_no_thread_is_left_behind(tmp_path: Path) -> None:
     windows = store.windows(0, range(3), 8)
     next(windows)
     assert threading.active_count() == before + 1
-    windows.close()  # type: ignore[attr-defined]
+    windows.close()
     assert threading.active_count() == before
     visited(store, 0, range(2), 8)
     assert threading.active_count() == before
@@ -413,5 +413,5 @@ def test_a_window_that_nobody_wants_any_more_is_not_read(tmp_path: Path, monkeyp
     windows = store.windows(0, range(3), 8)
     next(windows)
     assert read
-    windows.close()  # type: ignore[attr-defined]
+    windows.close()
     assert not read

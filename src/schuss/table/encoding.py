@@ -100,10 +100,16 @@ class Encoding:
         return len(self.schema.target.names)
 
     @property
+    def row_bytes(self) -> int:
+        """What an encoded row takes in memory."""
+        weights = self.schema.weight is not None
+        return 4 * (self.features + len(self._categorical) + self.targets + weights)
+
+    @property
     def _categorical(self) -> tuple[CategoricalColumn, ...]:
         return tuple(column for column in self.schema.columns if isinstance(column, CategoricalColumn))
 
-    def encode(self, table: Table, rows: RowIndex | None = None, *, target: bool = True) -> Rows:
+    def encode(self, table: Table, rows: RowIndex | slice | None = None, *, target: bool = True) -> Rows:
         """The encoded rows.
 
         Arguments:
@@ -115,8 +121,9 @@ class Encoding:
             ColumnError: a column is not there or holds another kind of values.
             CellError: a value is impossible: infinite, too far out, no number, an unseen class, a missing target.
         """
-        span = slice(0, len(table)) if rows is None else as_slice(rows)
-        if isinstance(span, slice) and span != slice(0, len(table)):
+        every = slice(0, len(table))
+        span = every if rows is None else rows if isinstance(rows, slice) else as_slice(rows)
+        if isinstance(span, slice) and span != every:
             return self.encode(table.slice(span.start, span.stop), target=target)
         return self.encode_blocks([(table, span)], row_count(table, span), target=target)
 

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from schuss.arrays import RowIndex, Rows
 from schuss.errors import DataError, OutputError, SourceError
 from schuss.files import STORAGE, Storage, write_file
-from schuss.table.cache import MANIFEST, new_entry
+from schuss.table.cache import MANIFEST, cache_folder, new_entry
 from schuss.table.order import permutation, permutations
+from schuss.table.store import Windows
 
 FORMAT = 1
 _ROWS = "rows"
@@ -176,6 +177,14 @@ def pack(
     return PackedStore(folder)
 
 
+def pack_for_now(blocks: Iterable[Rows], rows: int, *, seed: int, memory: int) -> "PackedStore":
+    """As pack, for rows that nobody will ask for again: the disk is free as soon as this process lets go of them."""
+    folder = cache_folder() / os.urandom(16).hex()
+    store = pack(blocks, folder, rows, seed=seed, memory=memory)
+    shutil.rmtree(folder, ignore_errors=True)
+    return store
+
+
 class PackedStore:
     """Rows that `pack` wrote, behind the protocol of every store. One that was removed can still be read.
 
@@ -213,7 +222,7 @@ class PackedStore:
             self._fill(block, 0, pages)
             yield block
 
-    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
+    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
         """The rows of these epochs in their orders, from batch number `start` of the first on.
 
         An epoch goes through the shards in random order, a window of them at a time, and through the rows of a window

@@ -1,12 +1,14 @@
 """Encoded rows as training asks for them: windows of rows with the order to visit them in."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Generator, Iterator
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from schuss.arrays import RowIndex, Rows
 from schuss.table.order import permutations
+
+Windows: TypeAlias = Generator[tuple[Rows, RowIndex], None, None]
 
 
 class Store(Protocol):
@@ -14,7 +16,11 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
+    def blocks(self) -> Iterator[Rows]:
+        """All rows, some at a time."""
+        ...
+
+    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
         """The rows of these epochs in their orders, from batch number `start` of the first on.
 
         Each item is a window of rows and the positions within it, in the order to visit them: a part of one epoch, of
@@ -34,7 +40,11 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Iterator[tuple[Rows, RowIndex]]:
+    def blocks(self) -> Iterator[Rows]:
+        """All rows at once."""
+        yield self.rows
+
+    def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
         """The rows of these epochs in their orders, from batch number `start` of the first on."""
         if start:
             yield self.rows, self._orders(seed, epochs[:1])[start * batch_size :]
