@@ -18,7 +18,7 @@ from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
-from schuss.model.model import Model, Record, encoded_to_score, read_for, scores_of_epochs, total_losses
+from schuss.model.model import Model, Record, parts_to_score, read_for, scores_of_epochs, total_losses
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
@@ -28,7 +28,7 @@ from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import Table, TableFormat, read_table
-from schuss.table.store import MemoryStore, Store
+from schuss.table.store import MemoryStore, Store, labels
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -38,7 +38,7 @@ from schuss.training.stopping import Outcome
 class Prepared:
     """A table made ready for training, and what was decided for it: the first event of a job.
 
-    training: encoded rows, in memory or on disk; validation, test: encoded rows, None where there are none.
+    training, validation, test: encoded rows, in memory or on disk; None where there are none.
     shares: Σ w_i of the training rows by class; of a regression all are one class.
     left_out: rows that are in no part, by reason. notes: on the reading of the table.
     """
@@ -46,8 +46,8 @@ class Prepared:
     table: Table
     encoding: Encoding
     training: Store
-    validation: Rows | None
-    test: Rows | None
+    validation: Store | None
+    test: Store | None
     shares: Vector
     recipe: Recipe
     left_out: Mapping[str, int]
@@ -162,10 +162,14 @@ def prepare(
     )
     if encoding is None:
         encoding = Encoding(learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude))
-    training, shares = _training_store(encoding, parts, settings)
-    of_validation = _held_out(parts, VALIDATION, validation, encoding, format)
-    of_test = _held_out(parts, TEST, test, encoding, format)
-    mean_weight = float(shares.sum()) / len(training)
+    held_out = [
+        _held_out(parts, VALIDATION, validation, encoding, format),
+        _held_out(parts, TEST, test, encoding, format),
+    ]
+    shares = _Shares(len(target.classes))
+    training, of_validation, of_test = _stores(encoding, [(parts, TRAINING), *held_out], settings, shares)
+    assert training is not None
+    mean_weight = float(shares.weights.sum()) / len(training)
     recipe = decide(settings, encoding, len(training), mean_weight, of_validation is not None)
     if len(target.classes) == 1:
         warnings.warn(f"Every row has the same class, {target.classes[0]}: the model can only say that.", stacklevel=3)
@@ -173,7 +177,7 @@ def prepare(
     if not isinstance(training, MemoryStore):
         size = len(training) * encoding.row_bytes / 1e6
         notes += (f"the training rows take {size:,.1f} MB, more than --memory: they are read from a copy on disk",)
-    return Prepared(table, encoding, training, of_validation, of_test, shares, recipe, parts.left_out, notes)
+    return Prepared(table, encoding, training, of_validation, of_test, shares.weights, recipe, parts.left_out, notes)
 
 
 def fit(
@@ -237,23 +241,43 @@ def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tup
     return engine, replace(prepared, recipe=replace(recipe, reasons={**recipe.reasons, "precision": words}))
 
 
-def _training_store(encoding: Encoding, parts: Parts, settings: Settings) -> tuple[Store, Vector]:
-    """The encoded training rows, in memory where they fit, and Σ w_i of each class."""
-    shares, count = np.zeros(max(len(encoding.schema.target.classes), 2)), parts.count(TRAINING)
-    memory = half_of_free_memory() if settings.memory is None else float(settings.memory)
+class _Shares:
+    """Σ w_i of the rows of each class, summed up as they pass; of a regression all are of one class."""
 
-    def weighed(rows: Rows) -> Rows:
-        nonlocal shares
-        numbers = rows.targets[:, 0].astype(int) if encoding.schema.target.classes else np.zeros(len(rows), int)
-        shares += np.bincount(numbers, rows.weights, len(shares))
+    def __init__(self, classes: int) -> None:
+        self._classes, self.weights = classes, np.zeros(max(classes, 2))
+
+    def add(self, rows: Rows) -> Rows:
+        """The rows, as they are."""
+        numbers = rows.targets[:, 0].astype(int) if self._classes else np.zeros(len(rows), int)
+        self.weights += np.bincount(numbers, rows.weights, len(self.weights))
         return rows
 
-    if count * encoding.row_bytes <= memory:
-        return MemoryStore(weighed(encoding.encode_blocks(parts.blocks(TRAINING), count))), shares
-    from schuss.table.shards import pack_for_now  # for POSIX alone
 
-    blocks = (weighed(encoding.encode(block, rows)) for block, rows in parts.blocks(TRAINING))
-    return pack_for_now(blocks, count, seed=settings.seed, memory=int(memory)), shares
+def _stores(
+    encoding: Encoding, parts: Sequence[tuple[Parts, int]], settings: Settings, shares: _Shares
+) -> list[Store | None]:
+    """The encoded rows for training, validation and testing.
+
+    In memory where they fit; else the last two may take an eighth of it each, and what is left is for training.
+    """
+    memory = half_of_free_memory() if settings.memory is None else float(settings.memory)
+    sizes = [own.count(part) * encoding.row_bytes for own, part in parts]
+    rooms = [0.75 * memory, memory / 8, memory / 8] if sum(sizes) > memory else sizes
+    stores: list[Store | None] = []
+    for (own, part), size, room in zip(parts, sizes, rooms, strict=True):
+        look = (lambda rows: rows) if stores else shares.add  # training comes first
+        if not size:
+            stores.append(None)
+        elif size <= room:
+            stores.append(MemoryStore(look(encoding.encode_blocks(own.blocks(part), own.count(part)))))
+        else:
+            from schuss.table.shards import pack_for_now  # for POSIX alone
+
+            blocks = (look(encoding.encode(block, rows)) for block, rows in own.blocks(part))
+            packed = pack_for_now(blocks, own.count(part), seed=settings.seed, memory=int(room), deal=not stores)
+            stores.append(packed)
+    return stores
 
 
 def _fraction(name: str, given: float | object, default: float) -> float:
@@ -269,19 +293,18 @@ def _fraction(name: str, given: float | object, default: float) -> float:
 
 def _held_out(
     parts: Parts, part: int, given: float | object, encoding: Encoding, format: TableFormat | None
-) -> Rows | None:
-    """Encoded rows of a held-out part: from the table itself, or from the table that was given for it."""
+) -> tuple[Parts, int]:
+    """The rows of a held-out part: of the table itself, or of the table that was given for it."""
     if given is None or isinstance(given, Real):
-        count = parts.count(part)
-        return encoding.encode_blocks(parts.blocks(part), count) if count else None
-    return encoded_to_score(encoding, read_for(encoding, given, format))
+        return parts, part
+    return parts_to_score(encoding, read_for(encoding, given, format)), TRAINING
 
 
 def _validation(prepared: Prepared) -> Validation | None:
     """The validation rows, and how they are scored."""
-    rows = prepared.validation
-    if rows is None:
+    if prepared.validation is None:
         return None
+    rows = labels(prepared.validation.blocks())
     loss, encoding = prepared.recipe.cost.loss, prepared.encoding
 
     def scores(outputs: Outputs) -> list[dict[str, float]]:
@@ -291,7 +314,7 @@ def _validation(prepared: Prepared) -> Validation | None:
             found = [{**own, "loss": average} for own, average in zip(found, averages.tolist(), strict=True)]
         return found
 
-    return Validation(rows, prepared.recipe.network.outputs, scores)
+    return Validation(prepared.validation, prepared.recipe.network.outputs, scores)
 
 
 def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Record:
@@ -312,10 +335,11 @@ def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Recor
 def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence[Observer]) -> Model:
     """The model with the scores of its held-out rows in its record."""
     found: dict[str, dict[str, float | None]] = {}
-    for name, rows in (("validation", prepared.validation), ("test", prepared.test)):
-        if rows is None:
+    for name, store in (("validation", prepared.validation), ("test", prepared.test)):
+        if store is None:
             continue
-        reached = model.scores(engine.outputs(model.W, rows), rows)
+        rows = labels(store.blocks())
+        reached = model.scores(np.concatenate([engine.outputs(model.W, block) for block in store.blocks()]), rows)
         found[name] = {key: value if np.isfinite(value) else None for key, value in reached.items()}
         if name == "test":
             constant = model.scores(_constant_outputs(prepared, len(rows)), rows)

@@ -40,7 +40,7 @@ def finished(events: list[Event]) -> Finished:
 def losses_in_turn(values: list[float], rows: Rows = ROWS) -> Validation:
     """A validation that says these losses after one another."""
     left = iter(values)
-    return Validation(rows, NETWORK.outputs, lambda outputs: [{"loss": next(left)} for _ in outputs])
+    return Validation(MemoryStore(rows), NETWORK.outputs, lambda outputs: [{"loss": next(left)} for _ in outputs])
 
 
 def test_every_epoch_ends_once_and_the_last_event_is_finished() -> None:
@@ -123,7 +123,7 @@ def test_scores_are_of_the_validation_rows_at_the_W_of_their_epoch(monkeypatch: 
         found.extend(outputs)
         return [{"loss": float(np.abs(own).sum())} for own in outputs]
 
-    events = run(validation=Validation(held_out, NETWORK.outputs, scores))
+    events = run(validation=Validation(MemoryStore(held_out), NETWORK.outputs, scores))
     least = min((event for event in events if isinstance(event, Epoch)), key=lambda event: event.scores["loss"])
     state = finished(events).state
     assert (state.best_epoch, state.best_loss) == (least.epoch, least.scores["loss"])

@@ -1,7 +1,6 @@
 """Model: schema, network and W together. It predicts, evaluates, and lives in one file that holds no code."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 import schuss
 from schuss import metrics
-from schuss.arrays import Matrix, Outputs, RowIndex, Rows, Vector
+from schuss.arrays import Matrix, Outputs, Rows, Vector
 from schuss.descent.optimizers import GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
@@ -24,9 +23,9 @@ from schuss.table.encoding import Encoding
 from schuss.table.order import TRAINING
 from schuss.table.parts import Parts
 from schuss.table.source import Table, TableFormat, read_table
+from schuss.table.store import labels
 
 FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
-_BLOCK = 65_536  # rows that are encoded and predicted at a time
 
 
 @dataclass(frozen=True)
@@ -146,10 +145,10 @@ class Model:
     def outputs(self, table: object, format: TableFormat | None = None) -> Matrix:
         """Outputs of the network before link and units, [N, K]. Raises DataError as predict."""
         read = read_for(self.encoding, table, format)
-        blocks = [
-            self._engine.outputs(self.W, self.encoding.encode(read, rows, target=False)) for rows in _blocks(read)
-        ]
-        return np.concatenate(blocks)
+        blocks = read.blocks([column.name for column in self.encoding.schema.columns])
+        return np.concatenate(
+            [self._engine.outputs(self.W, self.encoding.encode(block, target=False)) for block in blocks]
+        )
 
     def evaluate(self, table: object, format: TableFormat | None = None) -> dict[str, float]:
         """Scores on a table that holds the target: average and total loss, and the metrics of the task.
@@ -160,8 +159,13 @@ class Model:
             DataError: as predict, or the target is missing or no row has one.
         """
         read = read_for(self.encoding, table, format)
-        rows = encoded_to_score(self.encoding, read)
-        return self.scores(self._engine.outputs(self.W, rows), rows)
+        parts = parts_to_score(self.encoding, read)
+        outputs, rows = [], []
+        for block, span in parts.blocks(TRAINING):
+            encoded = self.encoding.encode(block, span)
+            outputs.append(self._engine.outputs(self.W, encoded))
+            rows.append(labels([encoded]))
+        return self.scores(np.concatenate(outputs), labels(rows))
 
     def scores(self, outputs: Matrix, rows: Rows) -> dict[str, float]:
         """As evaluate, from outputs [N, K] and encoded rows."""
@@ -277,15 +281,14 @@ def total_losses(loss: Loss, outputs: Outputs, targets: Matrix, weights: Vector 
     return np.array([own @ weight for own in losses])
 
 
-def encoded_to_score(encoding: Encoding, table: Table) -> Rows:
+def parts_to_score(encoding: Encoding, table: Table) -> Parts:
     """The rows that have a target, and a weight above 0 where the table has weights.
 
     Raises:
         DataError: there is none, or a weight or target is impossible.
     """
     schema = encoding.schema
-    parts = Parts(table, schema.target, schema.weight if schema.weight in table.names else None)
-    return encoding.encode_blocks(parts.blocks(TRAINING), parts.usable)
+    return Parts(table, schema.target, schema.weight if schema.weight in table.names else None)
 
 
 def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> Table:
@@ -295,9 +298,3 @@ def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> T
     only = {column.name for column in encoding.schema.columns}.union(target.names, [encoding.schema.weight or ""])
     format = format or TableFormat()
     return read_table(table, replace(format, missing=(*format.missing, *encoding.schema.missing)), text=text, only=only)
-
-
-def _blocks(table: Table) -> Iterator[RowIndex]:
-    """The row numbers of a table, a block at a time."""
-    for start in range(0, table.data.num_rows, _BLOCK):
-        yield np.arange(start, min(start + _BLOCK, table.data.num_rows))

@@ -177,10 +177,10 @@ def pack(
     return PackedStore(folder)
 
 
-def pack_for_now(blocks: Iterable[Rows], rows: int, *, seed: int, memory: int) -> "PackedStore":
+def pack_for_now(blocks: Iterable[Rows], rows: int, *, seed: int, memory: int, deal: bool = True) -> "PackedStore":
     """As pack, for rows that nobody will ask for again: the disk is free as soon as this process lets go of them."""
     folder = cache_folder() / os.urandom(16).hex()
-    store = pack(blocks, folder, rows, seed=seed, memory=memory)
+    store = pack(blocks, folder, rows, seed=seed, memory=memory, deal=deal)
     shutil.rmtree(folder, ignore_errors=True)
     return store
 

@@ -1,6 +1,6 @@
 """Encoded rows as training asks for them: windows of rows with the order to visit them in."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -28,6 +28,15 @@ class Store(Protocol):
         and positions may be overwritten as soon as the next item is asked for, here or in another call.
         """
         ...
+
+
+def labels(blocks: Iterable[Rows]) -> Rows:
+    """Targets and weights of all rows, without features."""
+    found = [(block.targets, block.weights) for block in blocks]
+    targets = np.concatenate([targets for targets, _ in found])
+    weights = [weights for _, weights in found if weights is not None]
+    nothing = np.empty((len(targets), 0), np.float32)
+    return Rows(nothing, nothing.astype(np.int32), targets, np.concatenate(weights) if weights else None)
 
 
 class MemoryStore:

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
-from schuss.arrays import Outputs, Rows, Vector
+from schuss.arrays import Outputs, RowIndex, Rows, Vector
 from schuss.descent.schedules import Schedule
 from schuss.engine.protocol import Engine, EngineState, Watched
-from schuss.table.store import Store
+from schuss.table.store import MemoryStore, Store
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
@@ -95,7 +95,7 @@ class Validation:
     make small.
     """
 
-    rows: Rows
+    store: Store
     outputs: int
     scores: Callable[[Outputs], Sequence[Mapping[str, float]]]
 
@@ -152,8 +152,10 @@ def _most_together(state: TrainingState, plan: Plan, validation: Validation | No
     """Epochs that may be taken before any of them is judged."""
     if validation is None:
         return plan.epochs
+    if not isinstance(validation.store, MemoryStore):
+        return 1
     patience = plan.epochs if plan.patience is None else plan.patience - (state.epoch - state.best_epoch)
-    return min(patience, _MOST_WATCHED // (len(state.engine.W) + len(validation.rows) * validation.outputs))
+    return min(patience, _MOST_WATCHED // (len(state.engine.W) + len(validation.store) * validation.outputs))
 
 
 def _judged(
@@ -221,7 +223,7 @@ def _chunks(
             rates, seen = plan.learning_rate * shares, None
             passed += len(order) // together
             if validation and passed == rows_per_epoch:
-                seen = engine.train_watched(rows, order, plan.batch_size, rates, validation.rows, together)
+                seen = _watched(engine, rows, order, plan.batch_size, rates, validation.store, together)
                 losses = seen.losses
             else:
                 losses = engine.train(rows, order, plan.batch_size, rates, together)
@@ -246,6 +248,18 @@ def _chunks(
                 yield event, (sums / rows_per_epoch).tolist(), seen
                 epoch, passed, sum_so_far = epoch + together, 0, 0.0
             step += steps
+
+
+def _watched(
+    engine: Engine, rows: Rows, order: RowIndex, batch_size: int, rates: Vector, watched: Store, together: int
+) -> Watched:
+    """As Engine.train_watched; rows that do not lie in memory are looked at after one epoch alone."""
+    if isinstance(watched, MemoryStore):
+        return engine.train_watched(rows, order, batch_size, rates, watched.rows, together)
+    losses = engine.train(rows, order, batch_size, rates)
+    W = engine.state().W
+    outputs = np.concatenate([engine.outputs(W, block) for block in watched.blocks()])
+    return Watched(losses, W[np.newaxis], outputs[np.newaxis])
 
 
 def _batch_sizes(rows: int, batch_size: int) -> Vector:
