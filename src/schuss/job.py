@@ -33,6 +33,8 @@ from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
+_LITTLE_MEMORY = 1 << 26  # bytes that are there in any case: asking the system takes as long as a tenth of a small fit
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -249,8 +251,10 @@ class _Shares:
 
     def add(self, rows: Rows) -> Rows:
         """The rows, as they are."""
-        numbers = rows.targets[:, 0].astype(int) if self._classes else np.zeros(len(rows), int)
-        self.weights += np.bincount(numbers, rows.weights, len(self.weights))
+        if self._classes:
+            self.weights += np.bincount(rows.targets[:, 0].astype(int), rows.weights, len(self.weights))
+        else:
+            self.weights[0] += rows.total_weight
         return rows
 
 
@@ -261,8 +265,10 @@ def _stores(
 
     In memory where they fit; else the last two may take an eighth of it each, and what is left is for training.
     """
-    memory = half_of_free_memory() if settings.memory is None else float(settings.memory)
     sizes = [own.count(part) * encoding.row_bytes for own, part in parts]
+    memory = float(settings.memory or _LITTLE_MEMORY)
+    if settings.memory is None and sum(sizes) > memory:
+        memory = half_of_free_memory()
     rooms = [0.75 * memory, memory / 8, memory / 8] if sum(sizes) > memory else sizes
     stores: list[Store | None] = []
     for (own, part), size, room in zip(parts, sizes, rooms, strict=True):
