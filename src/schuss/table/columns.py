@@ -77,10 +77,13 @@ def canonical(column: pa.ChunkedArray, kind: Kind) -> pa.Array:
     return _without(numbers, undefined) if undefined.true_count else numbers
 
 
-def words(column: pa.ChunkedArray, missing: Collection[str] = ()) -> pa.DictionaryArray:
-    """Text as codes of a dictionary, spaces around it stripped; empty text and the words of `missing` are null."""
+def words(column: pa.ChunkedArray, missing: Collection[str] = (), suffix: str = "") -> pa.DictionaryArray:
+    """Text as codes of a dictionary, without spaces around it and `suffix`; "" and the words of `missing` are null."""
     encoded = _whole(column.cast(pa.string()).dictionary_encode())
     stripped = pc.utf8_trim_whitespace(encoded.dictionary)
+    if suffix:
+        cut = pc.utf8_slice_codeunits(stripped, 0, -len(suffix))
+        stripped = pc.utf8_rtrim_whitespace(pc.if_else(pc.ends_with(stripped, suffix), cut, stripped))
     kept = _without(stripped, pc.is_in(stripped, value_set=_texts(["", *missing])))
     return encoded if kept.equals(encoded.dictionary) else kept.take(encoded.indices).dictionary_encode()
 

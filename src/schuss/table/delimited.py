@@ -38,11 +38,15 @@ class TableFormat:
     separator: one character; None takes a tab for .tsv and otherwise whichever of , ; tab | fits the first lines.
     header: the first line holds the names of the columns; otherwise they are column_1, column_2, …
     missing: what stands for a missing value, beside nothing at all.
+    comment: lines that begin with it are skipped, and so is every blank line of a file with one column; "" for none.
+    suffix: cut off the end of texts that have it: "." makes "<=50K" of "<=50K.", and "%" a number of "12%".
     """
 
     separator: str | None = None
     header: bool = True
     missing: tuple[str, ...] = MISSING
+    comment: str = ""
+    suffix: str = ""
 
 
 class Content:
@@ -137,7 +141,9 @@ class TextFile:
                 self.content.stream(self.start, trimmed=single),
                 read_options=arrow_csv.ReadOptions(column_names=self.names, block_size=block_bytes),
                 parse_options=arrow_csv.ParseOptions(
-                    delimiter=self.separator, newlines_in_values=self.quoted, ignore_empty_lines=not single
+                    delimiter=self.separator,
+                    newlines_in_values=self.quoted,
+                    ignore_empty_lines=not single or bool(self.format.comment),
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     null_values=["", *self.format.missing],
@@ -161,7 +167,7 @@ class TextFile:
             self._report_encoding()
         if not pa.types.is_string(column.type):
             return column
-        text = words(column, self.format.missing)
+        text = words(column, self.format.missing, self.format.suffix)
         return pa.chunked_array([text if as_text else narrowed(text)])
 
     def _quotes_pair(self) -> bool:
@@ -196,7 +202,8 @@ class TextFile:
             if ragged:
                 raise SourceError(
                     f"{self.name}, line {record.line:,}: {_count(len(record.values), 'value')} where there are "
-                    f"{_count(len(self.names), 'column')}. Correct this line, or give the right separator."
+                    f"{_count(len(self.names), 'column')}. Correct this line, or give the right separator, "
+                    "or what lines of comment begin with."
                 )
             last = record
         if last is not None and self._is_open(last):
@@ -224,6 +231,7 @@ def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
         SettingError: the separator is not one character.
     """
     _check_encoding(name, content)
+    content = _without_comments(content, format.comment)
     mark = 3 if content.head(3) == b"\xef\xbb\xbf" else 0
     head = _head(content, mark)
     if "\0" in head:
@@ -232,13 +240,14 @@ def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
     first = next((record for record in records(head, separator, 1, name) if record.values), None)
     if first is None:
         raise SourceError(f"{name} is empty. Give a file with a header and rows.")
+    lines = first.line - 1 if format.header or format.comment else 0
     if format.header:
         names = [_decoded(value, name, first.line).strip() for value in first.values]
         check_names(names, name)
-        lines = first.line - 1 + len(first.lines)
-        start = mark + sum(map(len, itertools.islice(io.StringIO(head, newline=""), lines)))
+        lines += len(first.lines)
     else:
-        names, lines, start = [f"column_{number}" for number in range(1, len(first.values) + 1)], 0, mark
+        names = [f"column_{number}" for number in range(1, len(first.values) + 1)]
+    start = mark + sum(map(len, itertools.islice(io.StringIO(head, newline=""), lines)))
     if _INK.search(content.head(start + _HEAD_BYTES), start) is None and _INK.search(content.whole, start) is None:
         raise SourceError(f"{name} has a header and no rows. Give a file with at least one row.")
     has_nul, quoted = content.holds(b"\0", b'"', start=start)
@@ -274,6 +283,16 @@ def _check_encoding(name: str, content: Content) -> None:
     for mark, encoding in _WIDE_MARKS.items():
         if content.head(4).startswith(mark):
             raise SourceError(f"{name} is text in {encoding}. Save it as UTF-8.")
+    if content.head(3) == b"\0\0\x08":
+        raise SourceError(f"{name} is an IDX file of pictures or labels, not a table. Make columns of it, a row each.")
+
+
+def _without_comments(content: Content, comment: str) -> Content:
+    """The bytes with every line of comment blank, so that the others keep their numbers."""
+    if not comment:
+        return content
+    line = rb"(?<![^\r\n])(?:\xef\xbb\xbf)?" + re.escape(comment.encode()) + rb"[^\r\n]*"
+    return Content(re.sub(line, b"", content.whole))
 
 
 def _nul_byte(name: str, content: Content) -> SourceError:

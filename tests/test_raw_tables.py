@@ -1,0 +1,158 @@
+"""Tables as they were published train from their own bytes, with nothing but options of the command line."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import schuss
+from schuss.cli import cli
+from schuss.errors import SourceError
+from schuss.table.source import TableFormat, read_table
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")
+FAST = ("--hidden", "32", "--epochs", "2", "--learning-rate", "0.01", "--validation", "0")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files, options and what comes out: rows with a target, kinds of columns, and a bar for the score on test rows."""
+
+    files: str
+    options: str
+    rows: int
+    task: str
+    numeric: int
+    categorical: int
+    bar: tuple[str, float]  # a constant prediction reaches an R² of 0, and the accuracy that is noted
+
+
+CASES = {
+    "adult": Case(
+        "adult/adult.data.gz", "--no-header --suffix . --comment | --test adult/adult.test.gz --target column_15",
+        48_842, "binary", 6, 8, ("accuracy", 0.82),  # 0.764
+    ),
+    "adult, test rows": Case(
+        "adult/adult.test.gz", "--no-header --comment | --target column_15",
+        16_281, "binary", 6, 8, ("accuracy", 0.81),  # 0.764
+    ),
+    "air of Beijing": Case(
+        "beijing-air/*.csv.gz", "--exclude No --target PM2.5", 412_029, "regression", 14, 2, ("r2", 0.85)
+    ),
+    "bike sharing by day": Case(
+        "bike-sharing/day.csv", "--exclude instant --exclude casual --exclude registered --target cnt --epochs 40",
+        731, "regression", 12, 0, ("r2", 0.6),
+    ),
+    "bike sharing by hour": Case(
+        "bike-sharing/hour.csv.gz", "--exclude instant --exclude casual --exclude registered --target cnt --epochs 6",
+        17_379, "regression", 13, 0, ("r2", 0.5),
+    ),
+    "California": Case(
+        "california-housing/housing.csv", "--target median_house_value", 20_640, "regression", 8, 1, ("r2", 0.6)
+    ),
+    "California, StatLib": Case(
+        "california-housing/houses_statlib.tsv.gz", "--target target", 20_640, "regression", 8, 0, ("r2", 0.6)
+    ),
+    "diamonds": Case("diamonds/diamonds.csv.gz", "--target price", 53_940, "regression", 6, 3, ("r2", 0.9)),
+    "flights": Case(
+        "nycflights13/flights.csv.gz", "--target arr_delay", 327_346, "regression", 10, 4, ("r2", 0.7)
+    ),
+    "intrusions": Case(
+        "kddcup99/kddcup.data_10_percent.gz", "--no-header --suffix . --target column_42 --epochs 1",
+        494_021, "multiclass", 36, 3, ("accuracy", 0.97),  # 0.568
+    ),
+    "intrusions, test rows": Case(
+        "kddcup99/corrected.gz", "--no-header --target column_42 --epochs 1",
+        311_029, "multiclass", 37, 3, ("accuracy", 0.85),  # 0.528
+    ),
+    "skin": Case(
+        "skin-segmentation/Skin_NonSkin.txt.gz", "--no-header --target column_4 --epochs 1",
+        245_057, "binary", 3, 0, ("accuracy", 0.95),  # 0.792
+    ),
+    "sleep": Case("sleep/sleep.tsv.gz", "--target target", 105_908, "multiclass", 13, 0, ("accuracy", 0.65)),  # 0.498
+}  # fmt: skip
+
+
+def train(out: Path, *arguments: str) -> schuss.Model:
+    """The model that the command line makes of these arguments."""
+    cli.main(["train", "--quiet", "--out", str(out), *FAST, *arguments], standalone_mode=False)
+    return schuss.Model.load(out)
+
+
+@needs_data
+@pytest.mark.parametrize("name", CASES)
+def test_a_raw_table_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[name]
+    monkeypatch.chdir(DATA)
+    model = train(tmp_path / "model.schuss", case.files, *case.options.split())
+    schema, (score, bar) = model.encoding.schema, case.bar
+    kinds = Counter(type(column).__name__ for column in schema.columns)
+    assert sum(model.record.rows.values()) == case.rows
+    assert schema.target.task == case.task
+    assert kinds == Counter(NumericColumn=case.numeric, CategoricalColumn=case.categorical)
+    reached = model.record.scores["test"][score]
+    assert reached is not None
+    assert reached > bar
+
+
+@needs_data
+def test_labels_of_raw_tables_are_what_they_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DATA)
+    labels: dict[str, Any] = {}
+    for name in ("adult", "sleep"):
+        model = train(tmp_path / f"{name}.schuss", CASES[name].files, *CASES[name].options.split(), "--epochs", "1")
+        labels[name] = model.encoding.schema.target.classes
+    assert labels == {"adult": ("<=50K", ">50K"), "sleep": (0, 1, 2, 3, 5)}
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("mnist/t10k-images-idx3-ubyte.gz", "IDX file"),
+        ("mnist/t10k-labels-idx1-ubyte.gz", "IDX file"),
+        ("adult/adult.names", "column 1 has no name"),
+        ("bike-sharing/Readme.txt", "line 7: 2 values where there are 1 column"),
+    ],
+)
+def test_files_that_are_no_tables_are_refused_in_one_sentence(file: str, told: str) -> None:
+    with pytest.raises(schuss.errors.DataError, match=told) as refusal:
+        read_table(DATA / file)
+    assert "\n" not in str(refusal.value)
+    assert Path(file).name in str(refusal.value)
+
+
+# -- lines of comment, and what stands after values ------------------------------------------------------------------
+
+
+def read(folder: Path, text: str, **format: Any) -> dict[str, list[Any]]:
+    (folder / "table.csv").write_bytes(text.encode())
+    columns: dict[str, list[Any]] = read_table(folder / "table.csv", TableFormat(**format)).data.to_pydict()
+    return columns
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_of_comment_are_skipped_wherever_they_stand(tmp_path: Path, ending: str, mark: str) -> None:
+    text = mark + ending.join(["# made, in, haste", "a,b", "#0,0", "1,#2", "# ", "3,4", "#"])
+    assert read(tmp_path, text, comment="#") == {"a": [1, 3], "b": ["#2", "4"]}
+    assert read(tmp_path, ending.join(["a", "1", "#", "2"]), comment="#") == {"a": [1, 2]}
+    text = ending.join(["#", "1,2", "#", "3,4"])
+    assert read(tmp_path, text, comment="#", header=False) == {"column_1": [1, 3], "column_2": [2, 4]}
+
+
+def test_a_fault_behind_lines_of_comment_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"table\.csv, line 5: 1 value where there are 2 columns"):
+        read(tmp_path, "// one\n// two\na,b\n// three\n7\n", comment="//")
+    (tmp_path / "table.csv").write_text("|\n|\n1,2\n3,x\n")
+    assert read_table(tmp_path / "table.csv", TableFormat(comment="|", header=False)).where(1) == "table.csv, line 4"
+
+
+def test_what_stands_after_values_is_cut_off_once(tmp_path: Path) -> None:
+    text = "label,share,left\nyes.,12 %,.5\nno.,3%,.25\n..,%,x\n"
+    assert read(tmp_path, text, suffix=".")["label"] == ["yes", "no", "."]
+    assert read(tmp_path, text, suffix=".")["left"] == [".5", ".25", "x"]
+    assert read(tmp_path, text, suffix="%")["share"] == [12, 3, None]
