@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import schuss
@@ -156,3 +157,57 @@ def test_what_stands_after_values_is_cut_off_once(tmp_path: Path) -> None:
     assert read(tmp_path, text, suffix=".")["label"] == ["yes", "no", "."]
     assert read(tmp_path, text, suffix=".")["left"] == [".5", ".25", "x"]
     assert read(tmp_path, text, suffix="%")["share"] == [12, 3, None]
+
+
+# -- numbers that are names ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (["007", "012", "123"], ["007", "012", "123"]),
+        (["001", "", "002"], ["001", None, "002"]),
+        ([" 02134", "90210 "], ["02134", "90210"]),
+        (['"0050"', "1000"], ["0050", "1000"]),
+        (["100"] * 50 + ["099"], ["100"] * 50 + ["099"]),
+        (["007", "12"], [7, 12]),
+        (["100"] * 50 + ["99"], [100] * 50 + [99]),
+        (["007"] * 50 + ["12"], [7] * 50 + [12]),
+        (["007", "NA", "012"], ["007", None, "012"]),
+        (["01", "12"], [1, 12]),
+        (["000", "100", "1.5"], [0, 100, 1.5]),
+        (["0.5", "1.5"], [0.5, 1.5]),
+        (["-01", "-10"], [-1, -10]),
+    ],
+)
+def test_fault_26_leading_zeros_of_equally_long_numbers_make_them_text(
+    values: list[str], kept: list[Any], tmp_path: Path
+) -> None:
+    text = "code,size\n" + "".join(f"{value},{place}\n" for place, value in enumerate(values))
+    assert read(tmp_path, text) == {"code": kept, "size": list(range(len(values)))}
+
+
+def test_fault_26_codes_in_one_of_several_files_make_all_of_them_text(tmp_path: Path) -> None:
+    for name, codes in (("1.csv", "123\n124"), ("2.csv", "007\n012")):
+        (tmp_path / name).write_text(f"code\n{codes}\n")
+    assert read_table(str(tmp_path / "*.csv")).data["code"].to_pylist() == ["123", "124", "007", "012"]
+
+
+def test_fault_26_codes_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("code,y\n" + "".join(f"{place % 3:03},{place}\n" for place in range(40)))
+    model = schuss.train(path, "y", epochs=1, hidden=())
+    assert model.record.notes == ("code: text, because of leading zeros ('000'); drop them if it is a quantity",)
+    assert model.encoding.category_names == ("code",)
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**60)])
+def test_fault_26_whole_numbers_that_float64_cannot_tell_apart_are_identifiers(number: int) -> None:
+    columns: dict[str, Any] = {"id": [number, *range(39)], "size": range(40), "y": np.arange(40) / 2}
+    schema = schuss.train(columns, "y", epochs=1, hidden=()).encoding.schema
+    assert [column.name for column in schema.columns] == ["size"]
+    ((name, reason),) = schema.dropped
+    assert name == "id"
+    assert reason.startswith("an identifier: whole numbers of 2^53 and more")
+    columns["id"][0] = 2**53 - 1
+    assert not schuss.train(columns, "y", epochs=1, hidden=()).encoding.schema.dropped

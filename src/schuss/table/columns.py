@@ -89,14 +89,21 @@ def words(column: pa.ChunkedArray, missing: Collection[str] = (), suffix: str = 
 
 
 def narrowed(text: pa.DictionaryArray) -> pa.Array:
-    """Text of nothing but whole numbers, numbers or truth values as that type; other text as it is."""
-    if len(text.dictionary):
+    """Text of nothing but whole numbers, numbers or truth values as that type; codes and other text as they are."""
+    if len(text.dictionary) and not are_codes(text.dictionary):
         for type in (pa.int64(), pa.float64(), pa.bool_()):
             try:
                 return text.dictionary.cast(type).take(text.indices)
             except pa.ArrowInvalid:
                 continue
     return text
+
+
+def are_codes(texts: pa.Array) -> bool:
+    """Whether these are codes of digits such as 007: equally long, three digits or more, some with a leading zero."""
+    lengths = pc.min_max(pc.utf8_length(texts)).as_py()
+    same = lengths["min"] == lengths["max"] and lengths["min"] > 2
+    return same and bool(pc.any(pc.starts_with(texts, "0")).as_py() and pc.all(pc.utf8_is_digit(texts)).as_py())
 
 
 def numbers(column: pa.ChunkedArray) -> Numbers:

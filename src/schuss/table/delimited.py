@@ -8,13 +8,14 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from schuss.errors import SettingError, SourceError
@@ -118,8 +119,25 @@ class TextFile:
         if self.quoted and not self._quotes_pair():
             self._report_fault()
         table = self._parse(set(as_text) & set(self.names), block_bytes)
-        columns = [self._typed(table[name], name in as_text) for name in self.names]
+        doubtful = self._maybe_codes(table)
+        texts = self._parse(doubtful, block_bytes, doubtful) if doubtful else table
+        columns = [self._typed((texts if name in doubtful else table)[name], name in as_text) for name in self.names]
         return pa.table(columns, names=self.names)
+
+    def _maybe_codes(self, table: pa.Table) -> list[str]:
+        """Columns of whole numbers that may be codes such as 007, by the first rows: see `are_codes`."""
+        whole = [place for place, type in enumerate(table.schema.types) if pa.types.is_integer(type)]
+        if not whole:
+            return []
+        first = records(_head(self.content, self.start), self.separator, self.line, self.name)
+        rows = [record.values for record in itertools.islice(first, _SNIFFED_RECORDS) if record.values]
+        none = {"", *self.format.missing}
+        widths = {place: {len(row[place].strip()) for row in rows if row[place].strip() not in none} for place in whole}
+        return [
+            self.names[place]
+            for place, found in widths.items()
+            if len(found) == 1 and max(found) > max(2, len(str(pc.min(table[place]))))
+        ]
 
     def first_line(self, rows: int) -> int | None:
         """The line of the first row, when every row takes one line and none is blank, so that lines can be counted."""
@@ -130,8 +148,8 @@ class TextFile:
         lines = content.count(ending, self.start, end) + 1
         return self.line if lines == rows else None
 
-    def _parse(self, as_text: Collection[str], block_bytes: int) -> pa.Table:
-        """Arrow's reader on what follows the header; its errors become ours, with the line.
+    def _parse(self, as_text: Collection[str], block_bytes: int, only: Sequence[str] = ()) -> pa.Table:
+        """Arrow's reader on what follows the header; its errors become ours, with the line. only: () for all columns.
 
         A blank line is a missing value where there is one column, and nothing otherwise or at the end of the file.
         """
@@ -149,6 +167,7 @@ class TextFile:
                     null_values=["", *self.format.missing],
                     strings_can_be_null=True,
                     column_types=dict.fromkeys(as_text, pa.string()),
+                    include_columns=only,
                 ),
                 memory_pool=pa.system_memory_pool(),
             )
@@ -158,7 +177,7 @@ class TextFile:
             self._report_encoding()
             self._report_fault()
             if "straddling" in str(error) and block_bytes < len(self.content.whole):
-                return self._parse(as_text, len(self.content.whole))
+                return self._parse(as_text, len(self.content.whole), only)
             raise SourceError(f"{self.name} cannot be read: {error}") from None
 
     def _typed(self, column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:

@@ -177,11 +177,14 @@ def has_target(table: Table, target: Target) -> NDArray[np.bool_]:
 
 
 def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
-    """Notes on columns that are taken for text because of few values among numbers, with the first of those."""
+    """Notes on columns that are taken for text because of few values among numbers, or because their zeros matter."""
     notes = []
     for column in schema.columns:
         if isinstance(column, CategoricalColumn) and kind_of(table.data[column.name].type) == "text":
             share, strange = share_of_numbers(table.data[column.name]), first_not_number(table.data[column.name])
+            code = next((level for level in column.levels if level.startswith("0")), None)
+            if strange is None and code and table.missing:
+                notes.append(f"{column.name}: text, because of leading zeros ({code!r}); drop them if it is a quantity")
             if share > MOSTLY and strange:
                 notes.append(
                     f"{column.name}: text, because {table.where(strange[0])} holds {strange[1]!r}; {share:.1%} of its "
