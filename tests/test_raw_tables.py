@@ -2,16 +2,24 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as parquet
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 import schuss
 from schuss.cli import cli
 from schuss.errors import SourceError
-from schuss.table.source import TableFormat, read_table
+from schuss.table.encoding import Encoding
+from schuss.table.learning import learn_schema
+from schuss.table.schema import find_target
+from schuss.table.source import TableFormat, chosen, read_table
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")
@@ -172,7 +180,7 @@ def test_what_stands_after_values_is_cut_off_once(tmp_path: Path) -> None:
         (["100"] * 50 + ["099"], ["100"] * 50 + ["099"]),
         (["007", "12"], [7, 12]),
         (["100"] * 50 + ["99"], [100] * 50 + [99]),
-        (["007"] * 50 + ["12"], [7] * 50 + [12]),
+        (["0070"] * 50 + ["123"], [70] * 50 + [123]),
         (["007", "NA", "012"], ["007", None, "012"]),
         (["01", "12"], [1, 12]),
         (["000", "100", "1.5"], [0, 100, 1.5]),
@@ -211,3 +219,59 @@ def test_fault_26_whole_numbers_that_float64_cannot_tell_apart_are_identifiers(n
     assert reason.startswith("an identifier: whole numbers of 2^53 and more")
     columns["id"][0] = 2**53 - 1
     assert not schuss.train(columns, "y", epochs=1, hidden=()).encoding.schema.dropped
+
+
+# -- files together ---------------------------------------------------------------------------------------------------
+
+
+def test_fault_29_a_column_that_is_text_in_one_file_alone_is_noted_with_its_place(tmp_path: Path) -> None:
+    for name, last in (("1.csv", "7"), ("2.csv", "seven")):
+        lines = [f"{place % 5},{place}" for place in range(30)]
+        (tmp_path / name).write_text("\n".join(["size,y", *lines, f"{last},0", ""]))
+    model = schuss.train(str(tmp_path / "*.csv"), "y", epochs=1, hidden=())
+    assert model.record.notes[0] == "2 files"
+    assert "size: text, because 2.csv, line 32 holds 'seven'" in model.record.notes[1]
+
+
+# -- any table, as text and as Parquet --------------------------------------------------------------------------------
+
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+VALUES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
+    "whole": (pa.int64(), st.integers(-(2**53) + 1, 2**53 - 1)),
+    "number": (pa.float64(), st.floats(-1e15, 1e15)),
+    "truth": (pa.bool_(), st.booleans()),
+    "day": (pa.date32(), st.dates(date(1700, 1, 1), date(2200, 1, 1))),
+    "moment": (pa.timestamp("us"), st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1))),
+    "text": (pa.string(), st.text(LETTERS, max_size=4).map("x{}x".format)),
+    'name, "quoted"': (pa.string(), st.sampled_from(["low", "high, or so", 'the "middle"', "two\nlines"])),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """2 to 30 rows of some columns of any kinds and in any order, a column without gaps, and a target y."""
+    count = draw(st.integers(2, 30))
+    columns: dict[str, Any] = {"row": pa.array(range(count))}
+    for name in draw(st.lists(st.sampled_from(list(VALUES)), unique=True)):
+        type, values = VALUES[name]
+        column = draw(st.lists(st.none() | values, min_size=count, max_size=count))
+        columns[name] = pa.array(column, type)
+    target: list[Any] = draw(st.sampled_from([[place / 4 for place in range(count)], ["no", "yes"] * 15]))
+    columns["y"] = pa.array(target[:count])
+    return pa.table(columns).select(draw(st.permutations(list(columns))))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables(), order=st.randoms())
+def test_a_table_is_the_same_rows_as_text_and_as_parquet(table: pa.Table, order: Any, tmp_path: Path) -> None:
+    arrow_csv.write_csv(table, tmp_path / "table.csv")
+    parquet.write_table(table.select(order.sample(table.column_names, table.num_columns)), tmp_path / "table.parquet")
+    encodings, found = [], [read_table(tmp_path / name) for name in ("table.csv", "table.parquet")]
+    for each in found:
+        rows_of_each = chosen(each, np.arange(len(each)))
+        encodings.append(Encoding(learn_schema(each, find_target(each, ["y"]), rows_of_each)))
+    by_name = [sorted(encoding.schema.columns, key=lambda column: column.name) for encoding in encodings]
+    assert by_name[0] == by_name[1]
+    rows = [encodings[0].encode(each) for each in found]
+    for part in ("features", "codes", "targets"):
+        np.testing.assert_array_equal(getattr(rows[0], part), getattr(rows[1], part))

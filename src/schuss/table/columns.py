@@ -25,7 +25,7 @@ Each: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # 
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 _ROWS_WORTH_THREADS = 65_536  # up to so many, starting threads takes longer than they save
-_PER_DAY = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
+_PER_DAY = {"days": 1, "s": 86_400, "ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 
 
 @cache
@@ -233,10 +233,11 @@ def _integers(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _days(column: pa.ChunkedArray) -> pa.Array:
-    """Dates as days since 1970-01-01, times of day and durations as days, float64."""
+    """Dates as days since 1970-01-01, times of day and durations as days, float64: the same whatever their unit."""
     unit = {pa.date32(): "days", pa.date64(): "ms"}.get(column.type) or column.type.unit
-    counts = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.float64(), safe=False)
-    return _without(from_numpy(numbers(counts) / _PER_DAY.get(unit, 1.0)), _whole(counts.is_null()))
+    counts = _whole(column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.int64()))
+    days, rest = np.divmod(_filled(counts, np.zeros(len(counts), np.int64)), _PER_DAY[unit])
+    return _without(from_numpy(days + rest / _PER_DAY[unit]), counts.is_null())
 
 
 # pa.array, pa.scalar, to_numpy and every function that is given a Python value import pandas where it is installed,
