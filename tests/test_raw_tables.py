@@ -1,5 +1,6 @@
 """Tables as they were published train from their own bytes, with nothing but options of the command line."""
 
+import gzip
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,6 +13,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from numpy.typing import NDArray
 
 import schuss
 from schuss.cli import cli
@@ -132,6 +134,47 @@ def test_files_that_are_no_tables_are_refused_in_one_sentence(file: str, told: s
         read_table(DATA / file)
     assert "\n" not in str(refusal.value)
     assert Path(file).name in str(refusal.value)
+
+
+# -- pictures as tables -----------------------------------------------------------------------------------------------
+
+
+def idx(name: str) -> NDArray[np.uint8]:
+    """The array in an IDX file: two zeros, the type, the number of axes, their lengths, the values."""
+    content = gzip.decompress((DATA / name).read_bytes())
+    axes = content[3]
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(np.frombuffer(content, ">i4", axes, 4))
+
+
+def write_pictures(folder: str, part: str, path: Path) -> Path:
+    """A row for each picture: pixel_0 … pixel_783, label."""
+    pixels, labels = idx(f"{folder}/{part}-images-idx3-ubyte.gz"), idx(f"{folder}/{part}-labels-idx1-ubyte.gz")
+    columns = np.ascontiguousarray(pixels.reshape(len(pixels), -1).T)
+    names = [f"pixel_{place}" for place in range(len(columns))]
+    parquet.write_table(pa.table([*columns, labels], names=[*names, "label"]), path)
+    return path
+
+
+@needs_data
+@pytest.mark.parametrize(("folder", "bar"), [("mnist", 0.98), ("fashion-mnist", 0.89)])
+def test_pictures_are_told_apart_by_their_pixels(folder: str, bar: float, tmp_path: Path) -> None:
+    model = schuss.train(
+        write_pictures(folder, "train", tmp_path / "train.parquet"),
+        "label",
+        test=write_pictures(folder, "t10k", tmp_path / "test.parquet"),
+        validation=0,
+        hidden=(256,),
+        activation="gelu",
+        dropout=0.2,
+        learning_rate=0.004,
+        weight_decay=0.3,
+        batch_size=128,
+        epochs=8,
+    )
+    assert model.record.rows == {"training": 60_000, "test": 10_000}
+    reached = model.record.scores["test"]["accuracy"]
+    assert reached is not None
+    assert reached >= bar
 
 
 # -- lines of comment, and what stands after values ------------------------------------------------------------------
