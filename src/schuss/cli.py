@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
+from functools import wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -100,16 +101,28 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How text files are read."""
+    """How text files are read: five options, which the command gets as its argument `format`."""
+
+    @wraps(command)
+    def with_format(
+        separator: str | None, no_header: bool, missing: tuple[str, ...], comment: str, suffix: str, **others: Any
+    ) -> None:
+        known = schuss.TableFormat()
+        separator = separator.replace("\\t", "\t") if separator else separator
+        command(**others, format=schuss.TableFormat(separator, not no_header, known.missing + missing, comment, suffix))
+
+    taken: Callable[..., Any] = with_format
     for decorator in (
+        click.option("--suffix", default="", help="Cut off the end of texts that have it: . makes yes of 'yes.'"),
+        click.option("--comment", default="", help="Lines that begin with it are skipped."),
         click.option("--missing", multiple=True, help="One more text for a missing value; may be repeated."),
         click.option(
             "--no-header", is_flag=True, help="The first line holds values: columns are column_1, column_2, …"
         ),
         click.option("--separator", help="Between values; found from the file where not given. \\t is a tab."),
     ):
-        command = decorator(command)
-    return command
+        taken = decorator(taken)
+    return taken
 
 
 def _default_model(table: tuple[str, ...]) -> Path:
@@ -121,15 +134,6 @@ def _default_model(table: tuple[str, ...]) -> Path:
     for ending in known:
         name = name.removesuffix(ending)
     return Path(f"{name or 'model'}.schuss")
-
-
-def _format(separator: str | None, no_header: bool, missing: Sequence[str]) -> "schuss.TableFormat":
-    options: dict[str, Any] = {"header": not no_header}
-    if separator is not None:
-        options["separator"] = separator.replace("\\t", "\t")
-    if missing:
-        options["missing"] = (*schuss.TableFormat().missing, *missing)
-    return schuss.TableFormat(**options)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -169,9 +173,7 @@ def train(
     out: Path | None,
     quiet: bool,
     as_json: bool,
-    separator: str | None,
-    no_header: bool,
-    missing: tuple[str, ...],
+    format: "schuss.TableFormat",
     **settings: Any,
 ) -> None:
     """Trains a network on TABLE (CSV, TSV, Parquet, Arrow; .gz; several files or a glob) and saves it."""
@@ -194,7 +196,7 @@ def train(
             task=task,
             validation=validation,
             test=test,
-            format=_format(separator, no_header, missing),
+            format=format,
             observers=[report],
             interrupted=interrupt,
             **{name: value for name, value in settings.items() if value is not None},
@@ -221,9 +223,7 @@ def predict(
     table: tuple[str, ...],
     out: Path,
     probabilities: bool,
-    separator: str | None,
-    no_header: bool,
-    missing: tuple[str, ...],
+    format: "schuss.TableFormat",
 ) -> None:
     """Predicts every row of TABLE with MODEL and writes the predictions, in order, to a file."""
     from schuss.files import check_writable
@@ -235,7 +235,7 @@ def predict(
     check_writable(out)
     trained = schuss.Model.load(model)
     source: object = list(table) if len(table) > 1 else table[0]
-    read = read_for(trained.encoding, source, _format(separator, no_header, missing))
+    read = read_for(trained.encoding, source, format)
     write_predictions(trained, read, out, probabilities)
     click.echo(f"{len(read):,} predictions written to {out}")
 
@@ -245,15 +245,13 @@ def predict(
 @click.argument("table", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="The scores as one JSON object.")
 @_format_options
-def evaluate(
-    model: Path, table: tuple[str, ...], as_json: bool, separator: str | None, no_header: bool, missing: tuple[str, ...]
-) -> None:
+def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss.TableFormat") -> None:
     """Scores MODEL on a TABLE that holds the target."""
     from schuss.progress import score_words, without_nan
 
     trained = schuss.Model.load(model)
     source = list(table) if len(table) > 1 else table[0]
-    scores = trained.evaluate(source, _format(separator, no_header, missing))
+    scores = trained.evaluate(source, format)
     click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))
 
 
@@ -262,16 +260,14 @@ def evaluate(
 @click.option("--target", "-t", multiple=True, help="Of a table: the column to predict.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @_format_options
-def inspect(
-    path: str, target: tuple[str, ...], as_json: bool, separator: str | None, no_header: bool, missing: tuple[str, ...]
-) -> None:
+def inspect(path: str, target: tuple[str, ...], as_json: bool, format: "schuss.TableFormat") -> None:
     """Shows what is in a MODEL, or what would be done with each column of a TABLE."""
     from schuss.view.inspection import inspect_model, inspect_table
 
     if path.endswith(".schuss"):
         inspect_model(schuss.Model.load(path), as_json)
     else:
-        inspect_table(path, target, _format(separator, no_header, missing), as_json)
+        inspect_table(path, target, format, as_json)
 
 
 def _show_warning(message: Warning | str, *where: Any) -> None:

@@ -19,6 +19,7 @@ from schuss.table.schema import (
     Schema,
     Target,
     Task,
+    distinct_numbers,
     find_target,
     has_target,
 )
@@ -177,6 +178,18 @@ def test_statistics_are_those_of_numpy(values: list[float]) -> None:
     assert (column.least, column.greatest) == (min(values), max(values))
     assert column.mean == pytest.approx(np.mean(values), rel=1e-9, abs=1e-9)
     assert column.deviation == pytest.approx(np.std(values), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "few",
+    [[0.0, 255.0, 7.0], [-3, 4, 9_990], [-5.0, 1e4], [-0.0, 0.0, 1.0], [1.0, 1.5, 3.0], [0.25, 1.0], [2**62, -(2**62)],
+     [2.0**60, 2.0**60 + 1024], [1e300, -1e300]],
+)  # fmt: skip
+def test_distinct_numbers_of_many_rows_are_those_that_occur(few: list[float]) -> None:
+    values = np.array(few)[np.random.default_rng(0).integers(0, len(few), 40_000)]
+    found = distinct_numbers(values)
+    assert found.dtype == values.dtype
+    assert found.tolist() == sorted(set(few))
 
 
 @pytest.mark.parametrize("count", [10_000, 10_001, 70_000])

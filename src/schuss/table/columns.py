@@ -25,7 +25,7 @@ Each: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # 
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 _ROWS_WORTH_THREADS = 65_536  # up to so many, starting threads takes longer than they save
-_PER_DAY = {"s": 86_400.0, "ms": 86_400e3, "us": 86_400e6, "ns": 86_400e9}
+_PER_DAY = {"days": 1, "s": 86_400, "ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 
 
 @cache
@@ -77,23 +77,33 @@ def canonical(column: pa.ChunkedArray, kind: Kind) -> pa.Array:
     return _without(numbers, undefined) if undefined.true_count else numbers
 
 
-def words(column: pa.ChunkedArray, missing: Collection[str] = ()) -> pa.DictionaryArray:
-    """Text as codes of a dictionary, spaces around it stripped; empty text and the words of `missing` are null."""
+def words(column: pa.ChunkedArray, missing: Collection[str] = (), suffix: str = "") -> pa.DictionaryArray:
+    """Text as codes of a dictionary, without spaces around it and `suffix`; "" and the words of `missing` are null."""
     encoded = _whole(column.cast(pa.string()).dictionary_encode())
     stripped = pc.utf8_trim_whitespace(encoded.dictionary)
+    if suffix:
+        cut = pc.utf8_slice_codeunits(stripped, 0, -len(suffix))
+        stripped = pc.utf8_rtrim_whitespace(pc.if_else(pc.ends_with(stripped, suffix), cut, stripped))
     kept = _without(stripped, pc.is_in(stripped, value_set=_texts(["", *missing])))
     return encoded if kept.equals(encoded.dictionary) else kept.take(encoded.indices).dictionary_encode()
 
 
 def narrowed(text: pa.DictionaryArray) -> pa.Array:
-    """Text of nothing but whole numbers, numbers or truth values as that type; other text as it is."""
-    if len(text.dictionary):
+    """Text of nothing but whole numbers, numbers or truth values as that type; codes and other text as they are."""
+    if len(text.dictionary) and not are_codes(text.dictionary):
         for type in (pa.int64(), pa.float64(), pa.bool_()):
             try:
                 return text.dictionary.cast(type).take(text.indices)
             except pa.ArrowInvalid:
                 continue
     return text
+
+
+def are_codes(texts: pa.Array) -> bool:
+    """Whether these are codes of digits such as 007: equally long, three digits or more, some with a leading zero."""
+    lengths = pc.min_max(pc.utf8_length(texts)).as_py()
+    same = lengths["min"] == lengths["max"] and lengths["min"] > 2
+    return same and bool(pc.any(pc.starts_with(texts, "0")).as_py() and pc.all(pc.utf8_is_digit(texts)).as_py())
 
 
 def numbers(column: pa.ChunkedArray) -> Numbers:
@@ -223,10 +233,11 @@ def _integers(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _days(column: pa.ChunkedArray) -> pa.Array:
-    """Dates as days since 1970-01-01, times of day and durations as days, float64."""
+    """Dates as days since 1970-01-01, times of day and durations as days, float64: the same whatever their unit."""
     unit = {pa.date32(): "days", pa.date64(): "ms"}.get(column.type) or column.type.unit
-    counts = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.float64(), safe=False)
-    return _without(from_numpy(numbers(counts) / _PER_DAY.get(unit, 1.0)), _whole(counts.is_null()))
+    counts = _whole(column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64()).cast(pa.int64()))
+    days, rest = np.divmod(_filled(counts, np.zeros(len(counts), np.int64)), _PER_DAY[unit])
+    return _without(from_numpy(days + rest / _PER_DAY[unit]), counts.is_null())
 
 
 # pa.array, pa.scalar, to_numpy and every function that is given a Python value import pandas where it is installed,

@@ -8,13 +8,14 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from schuss.errors import SettingError, SourceError
@@ -38,11 +39,15 @@ class TableFormat:
     separator: one character; None takes a tab for .tsv and otherwise whichever of , ; tab | fits the first lines.
     header: the first line holds the names of the columns; otherwise they are column_1, column_2, …
     missing: what stands for a missing value, beside nothing at all.
+    comment: lines that begin with it are skipped, and so is every blank line of a file with one column; "" for none.
+    suffix: cut off the end of texts that have it: "." makes "<=50K" of "<=50K.", and "%" a number of "12%".
     """
 
     separator: str | None = None
     header: bool = True
     missing: tuple[str, ...] = MISSING
+    comment: str = ""
+    suffix: str = ""
 
 
 class Content:
@@ -114,8 +119,25 @@ class TextFile:
         if self.quoted and not self._quotes_pair():
             self._report_fault()
         table = self._parse(set(as_text) & set(self.names), block_bytes)
-        columns = [self._typed(table[name], name in as_text) for name in self.names]
+        doubtful = self._maybe_codes(table)
+        texts = self._parse(doubtful, block_bytes, doubtful) if doubtful else table
+        columns = [self._typed((texts if name in doubtful else table)[name], name in as_text) for name in self.names]
         return pa.table(columns, names=self.names)
+
+    def _maybe_codes(self, table: pa.Table) -> list[str]:
+        """Columns of whole numbers that may be codes such as 007, by the first rows: see `are_codes`."""
+        whole = [place for place, type in enumerate(table.schema.types) if pa.types.is_integer(type)]
+        if not whole:
+            return []
+        first = records(_head(self.content, self.start), self.separator, self.line, self.name)
+        rows = [record.values for record in itertools.islice(first, _SNIFFED_RECORDS) if record.values]
+        none = {"", *self.format.missing}
+        widths = {place: {len(row[place].strip()) for row in rows if row[place].strip() not in none} for place in whole}
+        return [
+            self.names[place]
+            for place, found in widths.items()
+            if len(found) == 1 and max(found) > max(2, len(str(pc.min(table[place]))))
+        ]
 
     def first_line(self, rows: int) -> int | None:
         """The line of the first row, when every row takes one line and none is blank, so that lines can be counted."""
@@ -126,8 +148,8 @@ class TextFile:
         lines = content.count(ending, self.start, end) + 1
         return self.line if lines == rows else None
 
-    def _parse(self, as_text: Collection[str], block_bytes: int) -> pa.Table:
-        """Arrow's reader on what follows the header; its errors become ours, with the line.
+    def _parse(self, as_text: Collection[str], block_bytes: int, only: Sequence[str] = ()) -> pa.Table:
+        """Arrow's reader on what follows the header; its errors become ours, with the line. only: () for all columns.
 
         A blank line is a missing value where there is one column, and nothing otherwise or at the end of the file.
         """
@@ -137,12 +159,15 @@ class TextFile:
                 self.content.stream(self.start, trimmed=single),
                 read_options=arrow_csv.ReadOptions(column_names=self.names, block_size=block_bytes),
                 parse_options=arrow_csv.ParseOptions(
-                    delimiter=self.separator, newlines_in_values=self.quoted, ignore_empty_lines=not single
+                    delimiter=self.separator,
+                    newlines_in_values=self.quoted,
+                    ignore_empty_lines=not single or bool(self.format.comment),
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     null_values=["", *self.format.missing],
                     strings_can_be_null=True,
                     column_types=dict.fromkeys(as_text, pa.string()),
+                    include_columns=only,
                 ),
                 memory_pool=pa.system_memory_pool(),
             )
@@ -152,7 +177,7 @@ class TextFile:
             self._report_encoding()
             self._report_fault()
             if "straddling" in str(error) and block_bytes < len(self.content.whole):
-                return self._parse(as_text, len(self.content.whole))
+                return self._parse(as_text, len(self.content.whole), only)
             raise SourceError(f"{self.name} cannot be read: {error}") from None
 
     def _typed(self, column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:
@@ -161,7 +186,7 @@ class TextFile:
             self._report_encoding()
         if not pa.types.is_string(column.type):
             return column
-        text = words(column, self.format.missing)
+        text = words(column, self.format.missing, self.format.suffix)
         return pa.chunked_array([text if as_text else narrowed(text)])
 
     def _quotes_pair(self) -> bool:
@@ -196,7 +221,8 @@ class TextFile:
             if ragged:
                 raise SourceError(
                     f"{self.name}, line {record.line:,}: {_count(len(record.values), 'value')} where there are "
-                    f"{_count(len(self.names), 'column')}. Correct this line, or give the right separator."
+                    f"{_count(len(self.names), 'column')}. Correct this line, or give the right separator, "
+                    "or what lines of comment begin with."
                 )
             last = record
         if last is not None and self._is_open(last):
@@ -224,6 +250,7 @@ def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
         SettingError: the separator is not one character.
     """
     _check_encoding(name, content)
+    content = _without_comments(content, format.comment)
     mark = 3 if content.head(3) == b"\xef\xbb\xbf" else 0
     head = _head(content, mark)
     if "\0" in head:
@@ -232,13 +259,14 @@ def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
     first = next((record for record in records(head, separator, 1, name) if record.values), None)
     if first is None:
         raise SourceError(f"{name} is empty. Give a file with a header and rows.")
+    lines = first.line - 1 if format.header or format.comment else 0
     if format.header:
         names = [_decoded(value, name, first.line).strip() for value in first.values]
         check_names(names, name)
-        lines = first.line - 1 + len(first.lines)
-        start = mark + sum(map(len, itertools.islice(io.StringIO(head, newline=""), lines)))
+        lines += len(first.lines)
     else:
-        names, lines, start = [f"column_{number}" for number in range(1, len(first.values) + 1)], 0, mark
+        names = [f"column_{number}" for number in range(1, len(first.values) + 1)]
+    start = mark + sum(map(len, itertools.islice(io.StringIO(head, newline=""), lines)))
     if _INK.search(content.head(start + _HEAD_BYTES), start) is None and _INK.search(content.whole, start) is None:
         raise SourceError(f"{name} has a header and no rows. Give a file with at least one row.")
     has_nul, quoted = content.holds(b"\0", b'"', start=start)
@@ -274,6 +302,16 @@ def _check_encoding(name: str, content: Content) -> None:
     for mark, encoding in _WIDE_MARKS.items():
         if content.head(4).startswith(mark):
             raise SourceError(f"{name} is text in {encoding}. Save it as UTF-8.")
+    if content.head(3) == b"\0\0\x08":
+        raise SourceError(f"{name} is an IDX file of pictures or labels, not a table. Make columns of it, a row each.")
+
+
+def _without_comments(content: Content, comment: str) -> Content:
+    """The bytes with every line of comment blank, so that the others keep their numbers."""
+    if not comment:
+        return content
+    line = rb"(?<![^\r\n])(?:\xef\xbb\xbf)?" + re.escape(comment.encode()) + rb"[^\r\n]*"
+    return Content(re.sub(line, b"", content.whole))
 
 
 def _nul_byte(name: str, content: Content) -> SourceError:

@@ -30,6 +30,7 @@ FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
 SMALL_TABLE = 100  # … in tables of at least so many training rows
 IDENTIFIER_SHARE = 0.9
 IDENTIFIER_ROWS = 50
+_INEXACT = 2.0**53  # from here on float64 does not tell whole numbers apart
 _MOST_TEXTS = 1 << 20  # of a column that are counted at the same time; the rarest are let go
 _LEAST_DEVIATION = 1e-100  # of a target, so that its square is a number
 _GREATEST_DEVIATION = 1e100
@@ -104,14 +105,16 @@ def _learner(table: Table, name: str) -> _Learner:
     kind = kind_of(table.data.schema.field(name).type)
     if kind == "text":
         return _Categorical(name)
-    return _Boolean(name) if kind == "boolean" else _Numeric(name, date=name in table.dates, counted=True)
+    if kind == "boolean":
+        return _Boolean(name)
+    return _Numeric(name, date=name in table.dates, counted=True, whole=kind == "integer")
 
 
 class _Numeric:
-    """A column of numbers; counted: with its distinct values."""
+    """A column of numbers; counted: with its distinct values; whole: of whole numbers."""
 
-    def __init__(self, name: str, date: bool = False, counted: bool = False) -> None:
-        self.name, self.date = name, date
+    def __init__(self, name: str, date: bool = False, counted: bool = False, whole: bool = False) -> None:
+        self.name, self.date, self.whole = name, date, whole
         self.missing = self.present = 0
         self.least, self.greatest = math.inf, -math.inf
         self.weight, self.mean, self.deviation = 0.0, 0.0, 0.0
@@ -155,6 +158,10 @@ class _Numeric:
         distinct = MOST_COUNTED + 1 if self._distinct is None else len(self._distinct)
         if distinct == 1 and not self.missing:
             return "constant"
+        if self.whole and max(-self.least, self.greatest) >= _INEXACT:
+            return (
+                "an identifier: whole numbers of 2^53 and more; make them text if they are categories, or divide them"
+            )
         mean, deviation = self.scale()
         return NumericColumn(
             name=self.name,

@@ -177,11 +177,14 @@ def has_target(table: Table, target: Target) -> NDArray[np.bool_]:
 
 
 def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
-    """Notes on columns that are taken for text because of few values among numbers, with the first of those."""
+    """Notes on columns that are taken for text because of few values among numbers, or because their zeros matter."""
     notes = []
     for column in schema.columns:
         if isinstance(column, CategoricalColumn) and kind_of(table.data[column.name].type) == "text":
             share, strange = share_of_numbers(table.data[column.name]), first_not_number(table.data[column.name])
+            code = next((level for level in column.levels if level.startswith("0")), None)
+            if strange is None and code and table.missing:
+                notes.append(f"{column.name}: text, because of leading zeros ({code!r}); drop them if it is a quantity")
             if share > MOSTLY and strange:
                 notes.append(
                     f"{column.name}: text, because {table.where(strange[0])} holds {strange[1]!r}; {share:.1%} of its "
@@ -216,12 +219,25 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     """The distinct values in ascending order; of more than MOST_COUNTED, one more than that."""
     for some in (values[:_ROWS_LOOKED_AT], values):
-        ordered, new = np.sort(some), np.ones(len(some), np.bool_)
+        ordered = _ordered(some)
+        new = np.ones(len(ordered), np.bool_)
         np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
         distinct = ordered[new]
         if len(some) == len(values) or len(distinct) > MOST_COUNTED:
             break
     return distinct[: MOST_COUNTED + 1]
+
+
+def _ordered(values: NDArray[Any]) -> NDArray[Any]:
+    """The values in ascending order; of many whole numbers close to each other each once, which needs no sorting."""
+    if len(values) >= _ROWS_LOOKED_AT:
+        least = values.min()
+        if least % 1 == 0 and float(values.max()) - float(least) <= MOST_COUNTED:
+            places = (values - least).astype(np.intp)
+            if (places + least == values).all():
+                distinct: NDArray[Any] = np.flatnonzero(np.bincount(places)) + least
+                return distinct
+    return np.sort(values)
 
 
 def count_words(distinct: int) -> str:
