@@ -1,22 +1,24 @@
-"""Any source becomes a Table: typed columns in memory, with what a message needs to say where a value stands.
+"""Any source becomes a Table: typed columns, with what a message needs to say where a value stands.
 
-Kinds of columns come from all rows of all files; nothing is told from a first part, nothing wraps, and a column of
-text keeps its values as they were written.
+A source is read in pieces. Kinds of columns come from all rows of all files: each piece tells its own, and what
+contradicts the others is read again. Nothing is told from a first part, nothing wraps, and a column of text keeps its
+values as they were written.
 """
 
 import contextlib
 import difflib
 import glob
-import gzip
+import itertools
 import os
+import shutil
 import stat
+import tempfile
 import warnings
-import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 
 from schuss.errors import ColumnError, DataError, SourceError
 from schuss.table.columns import Kind, canonical, check_names, common_kind, from_numpy, kind_of, nearest
-from schuss.table.delimited import MISSING, Content, TableFormat, TextFile, open_text
+from schuss.table.delimited import BLANK, MISSING, PACKINGS, Content, TableFormat, open_text, unpacked
 
 __all__ = ["MISSING", "Place", "Table", "TableFormat", "read_table"]
 
@@ -41,13 +43,12 @@ _FOREIGN = {
     b"SQLite format 3": "an SQLite database",
     b"BZh": "a bzip2 file",
     b"\xfd7zXZ": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstd file",
     b"FEA1": "a Feather file of version 1",
     **{bytes([0x80, version]): "a pickle, which is never loaded because it can run code" for version in range(2, 6)},
 }
 _KNOWN = "Give CSV, TSV, Parquet or Arrow."
-_GZIP = b"\x1f\x8b"
 _HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told
+_PIECE_BYTES = 1 << 24  # of text, and some of it of what is no text
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ def read_table(
     """Reads a table from files or from memory.
 
     Arguments:
-        source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz; .parquet; .arrow .feather .ipc;
-            a pipe of text), a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas or
+        source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz or .zst; .parquet; .arrow .feather
+            .ipc; a pipe of text), a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas or
             polars DataFrame, a NumPy array [N, F], or a dict of columns.
         format: how text files are read.
         text: columns to keep as text exactly as written, such as those that a model knows as categories
@@ -170,37 +171,96 @@ def read_table(
     ):
         return _from_matrix(source)
     name, data, notes = _from_memory(source, only)
-    part = _Part(Place(name, data.num_rows), data, lambda _: data)
-    return _joined([part], text, only, notes)
+    names = data.column_names
+    given = _Source(name, names, lambda wanted, *_: iter([data if len(wanted) == len(names) else data.select(wanted)]))
+    return _joined([_read(given, text, only)], notes)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file, or the one table in memory, which is read in pieces as often as need be.
+
+    tables: (columns, those that stay text, numbers of pieces or None for all) -> those columns of each of the pieces.
+    place:  where so many rows of it came from. missing: as in Table.
+    """
+
+    name: str
+    names: list[str]
+    tables: Callable[[Sequence[str], Collection[str], Sequence[int] | None], Iterator[pa.Table]]
+    line_of_row_0: Callable[[int], int | None] = lambda rows: None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some rows of a source.
+
+    kinds:   what each column holds, by itself.
+    clocks:  of dates, whether they are times of day, and their zone; values with spaces around are no dates.
+    columns: in the form of a Table; one without values has the null type until others tell what it holds.
+    """
+
+    rows: int
+    kinds: dict[str, Kind]
+    clocks: dict[str, object]
+    columns: dict[str, pa.Array]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One file, or the one table in memory. again: reads it with the named columns as text; missing: as in Table."""
+    """What was read of a source."""
 
-    place: Place
-    data: pa.Table
-    again: Callable[[Collection[str]], pa.Table]
-    missing: tuple[str, ...] = ()
+    source: _Source
+    pieces: list[_Piece]
+
+    def place(self) -> Place:
+        """Where the rows came from."""
+        rows = sum(piece.rows for piece in self.pieces)
+        return Place(self.source.name, rows, line_of_row_0=lambda: self.source.line_of_row_0(rows))
 
 
-def _joined(parts: Sequence[_Part], text: Collection[str], only: Collection[str] | None, notes: list[str]) -> Table:
-    """The parts under one another, each column of the narrowest kind that holds it in all parts."""
-    first = parts[0]
-    name = first.place.name if len(parts) == 1 else f"{first.place.name} and {len(parts) - 1} more"
+def _read(source: _Source, text: Collection[str], only: Collection[str] | None) -> _Part:
+    """The wanted columns of all pieces; those of `text` as text."""
+    check_names(source.names, source.name)
+    names = _wanted(source.names, only)
+    return _Part(source, [_piece(table, source.name, text) for table in source.tables(names, text, None)])
+
+
+def _piece(table: pa.Table, name: str, text: Collection[str]) -> _Piece:
+    """What was read, every column in the form that its kind has in a Table; those of `text` as text."""
+    piece = _Piece(table.num_rows, {}, {}, {})
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        kind = kind_of(values.type)
+        if kind is None:
+            raise ColumnError(f"{name}: column {column!r} holds {values.type}, which is no number and no text. "
+                              "Leave it out, or make plain columns of it.")  # fmt: skip
+        kind = "text" if kind != "missing" and column in text else kind
+        made = pa.nulls(len(values)) if kind == "missing" else canonical(values, kind)
+        if kind == "date":
+            piece.clocks[column] = (pa.types.is_time(values.type), getattr(values.type, "tz", None))
+        elif kind == "missing" and values.type == BLANK:
+            piece.clocks[column] = "none"
+        piece.kinds[column] = "float" if kind == "integer" and made.type == pa.float64() else kind
+        piece.columns[column] = made
+    return piece
+
+
+def _joined(parts: Sequence[_Part], notes: list[str]) -> Table:
+    """The parts under one another, each column of the narrowest kind that holds it in all pieces."""
+    first = parts[0].source
+    name = first.name if len(parts) == 1 else f"{first.name} and {len(parts) - 1} more"
     for part in parts:
-        check_names(part.data.column_names, part.place.name)
-        _check_same_columns(first, part)
-    names = _wanted(first.data.column_names, only)
-    kinds = {column: _column_kind(column, parts, column in text) for column in names}
-    parts = [_reread(part, kinds) for part in parts]
-    columns = [_column(column, kind, parts, notes) for column, kind in kinds.items()]
-    data = pa.table(columns, names=list(kinds))
+        _check_same_columns(first, part.source)
+    kinds = {column: _column_kind(column, parts) for column in parts[0].pieces[0].kinds}
+    pieces = [piece for part in parts for piece in _reread(part, kinds)]
+    places = tuple(part.place() for part in parts)
+    notes += [f"{column}: dates as days since 1970-01-01" for column, kind in kinds.items() if kind == "date"]
+    data = pa.table([_column(column, kind, pieces) for column, kind in kinds.items()], names=list(kinds))
     if not data.num_columns or not data.num_rows:
         raise SourceError(f"{name} has no {'rows' if data.num_columns else 'columns'}. Give a table with both.")
     dates = frozenset(column for column, kind in kinds.items() if kind == "date")
-    missing = next((part.missing for part in parts if part.missing), ())
-    return Table(name, data, tuple(notes), tuple(part.place for part in parts), dates, missing)
+    missing = next((part.source.missing for part in parts if part.source.missing), ())
+    return Table(name, data, tuple(notes), places, dates, missing)
 
 
 def _wanted(names: Sequence[str], only: Collection[str] | None) -> Sequence[str]:
@@ -208,49 +268,52 @@ def _wanted(names: Sequence[str], only: Collection[str] | None) -> Sequence[str]
     return [name for name in names if only is None or name in only] or names
 
 
-def _check_same_columns(first: _Part, other: _Part) -> None:
-    """Both files have the same columns, in whatever order."""
-    expected, found = set(first.data.column_names), set(other.data.column_names)
+def _check_same_columns(first: _Source, other: _Source) -> None:
+    """Both have the same columns, in whatever order."""
+    expected, found = set(first.names), set(other.names)
     if expected != found:
         differences = [f"{n!r} is missing" for n in sorted(expected - found)]
         differences += [f"{n!r} is not in the first file" for n in sorted(found - expected)]
         raise ColumnError(
-            f"{other.place.name} has other columns than {first.place.name}: {', '.join(differences[:10])}. "
+            f"{other.name} has other columns than {first.name}: {', '.join(differences[:10])}. "
             "Give files with the same columns."
         )
 
 
-def _column_kind(column: str, parts: Sequence[_Part], as_text: bool) -> Kind:
-    """The kind that holds this column in all parts."""
-    kinds = []
-    for part in parts:
-        type = part.data.schema.field(column).type
-        kind = kind_of(type)
-        if kind is None:
-            raise ColumnError(f"{part.place.name}: column {column!r} holds {type}, which is no number and no text. "
-                              "Leave it out, or make plain columns of it.")  # fmt: skip
-        kinds.append(kind)
-    joint = common_kind(kinds)
-    return "text" if as_text and joint not in ("missing", "text") else joint
+def _column_kind(column: str, parts: Sequence[_Part]) -> Kind:
+    """The kind that holds this column in all pieces; dates of several clocks are text together."""
+    pieces = [piece for part in parts for piece in part.pieces]
+    joint = common_kind(piece.kinds[column] for piece in pieces)
+    return "text" if joint == "date" and len({piece.clocks.get(column) for piece in pieces} - {None}) > 1 else joint
 
 
-def _reread(part: _Part, kinds: Mapping[str, Kind]) -> _Part:
-    """The part with its values as they were written, in columns that became text although it holds none there."""
-    fields = part.data.schema
-    changed = [name for name, kind in kinds.items() if kind == "text" and kind_of(fields.field(name).type) != "text"]
-    return replace(part, data=part.again(changed)) if changed else part
+def _reread(part: _Part, kinds: Mapping[str, Kind]) -> list[_Piece]:
+    """The pieces, values as they were written in columns that became text although a piece holds none there."""
+    changed = {
+        number: names
+        for number, piece in enumerate(part.pieces)
+        if (names := [name for name, kind in kinds.items() if kind == "text" and piece.kinds[name] != "text"])
+    }
+    pieces = list(part.pieces)
+    names = sorted(set().union(*changed.values()))
+    tables = part.source.tables(names, names, list(changed)) if changed else iter(())
+    for number, table in zip(changed, tables, strict=True):
+        anew = _piece(table, part.source.name, names)
+        if anew.rows != pieces[number].rows:
+            raise SourceError(f"{part.source.name} was changed while it was read. Read it again.")
+        old = pieces[number]
+        pieces[number] = replace(old, kinds=old.kinds | anew.kinds, columns=old.columns | anew.columns)
+    return pieces
 
 
-def _column(name: str, kind: Kind, parts: Sequence[_Part], notes: list[str]) -> pa.Array:
-    """One column of all parts in one piece."""
-    if kind == "date":
-        notes.append(f"{name}: dates as days since 1970-01-01")
-    pieces = [canonical(part.data[name], kind) for part in parts]
-    if kind == "integer" and any(pa.types.is_floating(piece.type) for piece in pieces):
-        pieces = [piece.cast(pa.float64(), safe=False) for piece in pieces]
-    if len(pieces) == 1:
-        return pieces[0]  # combine_chunks would copy it
-    joined = pa.chunked_array(pieces)
+def _column(name: str, kind: Kind, pieces: Sequence[_Piece]) -> pa.Array:
+    """One column of all pieces in one; they give it up."""
+    arrays = [piece.columns.pop(name) for piece in pieces]
+    if kind == "missing" or any(array.type != arrays[0].type for array in arrays):
+        arrays = [canonical(pa.chunked_array([array]), kind) for array in arrays]
+    if len(arrays) == 1:
+        return arrays[0]  # combine_chunks would copy it
+    joined = pa.chunked_array(arrays)
     return (joined.unify_dictionaries() if kind == "text" else joined).combine_chunks()
 
 
@@ -258,9 +321,8 @@ def _read_files(
     paths: Sequence[str], format: TableFormat, text: Collection[str], only: Collection[str] | None
 ) -> Table:
     """All files as one table."""
-    parts = [_read_file(path, format, text) for path in paths]
-    notes = [f"{len(parts):,} files"] if len(parts) > 1 else []
-    return _joined(parts, text, only, notes)
+    parts = [_read(_open(path, format), text, only) for path in paths]
+    return _joined(parts, [f"{len(parts):,} files"] if len(parts) > 1 else [])
 
 
 def _paths(path: str) -> list[str]:
@@ -274,42 +336,60 @@ def _paths(path: str) -> list[str]:
     return found
 
 
-def _read_file(path: str, format: TableFormat, text: Collection[str]) -> _Part:
+def _open(path: str, format: TableFormat) -> _Source:
     """One file of whatever kind."""
     name = os.path.basename(path)
-    head, piped = _head(path)
-    kind = _file_kind(name, head, piped is not None)
-    if kind != "text":
-        if piped is not None:
+    head, content = _head(path)
+    kind = _file_kind(name, head, content is not None)
+    if kind == "parquet" or kind == "arrow":
+        if content is not None:
             raise SourceError(
                 f"{name} is a pipe of {kind.capitalize()}, which is read from files alone. Save it as one."
             )
-        data = _read_parquet(path, name) if kind == "parquet" else _read_arrow(path, name)
-        return _Part(Place(name, data.num_rows), data, lambda _: data)
+        return _parquet_source(path, name) if kind == "parquet" else _arrow_source(path, name)
+    return _text_source(name, head, content or Content(path=path, packing=kind), format)
 
-    def opened() -> TextFile:  # anew in the rare case that it is needed again: bytes of a file are not kept until then
-        return open_text(name, _content(path, name, head, piped), format)
 
+def _text_source(name: str, head: bytes, content: Content, format: TableFormat) -> _Source:
+    """A text file."""
+    with _reading(name, head):
+        file = open_text(name, content, format)
+    spans: list[tuple[int, int]] = []
+
+    def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        with _reading(name, head):
+            again = () if which is None else [spans[number] for number in which]
+            for piece in file.pieces(_PIECE_BYTES) if which is None else file.pieces_at(again):
+                if which is None:
+                    spans.append((piece.start, len(piece.rows or b"")))
+                yield piece.read(text, only=columns)
+
+    return _Source(name, file.names, tables, file.first_line, format.missing)
+
+
+@contextlib.contextmanager
+def _reading(name: str, head: bytes) -> Iterator[None]:
+    """What goes wrong with a text file in the words of ours."""
     try:
-        data = opened().read(text)
+        yield
     except DataError as error:
         if _looks_like_markup(head):
             raise type(error)(f"{error} The file looks like JSON or a web page, not like a table.") from None
         raise
     except OSError as error:
-        raise SourceError(f"{name} cannot be read: {error.strerror or error}.") from None
-    place = Place(name, data.num_rows, line_of_row_0=lambda: opened().first_line(data.num_rows))
-    return _Part(place, data, lambda names: opened().read({*names, *text}), format.missing)
+        if error.errno is None:  # not the system's, but that of what unpacks
+            raise SourceError(f"{name} is damaged or cut off: {_one_line(error)}. Copy it again.") from None
+        raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
 
 
-def _head(path: str) -> tuple[bytes, bytes | None]:
-    """The first bytes of a file, and all bytes of what is read only once (a pipe); the errors of the system as ours."""
+def _head(path: str) -> tuple[bytes, Content | None]:
+    """The first bytes of a file, and the content of what is read only once (a pipe); errors of the system as ours."""
     try:
         with open(path, "rb") as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return file.read(_HEAD_BYTES), None
-            piped = file.read()
-            return piped[:_HEAD_BYTES], piped
+            piped = file.read(_PIECE_BYTES)
+            return piped[:_HEAD_BYTES], _piped(piped, file)
     except FileNotFoundError:
         raise SourceError(f"{path!r} does not exist. {_near_file(path)}") from None
     except IsADirectoryError:
@@ -318,6 +398,18 @@ def _head(path: str) -> tuple[bytes, bytes | None]:
         raise SourceError(f"{path!r} may not be read. Ask for permission to read it.") from None
     except (OSError, ValueError) as error:
         raise SourceError(f"{path!r} cannot be read: {error}.") from None
+
+
+def _piped(first: bytes, pipe: BinaryIO) -> Content:
+    """What came through a pipe and what still comes: in memory, or in a temporary file where it is long."""
+    packing = next((packing for packing, mark in PACKINGS.values() if first.startswith(mark)), "")
+    if len(first) < _PIECE_BYTES and not packing:
+        return Content(first)
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115  # it goes with the last who reads it
+    file.write(first)
+    shutil.copyfileobj(pipe, file, _PIECE_BYTES)
+    file.flush()
+    return Content(path=file.name, packing=packing, owner=file)
 
 
 def _near_file(path: str) -> str:
@@ -331,12 +423,12 @@ def _near_file(path: str) -> str:
 
 
 def _file_kind(name: str, head: bytes, piped: bool) -> str:
-    """What a file is by its ending: text, parquet or arrow; its first bytes must agree.
+    """What a file is by its ending: parquet, arrow, text ("") or what packs the text; its first bytes must agree.
 
     Of a file with the ending of text, letters and digits at its start may be a header: they tell nothing without a NUL.
     """
     lower = name.lower()
-    text_ending = lower.removesuffix(".gz").endswith(_TEXT_ENDINGS)
+    text_ending = unpacked(name).endswith(_TEXT_ENDINGS)
 
     def marked(mark: bytes) -> bool:
         readable = text_ending and mark.replace(b" ", b"").isalnum()
@@ -345,54 +437,61 @@ def _file_kind(name: str, head: bytes, piped: bool) -> str:
     for mark, description in _FOREIGN.items():
         if marked(mark):
             raise SourceError(f"{name} is {description}, not a table. {_KNOWN}")
-    by_content = "parquet" if marked(b"PAR1") else "arrow" if marked(b"ARROW1") else "text"
-    zipped = head.startswith(_GZIP)
-    if lower.endswith(".gz") != zipped and not piped:
-        raise SourceError(f"{name} is {'' if zipped else 'not '}compressed with gzip. Rename it as what it is.")
+    by_content = "parquet" if marked(b"PAR1") else "arrow" if marked(b"ARROW1") else ""
+    packing = ""
+    for ending, (how, mark) in () if piped else PACKINGS.items():
+        if lower.endswith(ending) != head.startswith(mark):
+            not_packed = "not " if lower.endswith(ending) else ""
+            raise SourceError(f"{name} is {not_packed}compressed with {how}. Rename it as what it is.")
+        packing = how if head.startswith(mark) else packing
     if lower.endswith(".parquet") and by_content != "parquet":
         raise SourceError(f"{name} is {'empty' if not head else 'no Parquet file'}. {_KNOWN}")
     if lower.endswith(_ARROW_ENDINGS):
         if by_content != "arrow" and not head.startswith(b"\xff\xff\xff\xff"):
             raise SourceError(f"{name} is {'empty' if not head else 'no Arrow file'}. {_KNOWN}")
         return "arrow"
-    if text_ending and by_content != "text":
+    if text_ending and by_content:
         raise SourceError(f"{name} is a {by_content.capitalize()} file. Rename it to end in .{by_content}.")
-    if by_content == "text" and not text_ending and _looks_like_markup(head):
+    if not by_content and not text_ending and _looks_like_markup(head):
         raise SourceError(f"{name} looks like JSON or a web page, not a table. {_KNOWN}")
-    return by_content
+    return by_content or packing
 
 
 def _looks_like_markup(head: bytes) -> bool:
     return head.lstrip()[:1] in (b"{", b"[", b"<")
 
 
-def _content(path: str, name: str, head: bytes, piped: bytes | None) -> Content:
-    """The bytes of a text file; those of a packed one are unpacked in memory."""
-    if piped is None and not head.startswith(_GZIP):
-        return Content(path=path)
-    try:
-        content = Path(path).read_bytes() if piped is None else piped
-        return Content(gzip.decompress(content) if content.startswith(_GZIP) else content)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SourceError(f"{name} is damaged or cut off: {error}. Copy it again.") from None
-    except OSError as error:
-        raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
+def _parquet_source(path: str, name: str) -> _Source:
+    """A Parquet file, a few row groups at a time, its page checksums compared where it has them."""
+    with _parquet_file(path, name) as file:
+        names = file.schema_arrow.names
+        sizes = [file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups)]
+    ends = np.cumsum([0, *sizes]) // _PIECE_BYTES
+    pieces = [[*groups] for _, groups in itertools.groupby(range(len(sizes)), lambda group: ends[group])] or [[]]
+
+    def tables(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        with _parquet_file(path, name) as file, warnings.catch_warnings(action="ignore"):
+            for number in range(len(pieces)) if which is None else which:
+                try:
+                    yield file.read_row_groups(pieces[number], columns)
+                except (pa.ArrowException, OSError) as error:
+                    group = _damaged_group(file)
+                    raise SourceError(
+                        f"{name} is damaged in row group {group}: {_one_line(error)}. Copy it again."
+                    ) from None
+
+    return _Source(name, names, tables)
 
 
-def _read_parquet(path: str, name: str) -> pa.Table:
-    """A Parquet file, its page checksums compared where it has them."""
+def _parquet_file(path: str, name: str) -> parquet.ParquetFile:
+    """A Parquet file whose columns have names."""
     try:
         with warnings.catch_warnings(action="ignore"):  # Arrow warns of the extension types that it does not load
             file = parquet.ParquetFile(path, page_checksum_verification=True)
             check_names(file.schema_arrow.names, name)
+            return file
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{name} is damaged or cut off: {_one_line(error)}. Copy it again.") from None
-    with file, warnings.catch_warnings(action="ignore"):
-        try:
-            return file.read()
-        except (pa.ArrowException, OSError) as error:
-            group = _damaged_group(file)
-            raise SourceError(f"{name} is damaged in row group {group}: {_one_line(error)}. Copy it again.") from None
 
 
 def _damaged_group(file: parquet.ParquetFile) -> str:
@@ -405,18 +504,45 @@ def _damaged_group(file: parquet.ParquetFile) -> str:
     return "unknown"
 
 
-def _read_arrow(path: str, name: str) -> pa.Table:
-    """An Arrow file or stream, checked in full before anything is believed."""
+def _arrow_source(path: str, name: str) -> _Source:
+    """An Arrow file or stream, some batches at a time, each checked in full before anything is believed."""
+    with _arrow_reader(path, name) as reader:
+        schema = reader.schema
+
+    def tables(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        with _arrow_reader(path, name) as reader:
+            for number, batches in enumerate(_several(reader)):
+                data = pa.Table.from_batches(batches, schema)
+                data.validate(full=True)
+                if which is None or number in which:
+                    yield data.select(columns)
+
+    return _Source(name, schema.names, tables)
+
+
+@contextlib.contextmanager
+def _arrow_reader(path: str, name: str) -> Iterator[Any]:
+    """What reads the batches of an Arrow file or stream."""
     try:
         with warnings.catch_warnings(action="ignore"), pa.OSFile(path) as file:
             start = file.read(6)
             file.seek(0)
-            reader = pa.ipc.open_file(file) if start == b"ARROW1" else pa.ipc.open_stream(file)
-            data = reader.read_all()
-            data.validate(full=True)
-            return data
+            yield pa.ipc.open_file(file) if start == b"ARROW1" else pa.ipc.open_stream(file)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{name} is damaged or cut off: {_one_line(error)}. Copy it again.") from None
+
+
+def _several(reader: Any) -> Iterator[list[pa.RecordBatch]]:
+    """The batches of a reader, as many together as make a piece; one list without any where there are none."""
+    random = isinstance(reader, pa.ipc.RecordBatchFileReader)
+    batches = map(reader.get_batch, range(reader.num_record_batches)) if random else iter(reader)
+    taken: list[pa.RecordBatch] = []
+    for batch in batches:
+        taken.append(batch)
+        if sum(batch.nbytes for batch in taken) >= _PIECE_BYTES:
+            yield taken
+            taken = []
+    yield taken
 
 
 def _one_line(error: BaseException) -> str:
