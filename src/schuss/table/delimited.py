@@ -146,6 +146,7 @@ class TextFile:
                 if ended:
                     return
                 start += end
+                del text  # before the next one is read
 
     def pieces_at(self, spans: Iterable[tuple[int, int]]) -> Iterator["TextFile"]:
         """The pieces that begin at these bytes, in ascending order, and are so long: read again, in one pass."""

@@ -12,9 +12,8 @@ import itertools
 import os
 import shutil
 import stat
-import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +24,21 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
-from schuss.errors import ColumnError, DataError, SourceError
-from schuss.table.columns import Kind, canonical, check_names, common_kind, from_numpy, kind_of, nearest
-from schuss.table.delimited import BLANK, MISSING, PACKINGS, Content, TableFormat, open_text, unpacked
+from schuss.errors import ColumnError, DataError, OutputError, SourceError
+from schuss.table.columns import TEXT, Kind, canonical, check_names, common_kind, from_numpy, kind_of, nearest
+from schuss.table.delimited import BLANK, MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
+from schuss.table.spool import Spool, Spooled
 
-__all__ = ["MISSING", "Place", "Table", "TableFormat", "read_table"]
+__all__ = ["BLOCK_ROWS", "MISSING", "Place", "Table", "TableFormat", "read_table"]
 
+_TYPES: dict[Kind, pa.DataType] = {
+    "missing": pa.float64(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.float64(),
+    "text": TEXT,
+}
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data")
 _ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
 _FOREIGN = {
@@ -48,6 +56,7 @@ _FOREIGN = {
 }
 _KNOWN = "Give CSV, TSV, Parquet or Arrow."
 _HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told
+BLOCK_ROWS = 65_536  # of which Table.blocks makes a block
 _PIECE_BYTES = 1 << 24  # of text, and some of it of what is no text
 
 
@@ -80,7 +89,8 @@ class Table:
     """What was read.
 
     name:    for messages: "houses.csv", "DataFrame", "array".
-    data:    every column is int64, float64, bool or dictionary<int32, string>, in one piece; null is missing.
+    held:    every column is int64, float64, bool or dictionary<int32, string>, in one piece; null is missing. Or what
+             gives such columns piece by piece, where they are more than the memory for them.
     notes:   what a person should know about the reading, such as "3 files".
     places:  the files in their order, or the object in memory.
     dates:   the columns that were dates or times, and are days now.
@@ -88,19 +98,29 @@ class Table:
     """
 
     name: str
-    data: pa.Table
+    held: "pa.Table | Pieces"
     notes: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
     dates: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return int(self.data.num_rows)
+        return int(self.held.num_rows)
+
+    @cached_property
+    def data(self) -> pa.Table:
+        """All columns in memory: of a table that is larger than the memory for it, they are read and stay there."""
+        return self.held.slice(0, len(self)) if isinstance(self.held, Pieces) else self.held
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The names of the columns and their types: int64, float64, bool or dictionary<int32, string>."""
+        return self.held.schema
 
     @cached_property
     def names(self) -> list[str]:
         """The names of the columns, in the table's order."""
-        return [str(name) for name in self.data.schema.names]
+        return [str(name) for name in self.schema.names]
 
     def column(self, name: str, role: str = "column") -> pa.ChunkedArray:
         """The column of this name.
@@ -109,9 +129,28 @@ class Table:
             ColumnError: it is not there; the message suggests the nearest name.
         """
         try:
-            return self.data[name]
+            return self.held[name]
         except KeyError:
             raise ColumnError(f"{self.name} has no {role} {name!r}. {nearest(name, self.names)}") from None
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator["Table"]:
+        """The table in blocks of 65,536 rows, the last one shorter, however it was cut into files and pieces.
+
+        Arguments:
+            columns: those that are wanted; None wants all. A table beyond its memory reads no others.
+
+        Raises:
+            ColumnError: a column is not there.
+            SourceError: a file that is read again was changed or damaged.
+        """
+        names = self.names if columns is None else list(columns)
+        for name in set(names).difference(self.names):
+            self.column(name)
+        held = self.held
+        tables = held.tables(names, 0, len(self)) if isinstance(held, Pieces) else iter([held.select(names)])
+        for number, block in enumerate(_blocks(tables)):
+            start = number * BLOCK_ROWS
+            yield replace(self, held=block, places=self._places(start, start + len(block)))
 
     def where(self, row: int) -> str:
         """The place of a row (counted from 0) in words: "houses.csv, line 17", or "DataFrame, row 16"."""
@@ -124,11 +163,15 @@ class Table:
 
     def slice(self, start: int, stop: int) -> "Table":
         """A view of the rows from start up to stop, which still knows where they came from."""
+        return replace(self, held=self.held.slice(start, stop - start), places=self._places(start, stop))
+
+    def _places(self, start: int, stop: int) -> tuple[Place, ...]:
+        """Where the rows from start up to stop came from."""
         places, before = [], 0
         for place in self.places:
             places.append(place.slice(start - before, stop - before))
             before += place.rows
-        return replace(self, data=self.data.slice(start, stop - start), places=tuple(places))
+        return tuple(places)
 
 
 def read_table(
@@ -137,21 +180,25 @@ def read_table(
     *,
     text: Collection[str] = (),
     only: Collection[str] | None = None,
+    memory: int | None = None,
 ) -> Table:
     """Reads a table from files or from memory.
 
     Arguments:
         source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz or .zst; .parquet; .arrow .feather
-            .ipc; a pipe of text), a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas or
-            polars DataFrame, a NumPy array [N, F], or a dict of columns.
+            .ipc; a pipe of text), a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas
+            or polars DataFrame, a NumPy array [N, F], or a dict of columns.
         format: how text files are read.
         text: columns to keep as text exactly as written, such as those that a model knows as categories
             ("01" is then not taken for a number); names that do not occur are passed over.
         only: the columns that are wanted, where they occur: what others hold does not matter. None wants all.
+        memory: how many bytes of columns stay in memory. What is beyond lies in temporary files, or, where the source
+            is Parquet or Arrow, is read again by `Table.blocks`. None keeps all.
 
     Raises:
         SourceError: a file is missing, unreadable, empty, damaged or of another kind.
         ColumnError: a name is doubled or missing, the files differ, or a type cannot be used.
+        OutputError: there is no room for the temporary files.
 
     >>> read_table({"size": [1, 2, None]}).data["size"].null_count
     1
@@ -159,9 +206,9 @@ def read_table(
     if isinstance(source, Table):
         return source
     if isinstance(source, str | os.PathLike):
-        return _read_files(_paths(os.fspath(source)), format, text, only)
+        return _read_files(_paths(os.fspath(source)), format, text, only, memory)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
-        return _read_files([path for item in source for path in _paths(os.fspath(item))], format, text, only)
+        return _read_files([path for item in source for path in _paths(os.fspath(item))], format, text, only, memory)
     if (
         type(source) is np.ndarray
         and source.dtype.kind == "f"
@@ -173,7 +220,7 @@ def read_table(
     name, data, notes = _from_memory(source, only)
     names = data.column_names
     given = _Source(name, names, lambda wanted, *_: iter([data if len(wanted) == len(names) else data.select(wanted)]))
-    return _joined([_read(given, text, only)], notes)
+    return _joined([_read(given, text, only, _Memory(None))], notes, _Memory(None))
 
 
 @dataclass(frozen=True)
@@ -189,6 +236,7 @@ class _Source:
     tables: Callable[[Sequence[str], Collection[str], Sequence[int] | None], Iterator[pa.Table]]
     line_of_row_0: Callable[[int], int | None] = lambda rows: None
     missing: tuple[str, ...] = ()
+    typed: bool = False  # quick to read again
 
 
 @dataclass(frozen=True)
@@ -197,13 +245,40 @@ class _Piece:
 
     kinds:   what each column holds, by itself.
     clocks:  of dates, whether they are times of day, and their zone; values with spaces around are no dates.
-    columns: in the form of a Table; one without values has the null type until others tell what it holds.
+    columns: in the form of a Table; one without values has the null type until others tell what it holds. Spooled, or
+             None where the source is to be read again.
     """
 
     rows: int
     kinds: dict[str, Kind]
     clocks: dict[str, object]
-    columns: dict[str, pa.Array]
+    columns: dict[str, pa.Array] | Spooled | None
+
+    def read(self, names: Sequence[str]) -> dict[str, pa.Array]:
+        """Some of the columns, from memory or from the spool."""
+        columns = self.columns or {}
+        return columns.read(names) if isinstance(columns, Spooled) else {name: columns[name] for name in names}
+
+
+class _Memory:
+    """Keeps the columns of pieces, as many bytes of them in memory as are allowed."""
+
+    def __init__(self, allowed: int | None) -> None:
+        self._left = allowed
+        self._spool: Spool | None = None
+
+    def keep(self, piece: _Piece, source: _Source) -> _Piece:
+        """The piece, or one that knows where its columns are."""
+        if self._left is None or not isinstance(piece.columns, dict):
+            return piece
+        size = sum(array.nbytes for array in piece.columns.values())
+        if size <= self._left:
+            self._left -= size
+            return piece
+        if source.typed:
+            return replace(piece, columns=None)
+        self._spool = self._spool or Spool()
+        return replace(piece, columns=self._spool.keep(piece.columns))
 
 
 @dataclass(frozen=True)
@@ -213,22 +288,109 @@ class _Part:
     source: _Source
     pieces: list[_Piece]
 
+    def columns(self, kinds: Mapping[str, Kind], wanted: Sequence[int]) -> Iterator[dict[str, pa.Array]]:
+        """The columns of these kinds of these pieces, wherever they are now."""
+        text = [name for name, kind in kinds.items() if kind == "text"]
+        absent = [number for number in wanted if self.pieces[number].columns is None]
+        again = self.source.tables(list(kinds), text, absent)
+        for number in wanted:
+            piece = self.pieces[number]
+            if piece.columns is None:
+                piece = _piece(_unchanged(next(again, None), piece, self.source.name), self.source.name, text)
+            columns = piece.read(list(kinds))
+            yield {name: _of_kind(columns[name], kind) for name, kind in kinds.items()}
+
     def place(self) -> Place:
         """Where the rows came from."""
-        rows = sum(piece.rows for piece in self.pieces)
-        return Place(self.source.name, rows, line_of_row_0=lambda: self.source.line_of_row_0(rows))
+        source, rows = self.source, sum(piece.rows for piece in self.pieces)
+        return Place(source.name, rows, line_of_row_0=lambda: source.line_of_row_0(rows))  # outlives the pieces
 
 
-def _read(source: _Source, text: Collection[str], only: Collection[str] | None) -> _Part:
+@dataclass(frozen=True)
+class Pieces:
+    """Columns of a table that are not all in memory; with the names that a table of Arrow has, as far as they go."""
+
+    parts: Sequence[_Part]
+    kinds: Mapping[str, Kind]
+
+    @cached_property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return sum(piece.rows for part in self.parts for piece in part.pieces)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The names and the types of the columns."""
+        return pa.schema([(name, _TYPES[kind]) for name, kind in self.kinds.items()])
+
+    def tables(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.Table]:
+        """These columns of the rows from start up to stop, piece by piece."""
+        kinds = {name: self.kinds[name] for name in names}
+        for part in self.parts:
+            starts = np.cumsum([0, *(piece.rows for piece in part.pieces)])
+            wanted = [
+                number for number in range(len(part.pieces)) if starts[number] < stop and start < starts[number + 1]
+            ]
+            for number, columns in zip(wanted, part.columns(kinds, wanted), strict=True):
+                first = max(start - int(starts[number]), 0)
+                yield pa.table(columns).slice(first, stop - int(starts[number]) - first)
+            start, stop = start - int(starts[-1]), stop - int(starts[-1])
+
+    def slice(self, start: int, rows: int) -> pa.Table:
+        """So many rows from start on, in memory."""
+        return _one([*self.tables(list(self.kinds), start, start + rows)] or [self.schema.empty_table()])
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        return _one([*self.tables([name], 0, self.num_rows)])[name]
+
+
+def _blocks(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of tables that stand under one another, cut anew."""
+    taken: list[pa.Table] = []
+    room = BLOCK_ROWS
+    for table in tables:
+        while len(table) >= room:
+            yield _one([*taken, table.slice(0, room)])
+            table, taken, room = table.slice(room), [], BLOCK_ROWS
+        if len(table):
+            taken.append(table)
+            room -= len(table)
+    if taken:
+        yield _one(taken)
+
+
+def _one(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables under one another as one, each column in one piece."""
+    if len(tables) == 1:
+        return tables[0]  # combine_chunks would copy it
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+def _of_kind(array: pa.Array, kind: Kind) -> pa.Array:
+    """A column of one piece in the form that the whole column has."""
+    return array if array.type == _TYPES[kind] else canonical(pa.chunked_array([array]), kind)
+
+
+def _unchanged(table: pa.Table | None, piece: _Piece, name: str) -> pa.Table:
+    """What was read again, if it has as many rows as it had."""
+    if table is None or table.num_rows != piece.rows:
+        raise SourceError(f"{name} was changed while it was read. Read it again.")
+    return table
+
+
+def _read(source: _Source, text: Collection[str], only: Collection[str] | None, memory: _Memory) -> _Part:
     """The wanted columns of all pieces; those of `text` as text."""
     check_names(source.names, source.name)
     names = _wanted(source.names, only)
-    return _Part(source, [_piece(table, source.name, text) for table in source.tables(names, text, None)])
+    tables = source.tables(names, text, None)
+    return _Part(source, list(map(lambda table: memory.keep(_piece(table, source.name, text), source), tables)))
 
 
 def _piece(table: pa.Table, name: str, text: Collection[str]) -> _Piece:
     """What was read, every column in the form that its kind has in a Table; those of `text` as text."""
-    piece = _Piece(table.num_rows, {}, {}, {})
+    kinds: dict[str, Kind] = {}
+    clocks: dict[str, object] = {}
+    columns = {}
     for column, values in zip(table.column_names, table.columns, strict=True):
         kind = kind_of(values.type)
         if kind is None:
@@ -237,30 +399,34 @@ def _piece(table: pa.Table, name: str, text: Collection[str]) -> _Piece:
         kind = "text" if kind != "missing" and column in text else kind
         made = pa.nulls(len(values)) if kind == "missing" else canonical(values, kind)
         if kind == "date":
-            piece.clocks[column] = (pa.types.is_time(values.type), getattr(values.type, "tz", None))
+            clocks[column] = (pa.types.is_time(values.type), getattr(values.type, "tz", None))
         elif kind == "missing" and values.type == BLANK:
-            piece.clocks[column] = "none"
-        piece.kinds[column] = "float" if kind == "integer" and made.type == pa.float64() else kind
-        piece.columns[column] = made
-    return piece
+            clocks[column] = "none"
+        kinds[column] = "float" if kind == "integer" and made.type == pa.float64() else kind
+        columns[column] = made
+    return _Piece(table.num_rows, kinds, clocks, columns)
 
 
-def _joined(parts: Sequence[_Part], notes: list[str]) -> Table:
+def _joined(parts: Sequence[_Part], notes: list[str], memory: _Memory) -> Table:
     """The parts under one another, each column of the narrowest kind that holds it in all pieces."""
     first = parts[0].source
     name = first.name if len(parts) == 1 else f"{first.name} and {len(parts) - 1} more"
     for part in parts:
         _check_same_columns(first, part.source)
     kinds = {column: _column_kind(column, parts) for column in parts[0].pieces[0].kinds}
-    pieces = [piece for part in parts for piece in _reread(part, kinds)]
+    parts = [_reread(part, kinds, memory) for part in parts]
     places = tuple(part.place() for part in parts)
     notes += [f"{column}: dates as days since 1970-01-01" for column, kind in kinds.items() if kind == "date"]
-    data = pa.table([_column(column, kind, pieces) for column, kind in kinds.items()], names=list(kinds))
-    if not data.num_columns or not data.num_rows:
-        raise SourceError(f"{name} has no {'rows' if data.num_columns else 'columns'}. Give a table with both.")
+    held: pa.Table | Pieces = Pieces(parts, kinds)
+    columns = [piece.columns for part in parts for piece in part.pieces]
+    inside = [each for each in columns if isinstance(each, dict)]
+    if len(inside) == len(columns):
+        held = pa.table([_column(column, kind, inside) for column, kind in kinds.items()], names=list(kinds))
+    if not kinds or not held.num_rows:
+        raise SourceError(f"{name} has no {'rows' if kinds else 'columns'}. Give a table with both.")
     dates = frozenset(column for column, kind in kinds.items() if kind == "date")
     missing = next((part.source.missing for part in parts if part.source.missing), ())
-    return Table(name, data, tuple(notes), places, dates, missing)
+    return Table(name, held, tuple(notes), places, dates, missing)
 
 
 def _wanted(names: Sequence[str], only: Collection[str] | None) -> Sequence[str]:
@@ -287,30 +453,31 @@ def _column_kind(column: str, parts: Sequence[_Part]) -> Kind:
     return "text" if joint == "date" and len({piece.clocks.get(column) for piece in pieces} - {None}) > 1 else joint
 
 
-def _reread(part: _Part, kinds: Mapping[str, Kind]) -> list[_Piece]:
-    """The pieces, values as they were written in columns that became text although a piece holds none there."""
+def _reread(part: _Part, kinds: Mapping[str, Kind], memory: _Memory) -> _Part:
+    """Values as they were written in columns that became text although a piece holds none there."""
     changed = {
         number: names
         for number, piece in enumerate(part.pieces)
         if (names := [name for name, kind in kinds.items() if kind == "text" and piece.kinds[name] != "text"])
+        and piece.columns is not None
     }
-    pieces = list(part.pieces)
+    if not changed:
+        return part
+    source, pieces = part.source, list(part.pieces)
     names = sorted(set().union(*changed.values()))
-    tables = part.source.tables(names, names, list(changed)) if changed else iter(())
-    for number, table in zip(changed, tables, strict=True):
-        anew = _piece(table, part.source.name, names)
-        if anew.rows != pieces[number].rows:
-            raise SourceError(f"{part.source.name} was changed while it was read. Read it again.")
+    for number, table in zip(changed, source.tables(names, names, list(changed)), strict=True):
         old = pieces[number]
-        pieces[number] = replace(old, kinds=old.kinds | anew.kinds, columns=old.columns | anew.columns)
-    return pieces
+        new = _piece(_unchanged(table, old, source.name), source.name, names)
+        columns = old.read(list(old.kinds)) | new.read(names)
+        if isinstance(old.columns, Spooled):
+            old.columns.remove()
+        pieces[number] = memory.keep(replace(old, columns=columns), source)
+    return _Part(source, pieces)
 
 
-def _column(name: str, kind: Kind, pieces: Sequence[_Piece]) -> pa.Array:
+def _column(name: str, kind: Kind, pieces: Sequence[dict[str, pa.Array]]) -> pa.Array:
     """One column of all pieces in one; they give it up."""
-    arrays = [piece.columns.pop(name) for piece in pieces]
-    if kind == "missing" or any(array.type != arrays[0].type for array in arrays):
-        arrays = [canonical(pa.chunked_array([array]), kind) for array in arrays]
+    arrays = [_of_kind(piece.pop(name), kind) for piece in pieces]
     if len(arrays) == 1:
         return arrays[0]  # combine_chunks would copy it
     joined = pa.chunked_array(arrays)
@@ -318,11 +485,16 @@ def _column(name: str, kind: Kind, pieces: Sequence[_Piece]) -> pa.Array:
 
 
 def _read_files(
-    paths: Sequence[str], format: TableFormat, text: Collection[str], only: Collection[str] | None
+    paths: Sequence[str],
+    format: TableFormat,
+    text: Collection[str],
+    only: Collection[str] | None,
+    allowed: int | None,
 ) -> Table:
     """All files as one table."""
-    parts = [_read(_open(path, format), text, only) for path in paths]
-    return _joined(parts, [f"{len(parts):,} files"] if len(parts) > 1 else [])
+    memory = _Memory(allowed)
+    parts = [_read(_open(path, format), text, only, memory) for path in paths]
+    return _joined(parts, [f"{len(parts):,} files"] if len(parts) > 1 else [], memory)
 
 
 def _paths(path: str) -> list[str]:
@@ -356,13 +528,16 @@ def _text_source(name: str, head: bytes, content: Content, format: TableFormat) 
         file = open_text(name, content, format)
     spans: list[tuple[int, int]] = []
 
+    def read(piece: TextFile, text: Collection[str], columns: Sequence[str]) -> pa.Table:
+        if not spans or piece.start > spans[-1][0]:
+            spans.append((piece.start, len(piece.rows or b"")))
+        return piece.read(text, only=columns)
+
     def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
         with _reading(name, head):
             again = () if which is None else [spans[number] for number in which]
-            for piece in file.pieces(_PIECE_BYTES) if which is None else file.pieces_at(again):
-                if which is None:
-                    spans.append((piece.start, len(piece.rows or b"")))
-                yield piece.read(text, only=columns)
+            pieces = file.pieces(_PIECE_BYTES) if which is None else file.pieces_at(again)
+            yield from map(lambda piece: read(piece, text, columns), pieces)  # holds none while the next is read
 
     return _Source(name, file.names, tables, file.first_line, format.missing)
 
@@ -390,6 +565,8 @@ def _head(path: str) -> tuple[bytes, Content | None]:
                 return file.read(_HEAD_BYTES), None
             piped = file.read(_PIECE_BYTES)
             return piped[:_HEAD_BYTES], _piped(piped, file)
+    except OutputError:
+        raise
     except FileNotFoundError:
         raise SourceError(f"{path!r} does not exist. {_near_file(path)}") from None
     except IsADirectoryError:
@@ -405,11 +582,12 @@ def _piped(first: bytes, pipe: BinaryIO) -> Content:
     packing = next((packing for packing, mark in PACKINGS.values() if first.startswith(mark)), "")
     if len(first) < _PIECE_BYTES and not packing:
         return Content(first)
-    file = tempfile.NamedTemporaryFile()  # noqa: SIM115  # it goes with the last who reads it
-    file.write(first)
-    shutil.copyfileobj(pipe, file, _PIECE_BYTES)
-    file.flush()
-    return Content(path=file.name, packing=packing, owner=file)
+    spool = Spool()
+    path = spool.path()
+    with path.open("wb") as file:
+        file.write(first)
+        shutil.copyfileobj(pipe, file, _PIECE_BYTES)
+    return Content(path=str(path), packing=packing, owner=spool)
 
 
 def _near_file(path: str) -> str:
@@ -480,7 +658,7 @@ def _parquet_source(path: str, name: str) -> _Source:
                         f"{name} is damaged in row group {group}: {_one_line(error)}. Copy it again."
                     ) from None
 
-    return _Source(name, names, tables)
+    return _Source(name, names, tables, typed=True)
 
 
 def _parquet_file(path: str, name: str) -> parquet.ParquetFile:
@@ -517,7 +695,7 @@ def _arrow_source(path: str, name: str) -> _Source:
                 if which is None or number in which:
                     yield data.select(columns)
 
-    return _Source(name, schema.names, tables)
+    return _Source(name, schema.names, tables, typed=True)
 
 
 @contextlib.contextmanager
