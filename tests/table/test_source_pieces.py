@@ -20,8 +20,9 @@ Cut = Callable[[int], None]
 
 
 @pytest.fixture
-def cut(monkeypatch: pytest.MonkeyPatch) -> Cut:
+def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cut:
     """Sets how many bytes make a piece."""
+    monkeypatch.setenv("SCHUSS_CACHE", str(tmp_path / "cache"))
     return lambda size: monkeypatch.setattr(source, "_PIECE_BYTES", size)
 
 
@@ -34,6 +35,7 @@ def outcome(path: Path, size: int, **options: Any) -> object:
     """What is read, or what is told instead, where pieces are of this size."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "_PIECE_BYTES", size)
+        patch.setenv("SCHUSS_CACHE", str(path.parent / "cache"))
         try:
             return contents(read_table(path, **options))
         except SourceError as error:
@@ -81,7 +83,8 @@ def test_a_text_file_is_the_same_table_however_it_is_cut(
     path = tmp_path_factory.getbasetemp() / "cut.csv"
     path.write_bytes(text.encode())
     options = {"text": data.draw(st.sampled_from([(), ("c0",)])), "format": TableFormat(separator=",")}
-    assert outcome(path, size, **options) == outcome(path, 1 << 20, **options)
+    memory = data.draw(st.sampled_from([None, 0, 200]))
+    assert outcome(path, size, memory=memory, **options) == outcome(path, 1 << 20, **options)
 
 
 @pytest.mark.parametrize("size", [16, 1000])

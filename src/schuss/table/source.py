@@ -14,10 +14,11 @@ import shutil
 import stat
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,18 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from schuss.errors import ColumnError, DataError, OutputError, SourceError
-from schuss.table.columns import TEXT, Kind, canonical, check_names, common_kind, from_numpy, kind_of, nearest
+from schuss.table.columns import (
+    TEXT,
+    Kind,
+    canonical,
+    check_names,
+    common_kind,
+    from_numpy,
+    kind_of,
+    narrowed,
+    nearest,
+    words,
+)
 from schuss.table.delimited import BLANK, MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
 from schuss.table.spool import Spool, Spooled
 
@@ -54,6 +66,7 @@ _FOREIGN = {
     b"FEA1": "a Feather file of version 1",
     **{bytes([0x80, version]): "a pickle, which is never loaded because it can run code" for version in range(2, 6)},
 }
+_HIVE_MISSING = "__HIVE_DEFAULT_PARTITION__"
 _KNOWN = "Give CSV, TSV, Parquet or Arrow."
 _HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told
 BLOCK_ROWS = 65_536  # of which Table.blocks makes a block
@@ -186,8 +199,9 @@ def read_table(
 
     Arguments:
         source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz or .zst; .parquet; .arrow .feather
-            .ipc; a pipe of text), a glob pattern, an Arrow table or whatever offers Arrow's stream interface, a pandas
-            or polars DataFrame, a NumPy array [N, F], or a dict of columns.
+            .ipc; a pipe of text), a glob pattern, a folder of such files (its folders named key=value make columns),
+            an Arrow table or whatever offers Arrow's stream interface, a pandas or polars DataFrame, a NumPy array
+            [N, F], a dict of columns, or an iterator over any of the latter, which is read once and spooled.
         format: how text files are read.
         text: columns to keep as text exactly as written, such as those that a model knows as categories
             ("01" is then not taken for a number); names that do not occur are passed over.
@@ -206,9 +220,9 @@ def read_table(
     if isinstance(source, Table):
         return source
     if isinstance(source, str | os.PathLike):
-        return _read_files(_paths(os.fspath(source)), format, text, only, memory)
+        return _read_files(_files(os.fspath(source)), format, text, only, memory)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
-        return _read_files([path for item in source for path in _paths(os.fspath(item))], format, text, only, memory)
+        return _read_files([file for item in source for file in _files(os.fspath(item))], format, text, only, memory)
     if (
         type(source) is np.ndarray
         and source.dtype.kind == "f"
@@ -217,10 +231,20 @@ def read_table(
         and not (only or text)
     ):
         return _from_matrix(source)
+    if isinstance(source, Iterator):
+        return _from_iterator(source, text, only, memory)
     name, data, notes = _from_memory(source, only)
     names = data.column_names
     given = _Source(name, names, lambda wanted, *_: iter([data if len(wanted) == len(names) else data.select(wanted)]))
     return _joined([_read(given, text, only, _Memory(None))], notes, _Memory(None))
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file, and what the names of the folders around it say."""
+
+    path: str
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -302,8 +326,8 @@ class _Part:
 
     def place(self) -> Place:
         """Where the rows came from."""
-        source, rows = self.source, sum(piece.rows for piece in self.pieces)
-        return Place(source.name, rows, line_of_row_0=lambda: source.line_of_row_0(rows))  # outlives the pieces
+        look, rows = self.source.line_of_row_0, sum(piece.rows for piece in self.pieces)
+        return Place(self.source.name, rows, line_of_row_0=lambda: look(rows))  # outlives the pieces
 
 
 @dataclass(frozen=True)
@@ -412,7 +436,7 @@ def _joined(parts: Sequence[_Part], notes: list[str], memory: _Memory) -> Table:
     first = parts[0].source
     name = first.name if len(parts) == 1 else f"{first.name} and {len(parts) - 1} more"
     for part in parts:
-        _check_same_columns(first, part.source)
+        _check_same_columns(first.name, first.names, part.source.name, part.source.names)
     kinds = {column: _column_kind(column, parts) for column in parts[0].pieces[0].kinds}
     parts = [_reread(part, kinds, memory) for part in parts]
     places = tuple(part.place() for part in parts)
@@ -434,15 +458,13 @@ def _wanted(names: Sequence[str], only: Collection[str] | None) -> Sequence[str]
     return [name for name in names if only is None or name in only] or names
 
 
-def _check_same_columns(first: _Source, other: _Source) -> None:
+def _check_same_columns(first: str, expected: Collection[str], other: str, found: Collection[str]) -> None:
     """Both have the same columns, in whatever order."""
-    expected, found = set(first.names), set(other.names)
-    if expected != found:
-        differences = [f"{n!r} is missing" for n in sorted(expected - found)]
-        differences += [f"{n!r} is not in the first file" for n in sorted(found - expected)]
+    if set(expected) != set(found):
+        differences = [f"{n!r} is missing" for n in sorted(set(expected).difference(found))]
+        differences += [f"{n!r} is not in the first file" for n in sorted(set(found).difference(expected))]
         raise ColumnError(
-            f"{other.name} has other columns than {first.name}: {', '.join(differences[:10])}. "
-            "Give files with the same columns."
+            f"{other} has other columns than {first}: {', '.join(differences[:10])}. Give files with the same columns."
         )
 
 
@@ -485,7 +507,7 @@ def _column(name: str, kind: Kind, pieces: Sequence[dict[str, pa.Array]]) -> pa.
 
 
 def _read_files(
-    paths: Sequence[str],
+    files: Sequence[_File],
     format: TableFormat,
     text: Collection[str],
     only: Collection[str] | None,
@@ -493,19 +515,49 @@ def _read_files(
 ) -> Table:
     """All files as one table."""
     memory = _Memory(allowed)
-    parts = [_read(_open(path, format), text, only, memory) for path in paths]
+    parts = [_read(_keyed(_open(file.path, format), file.keys), text, only, memory) for file in files]
     return _joined(parts, [f"{len(parts):,} files"] if len(parts) > 1 else [], memory)
 
 
-def _paths(path: str) -> list[str]:
-    """The file, or the files that a pattern finds, in the order of their names."""
+def _files(path: str) -> list[_File]:
+    """The file, or the files that a pattern finds or a folder holds, in the order of their names."""
     path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        files = [file for file in sorted(Path(path).rglob("*")) if _is_data(file.relative_to(path)) and file.is_file()]
+        return [_File(str(file), _keys(file.relative_to(path))) for file in files] or [_File(path)]
     if os.path.exists(path) or not glob.has_magic(path):
-        return [path]
+        return [_File(path)]
     found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
     if not found:
         raise SourceError(f"No file fits the pattern {path!r}. Check the folder and the ending.")
-    return found
+    return [_File(file) for file in found]
+
+
+def _is_data(path: Path) -> bool:
+    """A path in a folder by whose ending its kind is known; names that begin with . or _ are somebody's notes."""
+    known = unpacked(path.name).endswith((*_TEXT_ENDINGS, *_ARROW_ENDINGS, ".parquet"))
+    return known and not any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _keys(path: Path) -> dict[str, str]:
+    """What the folders above a file say that are named key=value, as Hive names them."""
+    return {key: unquote(value) for key, equals, value in (part.partition("=") for part in path.parts[:-1]) if equals}
+
+
+def _keyed(source: _Source, keys: Mapping[str, str]) -> _Source:
+    """A file with a column more for each of the keys."""
+    if not keys:
+        return source
+
+    def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        own = [name for name in columns if name not in keys] or source.names
+        for table in source.tables(own, text, which):
+            for key, value in keys.items():
+                values = words(pa.chunked_array([pa.repeat(value, len(table))]), (*MISSING, _HIVE_MISSING))
+                table = table.append_column(key, values if key in text else narrowed(values))
+            yield table.select(columns)
+
+    return replace(source, names=[*source.names, *keys], tables=tables)
 
 
 def _open(path: str, format: TableFormat) -> _Source:
@@ -749,6 +801,32 @@ def _from_memory(source: object, only: Collection[str] | None) -> tuple[str, pa.
         f"A {type(source).__name__} is no table. Give a path, a DataFrame, an Arrow table, a dict of columns or a "
         "NumPy array of two axes."
     )
+
+
+def _from_iterator(
+    tables: Iterator[Any], text: Collection[str], only: Collection[str] | None, allowed: int | None
+) -> Table:
+    """Tables that are given once, one under another: kept as they came, for columns that become text later."""
+    kind, spool, spooled, notes = type(tables).__name__, Spool(), list[Spooled](), list[str]()
+    first = next(tables, None)
+    if first is None:
+        raise SourceError(f"The {kind} gives no tables. Give one with rows.")
+    names = _from_memory(first, None)[1].column_names
+
+    def again(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        if which is not None:
+            yield from (pa.table(spooled[number].read(columns)) for number in which)
+            return
+        for table in itertools.chain([first], tables):
+            name, data, told = _from_memory(table, None)
+            _check_same_columns("the first", names, f"{name} {len(spooled) + 1:,}", data.column_names)
+            notes.extend(each for each in told if each not in notes)
+            data = data.select(columns)
+            spooled.append(spool.keep(dict(zip(columns, data.columns, strict=True))))
+            yield data
+
+    memory = _Memory(allowed)
+    return _joined([_read(_Source(kind, names, again, typed=True), text, only, memory)], notes, memory)
 
 
 def _length(name: str, values: Any) -> int:
