@@ -102,7 +102,7 @@ def narrowed(text: pa.DictionaryArray) -> pa.Array:
 def are_codes(texts: pa.Array) -> bool:
     """Whether these are codes of digits such as 007: equally long, three digits or more, some with a leading zero."""
     lengths = pc.min_max(pc.utf8_length(texts)).as_py()
-    same = lengths["min"] == lengths["max"] and lengths["min"] > 2
+    same = lengths["min"] == lengths["max"] and (lengths["min"] or 0) > 2
     return same and bool(pc.any(pc.starts_with(texts, "0")).as_py() and pc.all(pc.utf8_is_digit(texts)).as_py())
 
 

@@ -1,34 +1,45 @@
 """Text files of separated values: the bytes of one file in, typed columns or the exact line of a fault out.
 
-Arrow's reader does the work, on all cores, and takes the kind of each column from all rows. It knows no line numbers
-and lets some faults pass, so the header, and the whole file once something is wrong with it, are read here as well.
+A file is read in pieces, of which one is in memory at a time. Arrow's reader does the work, on all cores. It knows no
+line numbers and lets some faults pass, so the header, and a whole piece once something is wrong with it, are read here
+as well.
 """
 
 import csv
 import io
 import itertools
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
+from numpy.typing import NDArray
 
+from schuss.arrays import RowIndex
 from schuss.errors import SettingError, SourceError
-from schuss.table.columns import check_names, kind_of, narrowed, words
+from schuss.table.columns import TEXT, are_codes, check_names, kind_of, narrowed, words
 
 _SEPARATORS = ",;\t|"
 _HEAD_BYTES = 1 << 18  # at first, for the header and the lines that a separator is told from
 _SNIFFED_RECORDS = 20
 _BLOCK_BYTES = 1 << 20  # of the sizes and memory pools tried, this one with the system's pool was fastest
-_TAIL_BYTES = 1 << 12
+_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+_DIGITS = frozenset("01")  # numbers beside truth values make text, in one piece or in two
 _INK = re.compile(rb"\S")
 _WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
+PACKINGS = {
+    ".gz": ("gzip", b"\x1f\x8b"),
+    ".zst": ("zstd", b"\x28\xb5\x2f\xfd"),
+}  # by ending: what packs the file, and how it then begins
+
+BLANK = pa.dictionary(pa.int32(), pa.null())  # of a column of missing values, some of them with spaces around
+CODES = {b"codes": b""}  # metadata of a column of text that is numbers, were it not for their leading zeros
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-nan", "n/a", "<NA>", "#N/A")
 
 
@@ -51,47 +62,92 @@ class TableFormat:
 
 
 class Content:
-    """The bytes of a text file: in memory, or on the disk and read only as far as they are needed."""
+    """The bytes of a text file, as a stream that can be opened again: from memory, or from a file, packed or not.
 
-    def __init__(self, held: bytes | None = None, path: str = "") -> None:
-        self._held, self._path = held, path
+    comment: lines that begin with it are blank in the stream.
+    """
 
-    @cached_property
-    def whole(self) -> bytes:
-        """All bytes: wanted where quotes are, and to find a fault."""
-        return Path(self._path).read_bytes() if self._held is None else self._held
+    def __init__(
+        self, held: bytes | None = None, path: str = "", packing: str = "", owner: object = None, comment: str = ""
+    ) -> None:
+        self._held, self._path, self._packing, self._comment = held, path, packing, comment
+        self._owner = owner  # of a temporary file, which is gone with it
+
+    def open(self, start: int = 0) -> BinaryIO:
+        """A stream that stands at byte `start`; of a packed file all that is before is unpacked and forgotten."""
+        if self._held is not None:
+            stream: Any = io.BytesIO(self._held)
+        elif self._packing:
+            stream = pa.CompressedInputStream(pa.OSFile(self._path), self._packing)
+        else:
+            stream = io.FileIO(self._path)
+        if self._comment:
+            stream = _Uncommented(stream, self._comment)
+        _skip(stream, start)
+        return cast(BinaryIO, stream)
+
+    def without(self, comment: str) -> "Content":
+        """The same with every line that begins with this blank."""
+        return Content(self._held, self._path, self._packing, self._owner, comment) if comment else self
 
     def head(self, size: int) -> bytes:
-        """The first bytes."""
-        if self._held is not None:
-            return self._held[:size]
-        with open(self._path, "rb") as file:
-            return file.read(size)
+        """The first bytes; a file that is no longer than they are is kept from then on."""
+        if self._held is None:
+            with self.open() as stream:
+                head = bytes(_filled(stream, size))
+            if len(head) == size:
+                return head
+            self._held, self._comment = head, ""
+        return self._held[:size]
 
-    def holds(self, *letters: bytes, start: int) -> list[bool]:
-        """Whether each of these letters occurs from byte `start` on, found in one pass that keeps nothing."""
-        if self._held is not None:
-            return [self._held.find(letter, start) >= 0 for letter in letters]
-        found, buffer = [False] * len(letters), bytearray(_BLOCK_BYTES)
-        with open(self._path, "rb", buffering=0) as file:
-            file.seek(start)
-            while size := file.readinto(buffer):
-                found = [seen or buffer.find(each, 0, size) >= 0 for seen, each in zip(found, letters, strict=True)]
-        return found
+    def chunks(self, start: int, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop` or the end, some at a time."""
+        with self.open(start) as stream:
+            while chunk := stream.read(_BLOCK_BYTES if stop is None else min(_BLOCK_BYTES, stop - start)):
+                start += len(chunk)
+                yield chunk
 
-    def stream(self, start: int, trimmed: bool) -> pa.NativeFile:
-        """What Arrow reads from, from byte `start` on; trimmed: without the blank lines at the end."""
-        if self._held is None and not trimmed and "whole" not in self.__dict__:
-            file = pa.OSFile(self._path)
-            file.seek(start)
-            return file
-        end = len(self.whole.rstrip(b"\r\n") if trimmed else self.whole)
-        return pa.BufferReader(pa.py_buffer(self.whole).slice(start, end - start))
+    def line(self, byte: int) -> int:
+        """The number of the line that this byte is on, from 1."""
+        line, last = 1, b""
+        for chunk in self.chunks(0, byte):
+            line += chunk.count(b"\n") + chunk.count(b"\r") - (last + chunk).count(b"\r\n")
+            last = chunk[-1:]
+        return line
+
+
+class _Uncommented:
+    """A stream of bytes in which every line of comment is blank, so that the others keep their numbers."""
+
+    def __init__(self, stream: BinaryIO, comment: str) -> None:
+        self._stream, self._ready, self._begun = stream, b"", b""
+        self._comments = re.compile(rb"(?<![^\r\n])(?:\xef\xbb\xbf)?" + re.escape(comment.encode()) + rb"[^\r\n]*")
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        while not self._ready and (chunk := self._stream.read(_BLOCK_BYTES)):
+            text = self._begun + chunk
+            end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+            self._ready, self._begun = self._comments.sub(b"", text[:end]), text[end:]
+        if not self._ready:
+            self._ready, self._begun = self._comments.sub(b"", self._begun), b""
+        taken, self._ready = self._ready[:size], self._ready[size:]
+        return taken
+
+    def seekable(self) -> bool:
+        """Never."""
+        return False
+
+    def __enter__(self) -> "_Uncommented":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a file: the line it begins on, its values, and the lines as they stand (one byte, one letter)."""
+    """One record: how many lines are before it, its values, and the lines as they stand (one byte, one letter)."""
 
     line: int
     values: list[str]
@@ -100,133 +156,214 @@ class Record:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file whose header has been read.
+    """A text file whose header has been read, or a piece of one.
 
-    start: where its first row begins, in bytes; line: on which line. quoted: whether there is a quote in its rows.
+    start: where its first row begins, in bytes of the content. rows: the bytes of its rows, where it is a piece.
     """
 
     name: str
     content: Content
-    quoted: bool
     format: TableFormat
     separator: str
     names: list[str]
     start: int
-    line: int
+    rows: bytearray | None = None
 
-    def read(self, as_text: Collection[str] = (), block_bytes: int = _BLOCK_BYTES) -> pa.Table:
-        """The typed columns; those named in `as_text` keep every value as it was written."""
-        if self.quoted and not self._quotes_pair():
-            self._report_fault()
-        table = self._parse(set(as_text) & set(self.names), block_bytes)
-        doubtful = self._maybe_codes(table)
-        texts = self._parse(doubtful, block_bytes, doubtful) if doubtful else table
-        columns = [self._typed((texts if name in doubtful else table)[name], name in as_text) for name in self.names]
-        return pa.table(columns, names=self.names)
+    def pieces(self, size: int) -> Iterator["TextFile"]:
+        """The file in pieces of some `size` bytes, one in memory at a time; each ends where a record ends.
 
-    def _maybe_codes(self, table: pa.Table) -> list[str]:
+        Raises:
+            SourceError: a quoted value does not end, or the quotes are such that records must be told apart one by
+                one, and one of them is ragged.
+        """
+        start, rest, wanted = self.start, bytearray(), size
+        with self.content.open(start) as stream:
+            while True:
+                text = _filled(stream, wanted, rest)
+                ended = len(text) < wanted
+                end = replace(self, start=start, rows=text)._end(text, ended)
+                if not end and not ended:  # a record that is longer than a piece
+                    rest, wanted = text, 2 * wanted
+                    continue
+                rest, wanted = text[end:], max(size, 2 * (len(text) - end))
+                del text[end:]
+                if text:
+                    yield replace(self, start=start, rows=text)
+                if ended:
+                    return
+                start += end
+                del text  # before the next one is read
+
+    def pieces_at(self, spans: Iterable[tuple[int, int]]) -> Iterator["TextFile"]:
+        """The pieces that begin at these bytes, in ascending order, and are so long: read again, in one pass."""
+        at = 0
+        with self.content.open() as stream:
+            for start, size in spans:
+                _skip(stream, start - at)
+                yield replace(self, start=start, rows=_filled(stream, size))
+                at = start + size
+
+    def read(
+        self, as_text: Collection[str] = (), block_bytes: int = _BLOCK_BYTES, only: Collection[str] | None = None
+    ) -> pa.Table:
+        """The typed columns, or `only` some; those named in `as_text` keep every value as it was written."""
+        rows = bytearray().join(self.content.chunks(self.start)) if self.rows is None else self.rows
+        if (at := rows.find(b"\0")) >= 0:
+            raise _nul_byte(self.name, self.content.line(self.start + at))
+        names = [name for name in self.names if only is None or name in only]
+        table = self._parse(rows, names, set(as_text) & set(names), block_bytes)
+        codes = self._maybe_codes(rows, table)
+        texts = self._parse(rows, codes, codes, block_bytes) if codes else table
+        columns = [self._typed(rows, (texts if name in codes else table)[name], name in as_text) for name in names]
+        fields = [
+            pa.field(name, column.type, metadata=CODES if name not in as_text and _are_codes(column) else None)
+            for name, column in zip(names, columns, strict=True)
+        ]
+        return pa.table(columns, schema=pa.schema(fields))
+
+    def _maybe_codes(self, rows: bytearray, table: pa.Table) -> list[str]:
         """Columns of whole numbers that may be codes such as 007, by the first rows: see `are_codes`."""
-        whole = [place for place, type in enumerate(table.schema.types) if pa.types.is_integer(type)]
+        whole = [name for name in table.column_names if pa.types.is_integer(table.schema.field(name).type)]
         if not whole:
             return []
-        first = records(_head(self.content, self.start), self.separator, self.line, self.name)
-        rows = [record.values for record in itertools.islice(first, _SNIFFED_RECORDS) if record.values]
-        none = {"", *self.format.missing}
-        widths = {place: {len(row[place].strip()) for row in rows if row[place].strip() not in none} for place in whole}
-        return [
-            self.names[place]
-            for place, found in widths.items()
-            if len(found) == 1 and max(found) > max(2, len(str(pc.min(table[place]))))
-        ]
+        some = records(rows[:_HEAD_BYTES].decode("latin-1"), self.separator, self._open_quote)
+        first = [row.values for row in itertools.islice(some, _SNIFFED_RECORDS) if len(row.values) == len(self.names)]
+        none, found = {"", *self.format.missing}, []
+        for name in whole:
+            place = self.names.index(name)
+            widths = {len(value) for values in first if (value := values[place].strip()) not in none}
+            if len(widths) == 1 and max(widths) > max(2, len(str(pc.min(table[name])))):
+                found.append(name)
+        return found
 
     def first_line(self, rows: int) -> int | None:
         """The line of the first row, when every row takes one line and none is blank, so that lines can be counted."""
-        content = self.content.whole
-        ending = b"\n" if b"\n" in content else b"\r"
-        tail = content[-_TAIL_BYTES:]  # blank lines at the very end move no row
-        end = len(content) - len(tail) + len(tail.rstrip())
-        lines = content.count(ending, self.start, end) + 1
-        return self.line if lines == rows else None
+        ending = b"\n" if b"\n" in self.content.head(self.start + _HEAD_BYTES) else b"\r"
+        lines, blank = 1, 0
+        for chunk in self.content.chunks(self.start):  # blank lines at the very end move no row
+            end = len(chunk.rstrip())
+            lines += blank + chunk.count(ending, 0, end) if end else 0
+            blank = chunk.count(ending, end) + (0 if end else blank)
+        return self.content.line(self.start) if lines == rows else None
 
-    def _parse(self, as_text: Collection[str], block_bytes: int, only: Sequence[str] = ()) -> pa.Table:
-        """Arrow's reader on what follows the header; its errors become ours, with the line. only: () for all columns.
+    def _end(self, text: bytearray, ended: bool) -> int:
+        """Where the last record ends that ends in a text; 0 where none does. ended: no more text follows it."""
+        end = len(text) if ended else _line_end(text, len(text))
+        if b'"' in text:
+            end = self._end_of_quotes(text, end, ended)
+        if len(self.names) == 1:  # blank lines count where a value follows them
+            last = end
+            while last and text[last - 1] in b"\r\n":
+                last -= 1
+            end = last and min(end, last + (2 if text[last : last + 2] == b"\r\n" else 1))
+        return end
 
-        A blank line is a missing value where there is one column, and nothing otherwise or at the end of the file.
+    def _end_of_quotes(self, text: bytearray, end: int, ended: bool) -> int:
+        """The last line end up to `end` that is in no quotes, where quotes open and close values and nothing else."""
+        letters = np.frombuffer(text, np.uint8)
+        quotes = np.flatnonzero(letters == ord('"'))
+        while (count := int(np.searchsorted(quotes, end))) % 2 and not ended:
+            end = _line_end(text, int(quotes[count - 1]))
+        if not end or count % 2 or not self._quotes_pair(letters, quotes[:count]):
+            return self._end_of_records(text, ended)
+        return end
+
+    def _quotes_pair(self, letters: NDArray[np.uint8], quotes: RowIndex) -> bool:
+        """Every quote that opens follows a separator, and every one that closes is followed by one."""
+        before = letters.take(quotes[::2] - 1, mode="clip")
+        after = letters.take(quotes[1::2] + 1, mode="clip")
+        edges = np.frombuffer(f'{self.separator}\r\n"'.encode(), np.uint8)
+        return bool(np.isin(before, edges).all() and np.isin(after, edges).all())
+
+    def _end_of_records(self, text: bytearray, ended: bool) -> int:
+        """Where the last whole record ends, each of them looked at.
+
+        Raises:
+            SourceError: a record is ragged, or a quote does not end.
         """
-        single = len(self.names) == 1
+        end = 0
+        for record in records(text.decode("latin-1"), self.separator, self._open_quote):
+            after = end + sum(map(len, record.lines))
+            if after == len(text) and not ended:  # it may go on
+                break
+            ragged = bool(record.values) and len(record.values) != len(self.names)
+            suspect = ragged or after == len(text)
+            if (len(record.lines) > 1 and self._is_broken(record)) or (suspect and self._is_open(record)):
+                raise self._open_quote(record.line)
+            if ragged:
+                raise SourceError(
+                    f"{self.name}, line {self._line(record.line):,}: {_count(len(record.values), 'value')} where there "
+                    f"are {_count(len(self.names), 'column')}. Correct this line, or give the right separator, or what "
+                    "lines of comment begin with."
+                )
+            end = after
+        return end
+
+    def _parse(self, rows: bytearray, names: list[str], as_text: Collection[str], block_bytes: int) -> pa.Table:
+        """Arrow's reader on these rows; its errors become ours, with the line.
+
+        A blank line is a missing value where there is one column, and nothing otherwise.
+        """
         try:
             return arrow_csv.read_csv(
-                self.content.stream(self.start, trimmed=single),
+                pa.BufferReader(rows),
                 read_options=arrow_csv.ReadOptions(column_names=self.names, block_size=block_bytes),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=self.separator,
-                    newlines_in_values=self.quoted,
-                    ignore_empty_lines=not single or bool(self.format.comment),
+                    newlines_in_values=b'"' in rows,
+                    ignore_empty_lines=len(self.names) > 1 or bool(self.format.comment),
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     null_values=["", *self.format.missing],
                     strings_can_be_null=True,
+                    true_values=_TRUE,
+                    false_values=_FALSE,
                     column_types=dict.fromkeys(as_text, pa.string()),
-                    include_columns=only,
+                    include_columns=names,
                 ),
                 memory_pool=pa.system_memory_pool(),
             )
         except pa.ArrowCancelled:  # Arrow's own answer to Ctrl-C
             raise KeyboardInterrupt from None
         except pa.ArrowInvalid as error:
-            self._report_encoding()
-            self._report_fault()
-            if "straddling" in str(error) and block_bytes < len(self.content.whole):
-                return self._parse(as_text, len(self.content.whole), only)
+            self._report_encoding(rows)
+            self._end_of_records(rows, ended=True)
+            if "straddling" in str(error) and block_bytes < len(rows):
+                return self._parse(rows, names, as_text, len(rows))
             raise SourceError(f"{self.name} cannot be read: {error}") from None
 
-    def _typed(self, column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:
+    def _typed(self, rows: bytearray, column: pa.ChunkedArray, as_text: bool) -> pa.ChunkedArray:
         """Text without the spaces around it, and as numbers where the spaces alone made it text."""
         if kind_of(column.type) is None:  # Arrow's reader takes bytes that are no UTF-8 for binary values
-            self._report_encoding()
+            self._report_encoding(rows)
         if not pa.types.is_string(column.type):
             return column
         text = words(column, self.format.missing, self.format.suffix)
-        return pa.chunked_array([text if as_text else narrowed(text)])
+        if as_text:
+            return pa.chunked_array([text])
+        if not len(text.dictionary):  # another piece may tell what they are
+            return pa.chunked_array([pa.nulls(len(text), BLANK)])
+        numbers = narrowed(text)
+        mixed = pa.types.is_boolean(numbers.type) and not _DIGITS.isdisjoint(text.dictionary.to_pylist())
+        return pa.chunked_array([text if mixed else numbers])
 
-    def _quotes_pair(self) -> bool:
-        """Every quote that opens follows a separator, and every one that closes is followed by one."""
-        letters = np.frombuffer(self.content.whole, np.uint8)[self.start :]
-        quotes = np.flatnonzero(letters == ord('"'))
-        if len(quotes) % 2:
-            return False
-        before = letters.take(quotes[::2] - 1, mode="wrap")
-        after = letters.take(quotes[1::2] + 1, mode="wrap")
-        edges = np.frombuffer(f'{self.separator}\r\n"'.encode(), np.uint8)
-        return bool(np.isin(before, edges).all() and np.isin(after, edges).all())
-
-    def _report_encoding(self) -> None:
+    def _report_encoding(self, rows: bytearray) -> None:
         """Raises a SourceError with the line of the first byte that is not UTF-8, if there is one."""
         try:
-            self.content.whole.decode()
+            rows.decode()
         except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
+            line = self.content.line(self.start + error.start)
             raise SourceError(
                 f"{self.name}, line {line:,}: the byte {error.object[error.start]:#04x} is not UTF-8 (the file may be "
                 "Latin-1 or Windows-1252). Save it as UTF-8."
             ) from None
 
-    def _report_fault(self) -> None:
-        """Raises a SourceError with the line of the first ragged record or quote without end, if there is one."""
-        last = None
-        for record in records(self.content.whole[self.start :].decode("latin-1"), self.separator, self.line, self.name):
-            ragged = bool(record.values) and len(record.values) != len(self.names)
-            if (len(record.lines) > 1 and self._is_broken(record)) or (ragged and self._is_open(record)):
-                raise _open_quote(self.name, record.line)
-            if ragged:
-                raise SourceError(
-                    f"{self.name}, line {record.line:,}: {_count(len(record.values), 'value')} where there are "
-                    f"{_count(len(self.names), 'column')}. Correct this line, or give the right separator, "
-                    "or what lines of comment begin with."
-                )
-            last = record
-        if last is not None and self._is_open(last):
-            raise _open_quote(self.name, last.line)
+    def _line(self, lines: int) -> int:
+        """The number in the file of the line that so many others of this piece precede."""
+        return self.content.line(self.start) + lines
+
+    def _open_quote(self, lines: int) -> SourceError:
+        return _open_quote(self.name, self._line(lines))
 
     def _is_open(self, record: Record) -> bool:
         """The record ends inside a quoted value: it would take in one more line."""
@@ -241,6 +378,16 @@ class TextFile:
         return False
 
 
+def _are_codes(column: pa.ChunkedArray) -> bool:
+    return bool(column.type == TEXT and column.num_chunks and are_codes(column.chunk(0).dictionary))
+
+
+def unpacked(name: str) -> str:
+    """The name of a file in small letters, without the ending of a packed one."""
+    stem, ending = os.path.splitext(name.lower())
+    return stem if ending in PACKINGS else stem + ending
+
+
 def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
     """Reads the header of a text file and finds its separator.
 
@@ -249,35 +396,33 @@ def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
         ColumnError: a column has no name, or two have the same.
         SettingError: the separator is not one character.
     """
-    _check_encoding(name, content)
-    content = _without_comments(content, format.comment)
-    mark = 3 if content.head(3) == b"\xef\xbb\xbf" else 0
-    head = _head(content, mark)
-    if "\0" in head:
-        raise _nul_byte(name, content)
+    content = content.without(format.comment)
+    mark, head = _head(name, content)
     separator = _separator(format, name, head)
-    first = next((record for record in records(head, separator, 1, name) if record.values), None)
+    taken = records(head, separator, lambda lines: _open_quote(name, lines + 1))
+    first = next((record for record in taken if record.values), None)
     if first is None:
         raise SourceError(f"{name} is empty. Give a file with a header and rows.")
-    lines = first.line - 1 if format.header or format.comment else 0
+    lines = first.line if format.header or format.comment else 0
     if format.header:
-        names = [_decoded(value, name, first.line).strip() for value in first.values]
+        names = [_decoded(value, name, first.line + 1).strip() for value in first.values]
         check_names(names, name)
         lines += len(first.lines)
     else:
         names = [f"column_{number}" for number in range(1, len(first.values) + 1)]
     start = mark + sum(map(len, itertools.islice(io.StringIO(head, newline=""), lines)))
-    if _INK.search(content.head(start + _HEAD_BYTES), start) is None and _INK.search(content.whole, start) is None:
+    if not any(_INK.search(chunk) for chunk in content.chunks(start)):
         raise SourceError(f"{name} has a header and no rows. Give a file with at least one row.")
-    has_nul, quoted = content.holds(b"\0", b'"', start=start)
-    if has_nul:
-        raise _nul_byte(name, content)
-    return TextFile(name, content, quoted, format, separator, names, start, lines + 1)
+    return TextFile(name, content, format, separator, names, start)
 
 
-def records(text: str, separator: str, line: int, name: str) -> Iterator[Record]:
-    """The records of a text, blank lines as records without values; `line` is the number of its first line."""
+def records(text: str, separator: str, open_quote: Callable[[int], SourceError]) -> Iterator[Record]:
+    """The records of a text, blank lines as records without values.
+
+    open_quote: the error for a value without end, given how many lines are before its record.
+    """
     taken: list[str] = []
+    line = 0
 
     def lines() -> Iterator[str]:
         for each in io.StringIO(text, newline=""):
@@ -292,41 +437,57 @@ def records(text: str, separator: str, line: int, name: str) -> Iterator[Record]
         except StopIteration:
             return
         except csv.Error:  # a value beyond csv.field_size_limit()
-            raise _open_quote(name, line) from None
+            raise open_quote(line) from None
         yield Record(line, values, list(taken))
         line += len(taken)
 
 
-def _check_encoding(name: str, content: Content) -> None:
-    """The first bytes are not those of another encoding than UTF-8."""
-    for mark, encoding in _WIDE_MARKS.items():
-        if content.head(4).startswith(mark):
-            raise SourceError(f"{name} is text in {encoding}. Save it as UTF-8.")
-    if content.head(3) == b"\0\0\x08":
-        raise SourceError(f"{name} is an IDX file of pictures or labels, not a table. Make columns of it, a row each.")
+def _filled(stream: BinaryIO, size: int, rest: bytes | bytearray = b"") -> bytearray:
+    """What was left and what comes next: `size` bytes in all, or all there are."""
+    text = bytearray(rest)
+    while chunk := stream.read(min(size - len(text), _BLOCK_BYTES)):
+        text += chunk
+    return text
 
 
-def _without_comments(content: Content, comment: str) -> Content:
-    """The bytes with every line of comment blank, so that the others keep their numbers."""
-    if not comment:
-        return content
-    line = rb"(?<![^\r\n])(?:\xef\xbb\xbf)?" + re.escape(comment.encode()) + rb"[^\r\n]*"
-    return Content(re.sub(line, b"", content.whole))
+def _skip(stream: BinaryIO, count: int) -> None:
+    """Passes over the next `count` bytes."""
+    if stream.seekable():
+        stream.seek(count, io.SEEK_CUR)
+        return
+    while count and (chunk := stream.read(min(count, _BLOCK_BYTES))):
+        count -= len(chunk)
 
 
-def _nul_byte(name: str, content: Content) -> SourceError:
-    line = content.whole.count(b"\n", 0, content.whole.find(b"\0")) + 1
+def _line_end(text: bytearray, stop: int) -> int:
+    r"""Behind the last line break before byte `stop`, 0 where there is none; \r at the very end may be half of one."""
+    end = text.rfind(b"\n", 0, stop) + 1
+    return max(end, text.rfind(b"\r", end, min(stop, len(text) - 1)) + 1)
+
+
+def _nul_byte(name: str, line: int) -> SourceError:
     return SourceError(f"{name}, line {line:,}: a NUL byte, which text does not hold. Save it as UTF-8 text.")
 
 
-def _head(content: Content, start: int) -> str:
-    """The first lines of a file as letters of one byte each, more lines than a separator is told from."""
-    size = start + _HEAD_BYTES
+def _head(name: str, content: Content) -> tuple[int, str]:
+    """How long the mark is that a file begins with, and then its first lines as letters of one byte each.
+
+    There are more lines than a separator is told from.
+    """
+    size = _HEAD_BYTES
     head = content.head(size)
-    while len(head) == size and head.count(b"\n", start) + head.count(b"\r", start) < 2 * _SNIFFED_RECORDS:
+    for mark, encoding in _WIDE_MARKS.items():
+        if head.startswith(mark):
+            raise SourceError(f"{name} is text in {encoding}. Save it as UTF-8.")
+    if head.startswith(b"\0\0\x08"):
+        raise SourceError(f"{name} is an IDX file of pictures or labels, not a table. Make columns of it, a row each.")
+    while len(head) == size and head.count(b"\n") + head.count(b"\r") < 2 * _SNIFFED_RECORDS:
         size *= 4
         head = content.head(size)
-    return head[start:].decode("latin-1")
+    if (at := head.find(b"\0")) >= 0:
+        raise _nul_byte(name, content.line(at))
+    mark = b"\xef\xbb\xbf" if head.startswith(b"\xef\xbb\xbf") else b""
+    return len(mark), head.removeprefix(mark).decode("latin-1")
 
 
 def _separator(format: TableFormat, name: str, head: str) -> str:
@@ -335,18 +496,18 @@ def _separator(format: TableFormat, name: str, head: str) -> str:
         if len(format.separator) != 1 or format.separator in '"\r\n' or not format.separator.isascii():
             raise SettingError(f"The separator is {format.separator!r}: give one character, such as ',' or ';'.")
         return format.separator
-    if name.lower().removesuffix(".gz").endswith(".tsv"):
+    if unpacked(name).endswith(".tsv"):
         return "\t"
-    widths = {separator: _width(head, separator, name) for separator in _SEPARATORS}
+    widths = {separator: _width(head, separator) for separator in _SEPARATORS}
     if max(widths.values()) > 1:
         return max(_SEPARATORS, key=widths.__getitem__)
     return max(_SEPARATORS, key=head.lstrip().partition("\n")[0].count)
 
 
-def _width(head: str, separator: str, name: str) -> int:
+def _width(head: str, separator: str) -> int:
     """How many values each of the first records has with this separator; 0 when they differ."""
     try:
-        filled = (record for record in records(head, separator, 1, name) if record.values)
+        filled = (record for record in records(head, separator, lambda _: SourceError()) if record.values)
         widths = {len(record.values) for record in itertools.islice(filled, _SNIFFED_RECORDS)}
     except SourceError:
         return 0

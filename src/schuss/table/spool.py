@@ -1,0 +1,117 @@
+"""Columns beyond the memory for them: a folder of Arrow files in the cache, which goes with the last who reads it.
+
+What a process that was killed has left there is removed by the next that comes.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from schuss.errors import OutputError
+
+__all__ = ["Spool", "Spooled", "cache_folder"]
+
+
+def cache_folder() -> Path:
+    """Where files lie that can be made again: $SCHUSS_CACHE, $XDG_CACHE_HOME/schuss or ~/.cache/schuss."""
+    if named := os.environ.get("SCHUSS_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "schuss"
+
+
+class Spool:
+    """A folder of its own in the cache. A lock beside it, which the system opens when a process ends, says who lives.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
+
+    def __init__(self) -> None:
+        root = cache_folder()
+        with _told(root):
+            root.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(root)
+            lock, name = tempfile.mkstemp(".lock", "spool-", root)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.folder = Path(name).with_suffix("")
+            self.folder.mkdir()
+        weakref.finalize(self, _remove, self.folder, lock, os.getpid())
+        self._count = 0
+
+    def path(self) -> Path:
+        """A name that is free."""
+        self._count += 1
+        return self.folder / str(self._count)
+
+    def keep(self, columns: Mapping[str, pa.Array]) -> "Spooled":
+        """Writes columns of the same length.
+
+        Raises:
+            OutputError: there is no room.
+        """
+        table = pa.table(dict(columns))
+        path = self.path()
+        with (
+            _told(self.folder.parent),
+            pa.OSFile(str(path), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
+            writer.write_table(table)
+        return Spooled(self, path)
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """Columns that were written to a spool."""
+
+    spool: Spool
+    path: Path
+
+    def read(self, names: Sequence[str]) -> dict[str, pa.Array]:
+        """Some of the columns, as they were. Plain reads: pages of a mapped file would count as memory in use."""
+        with pa.OSFile(str(self.path)) as file:
+            every = pa.ipc.open_file(file).schema.names
+            options = pa.ipc.IpcReadOptions(included_fields=[every.index(name) for name in names])
+            table = pa.ipc.open_file(file, options=options).read_all()
+        return {name: table[name].combine_chunks() for name in names}
+
+    def remove(self) -> None:
+        """Gives the room back."""
+        self.path.unlink()
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Removes the folders whose locks nobody holds."""
+    for path in root.glob("spool-*.lock"):
+        with contextlib.suppress(OSError), path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink()
+
+
+def _remove(folder: Path, lock: int, process: int) -> None:
+    """Removes a folder and its lock; a fork of the process that made them leaves them alone."""
+    if process == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.with_suffix(".lock").unlink(missing_ok=True)
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _told(root: Path) -> Iterator[None]:
+    """The errors of the system as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{str(root)!r} cannot take a table that is larger than the memory for it: {error.strerror or error}. "
+            "Set SCHUSS_CACHE to a folder with room."
+        ) from None
