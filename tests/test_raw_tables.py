@@ -210,6 +210,16 @@ def test_what_stands_after_values_is_cut_off_once(tmp_path: Path) -> None:
     assert read(tmp_path, text, suffix="%")["share"] == [12, 3, None]
 
 
+def test_a_model_cuts_off_what_was_cut_off_in_training(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("kind,share,y\n" + "".join(f"{'ab'[i % 2]}.,{i}.,{'no' if i % 2 else 'yes'}.\n" for i in range(40)))
+    train(tmp_path / "model.schuss", str(path), "--target", "y", "--suffix", ".", "--epochs", "50")
+    model = schuss.Model.load(tmp_path / "model.schuss")
+    assert model.encoding.category_names == ("kind",)
+    assert model.evaluate(path) == model.evaluate(path, TableFormat(suffix="."))
+    assert set(model.predict(path)) == {"yes", "no"}
+
+
 # -- numbers that are names ------------------------------------------------------------------------------------------
 
 
@@ -236,6 +246,12 @@ def test_fault_26_leading_zeros_of_equally_long_numbers_make_them_text(
 ) -> None:
     text = "code,size\n" + "".join(f"{value},{place}\n" for place, value in enumerate(values))
     assert read(tmp_path, text) == {"code": kept, "size": list(range(len(values)))}
+
+
+def test_fault_26_very_long_texts_do_no_harm_to_codes(tmp_path: Path) -> None:
+    text = f'code,text\n007,"{"x" * 200_000}"\n012,y\n'
+    assert read(tmp_path, text)["code"] in ([7, 12], ["007", "012"])
+    assert read(tmp_path, "code,text\n" + f"007,{'x' * 100_000}\n" * 3)["code"] == ["007"] * 3
 
 
 def test_fault_26_codes_in_one_of_several_files_make_all_of_them_text(tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def prepare(
         _fraction("test", test, test_fraction(parts.usable)),
     )
     if encoding is None:
-        encoding = Encoding(learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude))
+        schema = learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude)
+        encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
     held_out = [
         _held_out(parts, VALIDATION, validation, encoding, format),
         _held_out(parts, TEST, test, encoding, format),

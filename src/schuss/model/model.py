@@ -296,5 +296,6 @@ def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> T
     target = encoding.schema.target
     text = encoding.category_names + (target.names if target.kind == "text" else ())
     only = {column.name for column in encoding.schema.columns}.union(target.names, [encoding.schema.weight or ""])
-    format = format or TableFormat()
-    return read_table(table, replace(format, missing=(*format.missing, *encoding.schema.missing)), text=text, only=only)
+    format, schema = format or TableFormat(), encoding.schema
+    format = replace(format, missing=format.missing + schema.missing, suffix=format.suffix or schema.suffix)
+    return read_table(table, format, text=text, only=only)

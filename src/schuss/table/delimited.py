@@ -5,6 +5,7 @@ line numbers and lets some faults pass, so the header, and a whole piece once so
 as well.
 """
 
+import contextlib
 import csv
 import io
 import itertools
@@ -27,6 +28,7 @@ from schuss.table.columns import TEXT, are_codes, check_names, kind_of, narrowed
 _SEPARATORS = ",;\t|"
 _HEAD_BYTES = 1 << 18  # at first, for the header and the lines that a separator is told from
 _SNIFFED_RECORDS = 20
+_CODE_RECORDS = 300  # that tell numbers from codes: of random numbers, nine in ten are as long as the longest
 _BLOCK_BYTES = 1 << 20  # of the sizes and memory pools tried, this one with the system's pool was fastest
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _DIGITS = frozenset("01")  # numbers beside truth values make text, in one piece or in two
@@ -227,7 +229,10 @@ class TextFile:
         if not whole:
             return []
         some = records(rows[:_HEAD_BYTES].decode("latin-1"), self.separator, self._open_quote)
-        first = [row.values for row in itertools.islice(some, _SNIFFED_RECORDS) if len(row.values) == len(self.names)]
+        first: list[list[str]] = []
+        with contextlib.suppress(SourceError):  # a value that is too long for the reader of records
+            first.extend(record.values for record in itertools.islice(some, _CODE_RECORDS))
+        first = [row for row in first[: max(len(first) - 1, 1)] if len(row) == len(self.names)]  # the last may be cut
         none, found = {"", *self.format.missing}, []
         for name in whole:
             place = self.names.index(name)

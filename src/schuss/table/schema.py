@@ -122,6 +122,7 @@ class Schema:
     """The features in use, the target, and the columns left out with the reason.
 
     rows: training rows. missing: the words that stood for a missing value in the text files it was learned from.
+    suffix: what was cut off the end of texts there.
     """
 
     columns: tuple[Column, ...]
@@ -130,6 +131,7 @@ class Schema:
     dropped: tuple[tuple[str, str], ...]
     rows: int
     missing: tuple[str, ...] = ()
+    suffix: str = ""
 
 
 def find_target(table: Table, names: Sequence[str], task: Task | None = None) -> Target:
