@@ -38,10 +38,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture(params=["csv", "parquet", "arrow"])
-def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The mixed table in a file that is read in many pieces."""
-    path = tmp_path / f"x.{request.param}"
+@pytest.fixture(scope="module", params=["csv", "parquet", "arrow"])
+def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mixed table in a file."""
+    path = tmp_path_factory.mktemp("mixed") / f"x.{request.param}"
     if request.param == "csv":
         columns = [column.cast(pa.string()).fill_null("").to_pylist() for column in MIXED.columns]
         path.write_text("\n".join([",".join(MIXED.column_names), *map(",".join, zip(*columns, strict=True))]))
@@ -50,8 +50,14 @@ def path(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     else:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, MIXED.schema) as writer:
             writer.write_table(MIXED, max_chunksize=10_000)
-    monkeypatch.setattr(source, "_PIECE_BYTES", 1 << 19)
     return path
+
+
+@pytest.fixture
+def path(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file, which is read in many pieces."""
+    monkeypatch.setattr(source, "_PIECE_BYTES", 1 << 19)
+    return mixed
 
 
 def written(table: Table) -> pa.Table:
@@ -85,6 +91,14 @@ def test_some_columns_of_a_table_beyond_its_memory(path: Path) -> None:
         next(table.blocks(["wort"]))
     assert read_table(path, memory=0, only=["x"]).names == ["x"]
     assert written(table).equals(written(read_table(path)))
+
+
+def test_blocks_reach_over_files(path: Path) -> None:
+    whole, table = (read_table([path, path], only=["n", "word"], memory=memory) for memory in (None, 0))
+    for expected, block in zip(whole.blocks(), table.blocks(), strict=True):
+        assert written(block).equals(written(expected))
+        assert block.where(len(block) - 1) == expected.where(len(block) - 1)
+    assert written(table.slice(ROWS - 1, ROWS + 1)).equals(written(whole.slice(ROWS - 1, ROWS + 1)))
 
 
 def test_a_table_that_fits_stays_in_memory(path: Path, cache: Path) -> None:
@@ -172,6 +186,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, cache
     assert len(next(table.blocks())) == 100
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
 def test_a_fork_that_ends_leaves_the_spool(tmp_path: Path) -> None:
     table = spooled(tmp_path)
     if not (child := os.fork()):

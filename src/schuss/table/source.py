@@ -277,7 +277,7 @@ class _Source:
     """One file, or the one table in memory, which is read in pieces as often as need be.
 
     tables: (columns, those that stay text, numbers of pieces or None for all) -> those columns of each of the pieces.
-    place:  where so many rows of it came from. missing: as in Table.
+    line_of_row_0: as in Place, where there are so many rows in all. missing: as in Table.
     """
 
     name: str

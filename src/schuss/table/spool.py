@@ -4,9 +4,9 @@ What a process that was killed has left there is removed by the next that comes.
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from schuss.errors import OutputError
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["Spool", "Spooled", "cache_folder"]
 
@@ -40,7 +43,7 @@ class Spool:
             root.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(root)
             lock, name = tempfile.mkstemp(".lock", "spool-", root)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _hold(lock)
             self.folder = Path(name).with_suffix("")
             self.folder.mkdir()
         weakref.finalize(self, _remove, self.folder, lock, os.getpid())
@@ -88,21 +91,28 @@ class Spooled:
         self.path.unlink()
 
 
+def _hold(lock: int) -> None:
+    """Takes a lock, or raises OSError where somebody has it. Windows needs none: what is open cannot be removed."""
+    if sys.platform != "win32":
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _remove_leftovers(root: Path) -> None:
     """Removes the folders whose locks nobody holds."""
     for path in root.glob("spool-*.lock"):
-        with contextlib.suppress(OSError), path.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            with path.open("rb") as lock:
+                _hold(lock.fileno())
             path.unlink()
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
 
 def _remove(folder: Path, lock: int, process: int) -> None:
     """Removes a folder and its lock; a fork of the process that made them leaves them alone."""
     if process == os.getpid():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".lock").unlink(missing_ok=True)
         os.close(lock)
+        folder.with_suffix(".lock").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
