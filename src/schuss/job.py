@@ -112,7 +112,8 @@ def train(
     """
     chosen = make_settings(settings)
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    read = read_table(table, format or TableFormat())
+    memory = (half_of_free_memory() if chosen.memory is None else float(chosen.memory)) / 2
+    read = read_table(table, format or TableFormat(), memory=int(min(memory, 2**62)))
     prepared = prepare(
         read,
         find_target(read, names, task),

@@ -186,7 +186,7 @@ def introduction(prepared: Prepared) -> list[str]:
     """What was read, what it is taken for, and what will be trained."""
     schema, recipe, table = prepared.encoding.schema, prepared.recipe, prepared.table
     target = schema.target
-    lines = [f"{table.name}: {table.data.num_rows:,} rows, {column_words(schema, table)}"]
+    lines = [f"{table.name}: {len(table):,} rows, {column_words(schema, table)}"]
     lines += [f"  note: {note}" for note in prepared.notes]
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
     lines += [f"  left out: {count:,} rows ({reason})" for reason, count in prepared.left_out.items()]
@@ -208,7 +208,7 @@ def column_words(schema: Schema, table: Table) -> str:
     counts = Counter(_kind(column) for column in schema.columns)
     levels = sum(column.codes for column in schema.columns if isinstance(column, CategoricalColumn))
     words = [f"{n} {kind}" + (f" ({levels:,} levels)" if kind == "categorical" else "") for kind, n in counts.items()]
-    missing = [(table.data[column.name].null_count, column.name) for column in schema.columns]
+    missing = [(table.null_count(column.name), column.name) for column in schema.columns]
     gaps = [(count, name) for count, name in missing if count]
     if len(gaps) > 3:
         words.append(f"{sum(count for count, _ in gaps):,} missing values in {len(gaps)} columns")

@@ -6,10 +6,10 @@ shared lock on the file `.lock`; whoever gets that lock for itself alone knows t
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +17,9 @@ from pathlib import Path
 
 from schuss.errors import OutputError
 from schuss.files import STORAGE, Storage
+
+if sys.platform != "win32":
+    import fcntl
 
 MANIFEST = "manifest.json"  # in every entry, the file that is written last
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,128}")

@@ -163,12 +163,12 @@ def first_not_number(column: pa.ChunkedArray) -> tuple[int, str] | None:
     return (int(rows[0]), texts[places[rows[0]]].as_py()) if len(rows) else None
 
 
-def share_of_numbers(column: pa.ChunkedArray) -> float:
-    """The share of the texts of a column, missing ones apart, that read as numbers."""
+def count_numbers(column: pa.ChunkedArray) -> tuple[int, int]:
+    """How many texts of a column read as numbers, and how many there are."""
     places, texts = codes(column)
     counts = np.bincount(places[places >= 0], minlength=len(texts))
     numeric = np.array([_is_number(text) for text in texts.to_pylist()], np.bool_)
-    return float(counts[numeric].sum() / max(counts.sum(), 1))
+    return int(counts[numeric].sum()), int(counts.sum())
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

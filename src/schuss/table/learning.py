@@ -102,7 +102,7 @@ class _Lesson:
 
 
 def _learner(table: Table, name: str) -> _Learner:
-    kind = kind_of(table.data.schema.field(name).type)
+    kind = kind_of(table.schema.field(name).type)
     if kind == "text":
         return _Categorical(name)
     if kind == "boolean":

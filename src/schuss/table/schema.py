@@ -4,7 +4,7 @@ Kinds and classes come from all rows; means, quantiles and categories from train
 values, goes through JSON and back unchanged, and travels in the model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -19,12 +19,13 @@ from schuss.table.columns import (
     Kind,
     Numbers,
     codes,
+    count_numbers,
     first_not_number,
+    from_numpy,
     integers,
     kind_of,
     numbers,
     present,
-    share_of_numbers,
 )
 from schuss.table.source import Table
 
@@ -155,7 +156,7 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None) ->
     if len(names) > 1:
         return _several_targets(table, tuple(names), kinds, task)
     name, kind = names[0], kinds[0]
-    found = _labels(table.data[name], kind) if task != "regression" else ((), 0)
+    found = _labels(table, name, kind) if task != "regression" else ((), 0)
     chosen, reason = _choose_task(kind, *found) if task is None else (task, "you asked for it")
     if chosen == "regression":
         if kind == "text":
@@ -182,8 +183,8 @@ def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
     """Notes on columns that are taken for text because of few values among numbers, or because their zeros matter."""
     notes = []
     for column in schema.columns:
-        if isinstance(column, CategoricalColumn) and kind_of(table.data[column.name].type) == "text":
-            share, strange = share_of_numbers(table.data[column.name]), first_not_number(table.data[column.name])
+        if isinstance(column, CategoricalColumn) and kind_of(table.schema.field(column.name).type) == "text":
+            share, strange = _numbers_among(table, column.name)
             code = next((level for level in column.levels if level.startswith("0")), None)
             if strange is None and code and table.missing:
                 notes.append(f"{column.name}: text, because of leading zeros ({code!r}); drop them if it is a quantity")
@@ -193,6 +194,18 @@ def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
                     f"values are numbers. If {strange[1]!r} means missing, say so with --missing."
                 )
     return tuple(notes)
+
+
+def _numbers_among(table: Table, name: str) -> tuple[float, tuple[int, str] | None]:
+    """The share of the texts of a column that read as numbers; row and text of the first that does not."""
+    start, numbers, present, first = 0, 0, 0, None
+    for block in table.blocks([name]):
+        own, count = count_numbers(block.data[name])
+        if first is None and own < count:
+            first = first_not_number(block.data[name])
+            first = first and (start + first[0], first[1])
+        numbers, present, start = numbers + own, present + count, start + len(block)
+    return numbers / max(present, 1), first
 
 
 def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
@@ -261,10 +274,11 @@ def check_finite(table: Table, name: str, values: Numbers) -> None:
 
 def _target_kind(table: Table, name: str) -> TargetKind:
     """The kind of a target column, which must have a value in some row."""
-    column = table.column(name, "target column")
-    if column.null_count == len(column):
+    if name not in table.names:
+        table.column(name, "target column")
+    if table.null_count(name) == len(table):
         raise ColumnError(f"{table.name}: the target {name!r} has no value in any row.")
-    kind: Kind | None = kind_of(column.type)
+    kind: Kind | None = kind_of(table.schema.field(name).type)
     assert kind in ("integer", "float", "boolean", "text"), kind
     return kind
 
@@ -280,26 +294,40 @@ def _several_targets(table: Table, names: tuple[str, ...], kinds: Sequence[Targe
 
 def _text_regression(table: Table, name: str) -> SettingError:
     """Text as the target of a regression, with the first value that is no number."""
-    strange = first_not_number(table.data[name])
+    strange = first_not_number(table.column(name))
     told = "" if strange is None else f" {table.where(strange[0])} holds {strange[1]!r}."
     return SettingError(f"The task is regression and the target {name!r} holds text.{told} Correct it, or name what "
                         "stands for a missing value.")  # fmt: skip
 
 
-def _labels(column: pa.ChunkedArray, kind: TargetKind) -> tuple[tuple[Label, ...], int]:
-    """The distinct finite values in ascending order, and the number of rows that have one."""
+def _labels(table: Table, name: str, kind: TargetKind) -> tuple[tuple[Label, ...], int]:
+    """The distinct finite values in ascending order, and the number of rows that have one.
+
+    Of more numbers than MOST_COUNTED, and of more texts than can be classes of so many rows, not all.
+    """
+    found: set[Label] = set()
+    rows = 0
+    for block in table.blocks([name]):
+        labels, count = _labels_of(block.data[name], kind)
+        rows += count
+        if kind == "text" or len(found) <= MOST_COUNTED:
+            found.update(labels)
+    return tuple(sorted(found)), rows
+
+
+def _labels_of(column: pa.ChunkedArray, kind: TargetKind) -> tuple[Iterable[Label], int]:
+    """As _labels, of a block, in any order."""
     if kind == "text":
         places, texts = codes(column)
         counts = np.bincount(places[places >= 0], minlength=len(texts))
-        found = (text for text, count in zip(texts.to_pylist(), counts, strict=True) if count)
-        return tuple(sorted(found)), int(counts.sum())
+        return texts.take(from_numpy(np.flatnonzero(counts))).to_pylist(), int(counts.sum())
     if kind == "integer":
         values: NDArray[Any] = integers(column)
     else:
         values = numbers(column)
         values = values[np.isfinite(values)]
     distinct = distinct_numbers(values)
-    return tuple((distinct > 0 if kind == "boolean" else distinct).tolist()), len(values)
+    return (distinct > 0 if kind == "boolean" else distinct).tolist(), len(values)
 
 
 def _choose_task(kind: TargetKind, labels: tuple[Label, ...], rows: int) -> tuple[Task, str]:
@@ -329,6 +357,6 @@ def _check_classes(table: Table, name: str, kind: TargetKind, task: Task, labels
     told = f"{table.name}: the target {name!r} has {count:,} classes in {rows:,} rows."
     if kind != "text":
         raise ColumnError(f"{told} Make it a regression (task regression).")
-    strange = first_not_number(table.data[name])
+    strange = first_not_number(table.column(name))
     example = "" if strange is None else f" (if it should be numbers: {table.where(strange[0])} holds {strange[1]!r})"
     raise ColumnError(f"{told} It looks like an identifier{example}. Choose another target, or correct its values.")

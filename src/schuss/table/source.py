@@ -133,6 +133,10 @@ class Table:
         """The names of the columns and their types: int64, float64, bool or dictionary<int32, string>."""
         return self.held.schema
 
+    def null_count(self, name: str) -> int:
+        """How many values of a column are missing."""
+        return self.held.null_count(name) if isinstance(self.held, Pieces) else int(self.held[name].null_count)
+
     @cached_property
     def names(self) -> list[str]:
         """The names of the columns, in the table's order."""
@@ -293,6 +297,7 @@ class _Piece:
     """Some rows of a source.
 
     kinds:   what each column holds, by itself.
+    nulls:   how many values of each column are missing.
     codes:   of columns of codes such as 007, how long each is.
     clocks:  of dates, whether they are times of day, and their zone; values with spaces around are no dates.
     columns: in the form of a Table; one without values has the null type until others tell what it holds. Spooled, or
@@ -301,6 +306,7 @@ class _Piece:
 
     rows: int
     kinds: dict[str, Kind]
+    nulls: dict[str, int]
     clocks: dict[str, object]
     codes: dict[str, int]
     columns: dict[str, pa.Array] | Spooled | None
@@ -373,6 +379,10 @@ class Pieces:
     def schema(self) -> pa.Schema:
         """The names and the types of the columns."""
         return pa.schema([(name, _TYPES[kind]) for name, kind in self.kinds.items()])
+
+    def null_count(self, name: str) -> int:
+        """How many values of a column are missing."""
+        return sum(piece.nulls[name] for part in self.parts for piece in part.pieces)
 
     def tables(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.Table]:
         """These columns of the rows from start up to stop, piece by piece."""
@@ -460,7 +470,8 @@ def _piece(table: pa.Table, name: str, text: Collection[str]) -> _Piece:
             codes[column] = len(made.dictionary[0].as_py())
         kinds[column] = "float" if kind == "integer" and made.type == pa.float64() else kind
         columns[column] = made
-    return _Piece(table.num_rows, kinds, clocks, codes, columns)
+    nulls = {name: array.null_count for name, array in columns.items()}
+    return _Piece(table.num_rows, kinds, nulls, clocks, codes, columns)
 
 
 def _joined(parts: Sequence[_Part], notes: list[str], memory: _Memory) -> Table:
@@ -512,7 +523,7 @@ def _column_kind(column: str, parts: Sequence[_Part]) -> Kind:
 def _kind_of_codes(column: str, pieces: Sequence[_Piece]) -> Kind:
     """Of a column with codes such as 007 in some pieces: text, unless others make them numbers of several lengths."""
     others = [piece for piece in pieces if column not in piece.codes and piece.kinds[column] != "missing"]
-    kind = common_kind([piece.kinds[column] for piece in others] or ["integer"])
+    kind = common_kind(["integer", *(piece.kinds[column] for piece in others)])
     lengths = {piece.codes[column] for piece in pieces if column in piece.codes}
     if kind == "integer" and len(lengths) == 1:
         ends = [pc.min_max(piece.read([column])[column]).as_py() for piece in others if piece.columns is not None]
@@ -538,7 +549,7 @@ def _reread(part: _Part, kinds: Mapping[str, Kind], memory: _Memory) -> _Part:
         columns = old.read(list(old.kinds)) | new.read(names)
         if isinstance(old.columns, Spooled):
             old.columns.remove()
-        pieces[number] = memory.keep(replace(old, columns=columns), source)
+        pieces[number] = memory.keep(replace(old, columns=columns, nulls=old.nulls | new.nulls), source)
     return _Part(source, pieces)
 
 

@@ -16,18 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from schuss.errors import OutputError
+from schuss.table.cache import cache_folder
 
 if sys.platform != "win32":
     import fcntl
-
-__all__ = ["Spool", "Spooled", "cache_folder"]
-
-
-def cache_folder() -> Path:
-    """Where files lie that can be made again: $SCHUSS_CACHE, $XDG_CACHE_HOME/schuss or ~/.cache/schuss."""
-    if named := os.environ.get("SCHUSS_CACHE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "schuss"
 
 
 class Spool:

@@ -66,10 +66,10 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
     schema = learn_schema(table, target, ((block, slice(0, len(block))) for block in table.blocks()))
     if as_json:
         columns = msgspec.to_builtins(schema.columns)
-        print(json.dumps({"rows": table.data.num_rows, "columns": columns}))
+        print(json.dumps({"rows": len(table), "columns": columns}))
         return
     console = _console()
-    console.print(f"{table.name}: {table.data.num_rows:,} rows, {table.data.num_columns} columns", markup=False)
+    console.print(f"{table.name}: {len(table):,} rows, {len(table.names)} columns", markup=False)
     for note in table.notes:
         console.print(f"note: {note}", markup=False)
     console.print(_columns(schema))
