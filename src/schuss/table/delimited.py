@@ -232,12 +232,15 @@ class TextFile:
         first: list[list[str]] = []
         with contextlib.suppress(SourceError):  # a value that is too long for the reader of records
             first.extend(record.values for record in itertools.islice(some, _CODE_RECORDS))
-        first = [row for row in first[: max(len(first) - 1, 1)] if len(row) == len(self.names)]  # the last may be cut
+        if len(rows) > _HEAD_BYTES:
+            first = first[:-1] or first  # the last may be cut off
+        first = [row for row in first if len(row) == len(self.names)]
         none, found = {"", *self.format.missing}, []
         for name in whole:
             place = self.names.index(name)
             widths = {len(value) for values in first if (value := values[place].strip()) not in none}
-            if len(widths) == 1 and max(widths) > max(2, len(str(pc.min(table[name])))):
+            width = max(widths, default=len(str(pc.max(table[name]))))
+            if len(widths) < 2 and width > max(2, len(str(pc.min(table[name])))):
                 found.append(name)
         return found
 
