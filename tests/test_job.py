@@ -17,10 +17,12 @@ from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import model as model_module
 from schuss.progress import introduction
 from schuss.settings import Settings
-from schuss.table import shards
+from schuss.table import memory, shards, source
 from schuss.table.shards import PackedStore, pack_for_now
+from schuss.table.source import Pieces, TableFormat
 from schuss.table.store import labels
 from schuss.training.loop import Epoch, Finished
+from schuss.view.inspection import inspect_table
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(400, 3))
@@ -178,9 +180,9 @@ SORTED = SORTED.sort_values("y")
 def test_fault_34_more_rows_than_memory_train_as_well_as_if_they_fitted(packed: list[int], cache: Path) -> None:
     settings: dict[str, Any] = {"epochs": 12, "hidden": (32, 32), "batch_size": 64}
     losses = {}
-    for memory in ("1GB", "20kB"):
-        found = [schuss.train(SORTED, "y", memory=memory, seed=seed, **settings) for seed in range(3)]
-        losses[memory] = np.mean([model.record.scores["test"]["loss"] for model in found])
+    for size in ("1GB", "20kB"):
+        found = [schuss.train(SORTED, "y", memory=size, seed=seed, **settings) for seed in range(3)]
+        losses[size] = np.mean([model.record.scores["test"]["loss"] for model in found])
     assert packed == [4800, 600, 600] * 3
     assert losses["20kB"] < 1.3 * losses["1GB"] < 0.1 * SORTED["y"].var()
     assert [path.name for path in cache.iterdir()] == [".lock"]  # the rows are gone
@@ -196,6 +198,28 @@ def test_fault_34_rows_on_disk_are_trained_on_in_the_same_order_every_time(packe
     assert (found[0].W == found[1].W).all()
     for model in found[2:]:
         assert np.abs(model.W - found[0].W).max() < 0.01
+
+
+def test_fault_34_a_file_beyond_memory_is_trained_on_predicted_evaluated_and_inspected(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sorted.csv"
+    SORTED.to_csv(path, index=False)
+    model = schuss.train(path, "y", epochs=2, hidden=(8,), memory="1GB")
+    predicted, scores = model.predict(path), model.evaluate(path)
+    inspect_table(str(path), ["y"], TableFormat(), as_json=True)
+    shown = capsys.readouterr().out
+
+    held: list[object] = []
+    monkeypatch.setattr(memory, "half_of_free_memory", lambda: 1000.0)
+    monkeypatch.setattr(Pieces, "slice", lambda *_: held.append("all of it"))  # nobody wants the whole table
+    monkeypatch.setattr(source, "_PIECE_BYTES", 50_000)
+    assert (model.predict(path) == predicted).all()
+    assert model.evaluate(path) == scores
+    inspect_table(str(path), ["y"], TableFormat(), as_json=True)
+    assert capsys.readouterr().out == shown
+    assert schuss.train(path, "y", epochs=1, hidden=(8,), memory="20kB").record.rows["training"] == 4800
+    assert not held
 
 
 def test_rows_on_disk_keep_their_weights(packed: list[int]) -> None:

@@ -23,7 +23,7 @@ from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
-from schuss.table.memory import half_of_free_memory
+from schuss.table.memory import half_of_free_memory, memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
@@ -112,8 +112,8 @@ def train(
     """
     chosen = make_settings(settings)
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = (half_of_free_memory() if chosen.memory is None else float(chosen.memory)) / 2
-    read = read_table(table, format or TableFormat(), memory=int(min(memory, 2**62)))
+    memory = memory_for(table, None if chosen.memory is None else float(chosen.memory))
+    read = read_table(table, format or TableFormat(), memory=memory)
     prepared = prepare(
         read,
         find_target(read, names, task),

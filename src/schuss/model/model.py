@@ -20,6 +20,7 @@ from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.losses import LOSSES, Loss, loss_named
 from schuss.network import Network
 from schuss.table.encoding import Encoding
+from schuss.table.memory import memory_for
 from schuss.table.order import TRAINING
 from schuss.table.parts import Parts
 from schuss.table.source import Table, TableFormat, read_table
@@ -298,4 +299,4 @@ def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> T
     only = {column.name for column in encoding.schema.columns}.union(target.names, [encoding.schema.weight or ""])
     format, schema = format or TableFormat(), encoding.schema
     format = replace(format, missing=format.missing + schema.missing, suffix=format.suffix or schema.suffix)
-    return read_table(table, format, text=text, only=only)
+    return read_table(table, format, text=text, only=only, memory=memory_for(table))

@@ -2,12 +2,24 @@
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 _CONTROL_GROUPS = (  # of version 2 and 1: limit, and what is in use
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
+
+
+def memory_for(source: object, memory: float | None = None) -> int | None:
+    """Bytes that the columns of a source may take: half of `memory`, or of half of what is free.
+
+    None for what is in memory already.
+    """
+    if not isinstance(source, str | os.PathLike | list | tuple | Iterator):
+        return None
+    half = (half_of_free_memory() if memory is None else memory) / 2
+    return None if half == math.inf else int(half)
 
 
 def half_of_free_memory() -> float:

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from schuss.model import Model
 from schuss.progress import score_words
 from schuss.table.learning import learn_schema
+from schuss.table.memory import memory_for
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -60,7 +61,7 @@ def inspect_model(model: Model, as_json: bool) -> None:
 
 def inspect_table(source: object, target_names: Sequence[str], format: TableFormat, as_json: bool) -> None:
     """Prints what each column of a table is taken for, and what task the target calls for."""
-    table = read_table(source, format)
+    table = read_table(source, format, memory=memory_for(source))
     nothing = Target((), "regression", "", "float")
     target = find_target(table, target_names, None) if target_names else nothing
     schema = learn_schema(table, target, ((block, slice(0, len(block))) for block in table.blocks()))
