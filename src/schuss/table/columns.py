@@ -125,9 +125,23 @@ def present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 
 def codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:
-    """[N] place of each value in the array of distinct values, -1 where it is missing; and that array."""
+    """[N] place of each value in the array of distinct values, -1 where it is missing; and that array.
+
+    A dictionary longer than the column, as a block of a large table may have, is cut down to what occurs.
+    """
     array = _whole(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
-    return _filled(array.indices, np.full(len(array), -1, np.int32)), array.dictionary
+    places = _filled(array.indices, np.full(len(array), -1, np.int32))
+    if len(array.dictionary) <= len(array):
+        return places, array.dictionary
+    used, own = np.unique(places, return_inverse=True)
+    gap = int(len(used) > 0 and used[0] < 0)
+    return own.astype(np.int32) - np.int32(gap), array.dictionary.take(from_numpy(used[gap:]))
+
+
+def positions(values: pa.Array, labels: Sequence[str], otherwise: int) -> NDArray[np.int32]:
+    """[n] the place of each text among the labels, `otherwise` where it is none of them."""
+    found = pc.index_in(values, value_set=_texts(labels))
+    return _filled(found, np.full(len(found), otherwise, np.int32))
 
 
 @contextmanager
@@ -158,17 +172,14 @@ def as_slice(rows: RowIndex) -> RowIndex | slice:
 def first_not_number(column: pa.ChunkedArray) -> tuple[int, str] | None:
     """Row and value of the first text that does not read as a number; None when each of them does."""
     places, texts = codes(column)
-    strange = np.array([not _is_number(text) for text in texts.to_pylist()] + [False])
+    strange = np.append(~are_numbers(texts), False)
     rows = np.flatnonzero(strange[places])
     return (int(rows[0]), texts[places[rows[0]]].as_py()) if len(rows) else None
 
 
-def count_numbers(column: pa.ChunkedArray) -> tuple[int, int]:
-    """How many texts of a column read as numbers, and how many there are."""
-    places, texts = codes(column)
-    counts = np.bincount(places[places >= 0], minlength=len(texts))
-    numeric = np.array([_is_number(text) for text in texts.to_pylist()], np.bool_)
-    return int(counts[numeric].sum()), int(counts.sum())
+def are_numbers(texts: pa.Array) -> NDArray[np.bool_]:
+    """[n] whether each text reads as a number."""
+    return np.array([_is_number(text) for text in texts.to_pylist()], np.bool_)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

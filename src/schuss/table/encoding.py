@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from schuss.arrays import Codes, Matrix, RowIndex, Rows
 from schuss.errors import CellError, ColumnError
-from schuss.table.columns import Each, Numbers, as_slice, codes, first_not_number, integers, kind_of, numbers, workers
+from schuss.table.columns import (
+    Each,
+    Numbers,
+    as_slice,
+    codes,
+    first_not_number,
+    integers,
+    kind_of,
+    numbers,
+    positions,
+    workers,
+)
 from schuss.table.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -236,6 +247,8 @@ def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, 
     if numeric and numeric == kind_of(column.type) and not column.null_count and len(column) <= _BLOCK_ROWS:
         return _places_of_numbers(integers(column) if numeric == "integer" else numbers(column), labels, otherwise)
     found, distinct = codes(column)
+    if labels and isinstance(labels[0], str) and kind_of(distinct.type) == "text":
+        return np.append(positions(distinct, [str(label) for label in labels], otherwise), np.int32(missing))[found]
     values = distinct.to_pylist()
     places = {label: place for place, label in enumerate(labels)}
     if any(isinstance(label, str) for label in labels) and not all(isinstance(value, str) for value in values):

@@ -18,8 +18,8 @@ from schuss.errors import CellError, ColumnError, SettingError
 from schuss.table.columns import (
     Kind,
     Numbers,
+    are_numbers,
     codes,
-    count_numbers,
     first_not_number,
     from_numpy,
     integers,
@@ -198,14 +198,19 @@ def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
 
 def _numbers_among(table: Table, name: str) -> tuple[float, tuple[int, str] | None]:
     """The share of the texts of a column that read as numbers; row and text of the first that does not."""
-    start, numbers, present, first = 0, 0, 0, None
+    start, found, present, first = 0, 0, 0, None
+    known, numeric = None, np.zeros(0, np.bool_)
     for block in table.blocks([name]):
-        own, count = count_numbers(block.data[name])
-        if first is None and own < count:
-            first = first_not_number(block.data[name])
-            first = first and (start + first[0], first[1])
-        numbers, present, start = numbers + own, present + count, start + len(block)
-    return numbers / max(present, 1), first
+        places, texts = codes(block.data[name])
+        if known is None or not texts.equals(known):  # blocks of a table in memory have one dictionary
+            known, numeric = texts, are_numbers(texts)
+        counts = np.bincount(places[places >= 0], minlength=len(texts))
+        found, present = found + int(counts[numeric].sum()), present + int(counts.sum())
+        if first is None and counts[~numeric].any():
+            row, text = first_not_number(block.data[name]) or (0, "")
+            first = start + row, text
+        start += len(block)
+    return found / max(present, 1), first
 
 
 def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
