@@ -8,7 +8,7 @@
 Every contestant (see contestants.py) lives in a process of its own, one for each number of threads. A case prepares all
 of them and then measures them in turn, `rounds` times, so that what else the machine does falls on everyone; medians
 are reported. schuss is measured with one thread and with all, PyTorch too; the others take the threads that they take
-by themselves. A whole run takes about 25 minutes and 6 GB of memory, on a machine that does nothing else: a rival whose
+by themselves. A whole run takes about 15 minutes and 6 GB of memory, on a machine that does nothing else: a rival whose
 threads wait for each other suffers most from company. --quick sees in a minute or two whether the main parts work.
 FOLDER holds proto.py and the libraries of the prototype, a core for one kind of network.
 """

@@ -17,8 +17,9 @@ import pyarrow.parquet
 import pytest
 
 import schuss
-from schuss import cli
+from schuss import Rows, cli
 from schuss.settings import Settings
+from schuss.table.shards import pack
 
 RANDOM = np.random.default_rng(0)
 COUNT = 200
@@ -441,3 +442,15 @@ def test_fault_38_to_41_models_that_are_none_are_refused(program: Terminal) -> N
                         ["inspect", "m.schuss"]):  # fmt: skip
             assert "m.schuss" in program.refuses(*command)
     assert "No such file" in program.refuses("evaluate", "none.schuss", "houses.csv")
+
+
+def test_the_cache_is_shown_and_cleared(program: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SCHUSS_CACHE", str(folder))
+    blocks = [Rows.from_arrays(np.ones((5, 2), np.float32), np.ones(5, np.float32))]
+    pack(blocks, folder / ("a" * 32), 5, seed=0, memory=10_000)
+    shown = program("cache")
+    assert "a" * 32 in shown
+    assert f"{folder}: 1 entries" in shown
+    assert "removed" in program("cache", "--clear")
+    assert f"{folder}: 0 entries" in program("cache")

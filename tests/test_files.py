@@ -5,7 +5,7 @@ import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,44 +18,14 @@ from schuss.files import Storage, check_writable, read_tensors, write_file, writ
 TENSORS = {"W": np.arange(5, dtype=np.float32)}
 
 
-class FailingStorage(Storage):
-    """The N-th operation fails."""
-
-    def __init__(self, failing: int) -> None:
-        self.left = failing
-
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise OSError(28, "No space left on device")
-
-    def create(self, path: Path) -> BinaryIO:
-        self._count()
-        return super().create(path)
-
-    def write(self, file: BinaryIO, content: bytes) -> None:
-        self._count()
-        super().write(file, content)
-
-    def sync(self, file: BinaryIO) -> None:
-        self._count()
-        super().sync(file)
-
-    def rename(self, source: Path, target: Path) -> None:
-        self._count()
-        super().rename(source, target)
-
-    def sync_folder(self, folder: Path) -> None:
-        self._count()
-        super().sync_folder(folder)
-
-
-def test_a_failure_of_any_operation_leaves_the_old_file_or_the_new_one_and_no_rest(tmp_path: Path) -> None:
+def test_a_failure_of_any_operation_leaves_the_old_file_or_the_new_one_and_no_rest(
+    tmp_path: Path, failing: Callable[[int], Storage]
+) -> None:
     path = tmp_path / "file"
     for operation in range(1, 100):
         path.write_bytes(b"old")
         try:
-            write_file(path, b"new", FailingStorage(operation))
+            write_file(path, b"new", failing(operation))
             break
         except OutputError:
             assert operation <= 5
@@ -64,10 +34,10 @@ def test_a_failure_of_any_operation_leaves_the_old_file_or_the_new_one_and_no_re
     assert path.read_bytes() == b"new"
 
 
-def test_a_failure_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_where_nothing_was(tmp_path: Path, failing: Callable[[int], Storage]) -> None:
     for operation in range(1, 4):
         with pytest.raises(OutputError):
-            write_file(tmp_path / "file", b"new", FailingStorage(operation))
+            write_file(tmp_path / "file", b"new", failing(operation))
         assert os.listdir(tmp_path) == []
 
 

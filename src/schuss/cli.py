@@ -270,6 +270,20 @@ def inspect(path: str, target: tuple[str, ...], as_json: bool, format: "schuss.T
         inspect_table(path, target, format, as_json)
 
 
+@cli.command()
+@click.option("--clear", is_flag=True, help="Remove all of it; whoever reads it goes on.")
+def cache(clear: bool) -> None:
+    """Shows what is kept of tables that were larger than memory, and where."""
+    from schuss.table import cache as cached
+
+    folder = cached.cache_folder()
+    found = cached.clear(folder) if clear else cached.entries(folder)
+    for entry in found:
+        click.echo(f"{entry.folder.name}  {entry.bytes / 1e6:,.1f} MB  {entry.seconds / 3600:,.1f} hours old")
+    size = sum(entry.bytes for entry in found) / 1e6
+    click.echo(f"{folder}: {len(found):,} entries, {size:,.1f} MB" + (", removed" if clear else ""))
+
+
 def _show_warning(message: Warning | str, *where: Any) -> None:
     """A warning is one line, without the place in the code that gave it."""
     click.echo(f"warning: {message}", err=True)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -28,12 +29,14 @@ from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import Table, TableFormat, read_table
-from schuss.table.store import MemoryStore, Store, labels
+from schuss.table.store import MemoryStore, Store, labels, looked_at
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
-_LITTLE_MEMORY = 1 << 26  # bytes that are there in any case: asking the system takes as long as a tenth of a small fit
+_LITTLE_MEMORY = float(
+    1 << 26
+)  # bytes that are there in any case: asking the system takes as long as a tenth of a small fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +169,15 @@ def prepare(
     if encoding is None:
         schema = learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
-    held_out = [
-        _held_out(parts, VALIDATION, validation, encoding, format),
-        _held_out(parts, TEST, test, encoding, format),
+    memory = None if settings.memory is None else float(settings.memory)
+    chosen = [
+        (parts, TRAINING),
+        _held_out(parts, VALIDATION, validation, encoding, format, memory),
+        _held_out(parts, TEST, test, encoding, format, memory),
     ]
     shares = _Shares(len(target.classes))
-    training, of_validation, of_test = _stores(encoding, [(parts, TRAINING), *held_out], settings, shares)
+    left = None if memory is None else memory - table.taken
+    training, of_validation, of_test = _stores(encoding, chosen, left, settings.seed, shares)
     assert training is not None
     mean_weight = float(shares.weights.sum()) / len(training)
     recipe = decide(settings, encoding, len(training), mean_weight, of_validation is not None)
@@ -261,15 +267,16 @@ class _Shares:
 
 
 def _stores(
-    encoding: Encoding, parts: Sequence[tuple[Parts, int]], settings: Settings, shares: _Shares
+    encoding: Encoding, parts: Sequence[tuple[Parts, int]], allowed: float | None, seed: int, shares: _Shares
 ) -> list[Store | None]:
     """The encoded rows for training, validation and testing.
 
     In memory where they fit; else the last two may take an eighth of it each, and what is left is for training.
+    allowed: bytes, None for half of what is free.
     """
     sizes = [own.count(part) * encoding.row_bytes for own, part in parts]
-    memory = float(settings.memory or _LITTLE_MEMORY)
-    if settings.memory is None and sum(sizes) > memory:
+    memory = _LITTLE_MEMORY if allowed is None else allowed
+    if allowed is None and sum(sizes) > memory:
         memory = half_of_free_memory()
     rooms = [0.75 * memory, memory / 8, memory / 8] if sum(sizes) > memory else sizes
     stores: list[Store | None] = []
@@ -283,7 +290,7 @@ def _stores(
             from schuss.table.shards import pack_for_now  # for POSIX alone
 
             blocks = (look(encoding.encode(block, rows)) for block, rows in own.blocks(part))
-            packed = pack_for_now(blocks, own.count(part), seed=settings.seed, memory=int(room), deal=not stores)
+            packed = pack_for_now(blocks, own.count(part), seed=seed, memory=int(room), deal=not stores)
             stores.append(packed)
     return stores
 
@@ -300,12 +307,17 @@ def _fraction(name: str, given: float | object, default: float) -> float:
 
 
 def _held_out(
-    parts: Parts, part: int, given: float | object, encoding: Encoding, format: TableFormat | None
+    parts: Parts,
+    part: int,
+    given: float | object,
+    encoding: Encoding,
+    format: TableFormat | None,
+    memory: float | None,
 ) -> tuple[Parts, int]:
     """The rows of a held-out part: of the table itself, or of the table that was given for it."""
     if given is None or isinstance(given, Real):
         return parts, part
-    return parts_to_score(encoding, read_for(encoding, given, format)), TRAINING
+    return parts_to_score(encoding, read_for(encoding, given, format, memory)), TRAINING
 
 
 def _validation(prepared: Prepared) -> Validation | None:
@@ -346,8 +358,8 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
     for name, store in (("validation", prepared.validation), ("test", prepared.test)):
         if store is None:
             continue
-        rows = labels(store.blocks())
-        reached = model.scores(np.concatenate([engine.outputs(model.W, block) for block in store.blocks()]), rows)
+        outputs, rows = looked_at(store.blocks(), partial(engine.outputs, model.W))
+        reached = model.scores(outputs, rows)
         found[name] = {key: value if np.isfinite(value) else None for key, value in reached.items()}
         if name == "test":
             constant = model.scores(_constant_outputs(prepared, len(rows)), rows)

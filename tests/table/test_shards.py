@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -259,42 +259,12 @@ def test_fault_09_a_newer_format_is_refused_by_name(tmp_path: Path, monkeypatch:
         PackedStore(tmp_path / NAME)
 
 
-class FailingStorage(Storage):
-    """The N-th operation fails."""
-
-    def __init__(self, failing: int) -> None:
-        self.left = failing
-
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise OSError(28, "No space left on device")
-
-    def create(self, path: Path) -> BinaryIO:
-        self._count()
-        return super().create(path)
-
-    def write(self, file: BinaryIO, content: bytes) -> None:
-        self._count()
-        super().write(file, content)
-
-    def sync(self, file: BinaryIO) -> None:
-        self._count()
-        super().sync(file)
-
-    def rename(self, source: Path, target: Path) -> None:
-        self._count()
-        super().rename(source, target)
-
-    def sync_folder(self, folder: Path) -> None:
-        self._count()
-        super().sync_folder(folder)
-
-
-def test_fault_05_a_failure_of_any_operation_leaves_all_or_nothing(tmp_path: Path) -> None:
+def test_fault_05_a_failure_of_any_operation_leaves_all_or_nothing(
+    tmp_path: Path, failing: Callable[[int], Storage]
+) -> None:
     for operation in range(1, 200):
         try:
-            packed(tmp_path, table(60), storage=FailingStorage(operation))
+            packed(tmp_path, table(60), storage=failing(operation))
             break
         except OutputError as error:
             message = str(error)
@@ -308,9 +278,11 @@ def test_fault_05_a_failure_of_any_operation_leaves_all_or_nothing(tmp_path: Pat
     assert sorted(numbers_of(visited(PackedStore(tmp_path / NAME), 0, range(1), 8))) == list(range(60))
 
 
-def test_a_full_disk_is_an_error_that_says_how_much_is_needed(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_that_says_how_much_is_needed(
+    tmp_path: Path, failing: Callable[[int], Storage]
+) -> None:
     with pytest.raises(OutputError, match=r"No space left on device.*0\.0 MB are needed.*SCHUSS_CACHE"):
-        packed(tmp_path, table(60), storage=FailingStorage(5))
+        packed(tmp_path, table(60), storage=failing(5))
 
 
 def test_a_disk_that_is_too_small_is_found_before_anything_is_written(

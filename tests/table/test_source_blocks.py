@@ -237,3 +237,13 @@ def test_fault_34_a_table_beyond_its_memory_is_read_in_little_memory(tmp_path: P
     count, peak = map(int, done.stdout.split())
     assert count == 10_000 * (200 * 10**6 // len(rows))
     assert peak < 320 << 20, f"{peak >> 20} MiB"
+
+
+def test_what_a_file_takes_of_its_memory_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHUSS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(source, "_PIECE_BYTES", 1000)
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n" + "".join(f"{row},{row}.5\n" for row in range(1000)))
+    assert read_table(path, memory=10**9).taken == 16_000
+    assert 0 < read_table(path, memory=5000).taken <= 5000
+    assert read_table(path).taken == read_table({"a": [1, 2]}, memory=10**9).taken == 0

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from schuss.table.memory import memory_for
 from schuss.table.order import TRAINING
 from schuss.table.parts import Parts
 from schuss.table.source import Table, TableFormat, read_table
-from schuss.table.store import labels
+from schuss.table.store import looked_at
 
 FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
 
@@ -161,12 +161,8 @@ class Model:
         """
         read = read_for(self.encoding, table, format)
         parts = parts_to_score(self.encoding, read)
-        outputs, rows = [], []
-        for block, span in parts.blocks(TRAINING):
-            encoded = self.encoding.encode(block, span)
-            outputs.append(self._engine.outputs(self.W, encoded))
-            rows.append(labels([encoded]))
-        return self.scores(np.concatenate(outputs), labels(rows))
+        blocks = (self.encoding.encode(block, rows) for block, rows in parts.blocks(TRAINING))
+        return self.scores(*looked_at(blocks, partial(self._engine.outputs, self.W)))
 
     def scores(self, outputs: Matrix, rows: Rows) -> dict[str, float]:
         """As evaluate, from outputs [N, K] and encoded rows."""
@@ -292,11 +288,14 @@ def parts_to_score(encoding: Encoding, table: Table) -> Parts:
     return Parts(table, schema.target, schema.weight if schema.weight in table.names else None)
 
 
-def read_for(encoding: Encoding, table: object, format: TableFormat | None) -> Table:
-    """A table for a model: what the schema knows as text is read as text, so that "01" stays what it is."""
+def read_for(encoding: Encoding, table: object, format: TableFormat | None, memory: float | None = None) -> Table:
+    """A table for a model: what the schema knows as text is read as text, so that "01" stays what it is.
+
+    memory: bytes, of which the columns of a file may take half; None for half of what is free.
+    """
     target = encoding.schema.target
     text = encoding.category_names + (target.names if target.kind == "text" else ())
     only = {column.name for column in encoding.schema.columns}.union(target.names, [encoding.schema.weight or ""])
     format, schema = format or TableFormat(), encoding.schema
     format = replace(format, missing=format.missing + schema.missing, suffix=format.suffix or schema.suffix)
-    return read_table(table, format, text=text, only=only, memory=memory_for(table))
+    return read_table(table, format, text=text, only=only, memory=memory_for(table, memory))

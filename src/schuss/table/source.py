@@ -111,6 +111,7 @@ class Table:
     places:  the files in their order, or the object in memory.
     dates:   the columns that were dates or times, and are days now.
     missing: the words that stood for a missing value in text files; () where there was none.
+    taken:   bytes of the columns that are in memory because they fitted into what was allowed.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Table:
     places: tuple[Place, ...] = ()
     dates: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
+    taken: int = 0
 
     def __len__(self) -> int:
         return int(self.held.num_rows)
@@ -322,6 +324,7 @@ class _Memory:
 
     def __init__(self, allowed: int | None) -> None:
         self._left = allowed
+        self.taken = 0
         self._spool: Spool | None = None
 
     def keep(self, piece: _Piece, source: _Source) -> _Piece:
@@ -331,6 +334,7 @@ class _Memory:
         size = sum(array.nbytes for array in piece.columns.values())
         if size <= self._left:
             self._left -= size
+            self.taken += size
             return piece
         if source.typed:
             return replace(piece, columns=None)
@@ -493,7 +497,7 @@ def _joined(parts: Sequence[_Part], notes: list[str], memory: _Memory) -> Table:
         raise SourceError(f"{name} has no {'rows' if kinds else 'columns'}. Give a table with both.")
     dates = frozenset(column for column, kind in kinds.items() if kind == "date")
     missing = next((part.source.missing for part in parts if part.source.missing), ())
-    return Table(name, held, tuple(notes), places, dates, missing)
+    return Table(name, held, tuple(notes), places, dates, missing, memory.taken)
 
 
 def _wanted(names: Sequence[str], only: Collection[str] | None) -> Sequence[str]:
@@ -516,7 +520,8 @@ def _column_kind(column: str, parts: Sequence[_Part]) -> Kind:
     pieces = [piece for part in parts for piece in part.pieces]
     joint = common_kind(piece.kinds[column] for piece in pieces)
     if joint == "text" and any(piece.codes.get(column) for piece in pieces):
-        return _kind_of_codes(column, pieces)
+        declared = {piece.kinds[column] for part in parts if part.source.typed for piece in part.pieces}
+        return joint if declared - {"missing"} else _kind_of_codes(column, pieces)
     return "text" if joint == "date" and len({piece.clocks.get(column) for piece in pieces} - {None}) > 1 else joint
 
 
@@ -526,7 +531,7 @@ def _kind_of_codes(column: str, pieces: Sequence[_Piece]) -> Kind:
     kind = common_kind(["integer", *(piece.kinds[column] for piece in others)])
     lengths = {piece.codes[column] for piece in pieces if column in piece.codes}
     if kind == "integer" and len(lengths) == 1:
-        ends = [pc.min_max(piece.read([column])[column]).as_py() for piece in others if piece.columns is not None]
+        ends = [pc.min_max(piece.read([column])[column]).as_py() for piece in others]
         lengths |= {len(str(number)) if number >= 0 else 0 for each in ends for number in each.values()}
     return "text" if kind == "integer" and len(lengths) == 1 else kind
 
