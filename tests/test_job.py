@@ -17,9 +17,10 @@ from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import model as model_module
 from schuss.progress import introduction
 from schuss.settings import Settings
-from schuss.table import memory, shards, source
+from schuss.table import formats, memory, shards
+from schuss.table.delimited import TableFormat
+from schuss.table.pieces import Pieces
 from schuss.table.shards import PackedStore, pack_for_now
-from schuss.table.source import Pieces, TableFormat
 from schuss.table.store import labels
 from schuss.training.loop import Epoch, Finished
 from schuss.view.inspection import inspect_table
@@ -213,7 +214,7 @@ def test_fault_34_a_file_beyond_memory_is_trained_on_predicted_evaluated_and_ins
     held: list[object] = []
     monkeypatch.setattr(memory, "half_of_free_memory", lambda: 1000.0)
     monkeypatch.setattr(Pieces, "slice", lambda *_: held.append("all of it"))  # nobody wants the whole table
-    monkeypatch.setattr(source, "_PIECE_BYTES", 50_000)
+    monkeypatch.setattr(formats, "PIECE_BYTES", 50_000)
     assert (model.predict(path) == predicted).all()
     assert model.evaluate(path) == scores
     inspect_table(str(path), ["y"], TableFormat(), as_json=True)

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 import schuss
 from schuss.cli import cli
 from schuss.errors import SourceError
+from schuss.table.delimited import TableFormat
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
 from schuss.table.schema import find_target
-from schuss.table.source import TableFormat, chosen, read_table
+from schuss.table.source import read_table
+from schuss.table.table import chosen
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")

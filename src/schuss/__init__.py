@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from schuss.model import Model as Model
     from schuss.network import Network as Network
     from schuss.objective import Objective as Objective
-    from schuss.table.source import TableFormat as TableFormat
+    from schuss.table.delimited import TableFormat as TableFormat
 
 __version__ = "0.1.0"
 

@@ -53,3 +53,8 @@ class DivergedError(SchussError):
 
 class EngineError(SchussError):
     """An engine that was asked for cannot be used here."""
+
+
+def one_line(error: BaseException) -> str:
+    """What another library says, up to its first line break and without the full stop."""
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -24,7 +24,8 @@ from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Target
-from schuss.table.source import Table, read_table
+from schuss.table.source import read_table
+from schuss.table.table import Table
 from schuss.training.loop import Epoch
 from schuss.training.state import TrainingState
 

@@ -22,14 +22,16 @@ from schuss.errors import DivergedError, SettingError
 from schuss.model.model import Model, Record, parts_to_score, read_for, scores_of_epochs, total_losses
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
+from schuss.table.delimited import TableFormat
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
 from schuss.table.memory import half_of_free_memory, memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
-from schuss.table.source import Table, TableFormat, read_table
+from schuss.table.source import read_table
 from schuss.table.store import MemoryStore, Store, labels, looked_at
+from schuss.table.table import Table
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome

@@ -19,7 +19,7 @@ from rich.table import Column
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
 from schuss.table.schema import CategoricalColumn, Schema
-from schuss.table.source import Table
+from schuss.table.table import Table
 from schuss.training.loop import Chunk, Epoch, Finished, Plan
 from schuss.training.stopping import Outcome
 

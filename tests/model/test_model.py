@@ -14,7 +14,6 @@ from schuss import Model, files
 from schuss.errors import DataError, ModelFileError, SettingError
 from schuss.files import read_tensors, write_tensors
 from schuss.losses import SquaredError
-from schuss.table import source
 
 RANDOM = np.random.default_rng(0)
 COUNT = 300
@@ -218,7 +217,7 @@ def test_predictions_do_not_depend_on_the_blocks_they_are_made_in(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = model.outputs(FRAME)
-    monkeypatch.setattr(source, "BLOCK_ROWS", 7)
+    monkeypatch.setattr("schuss.table.table.BLOCK_ROWS", 7)
     assert (model.outputs(FRAME) == whole).all()
 
 

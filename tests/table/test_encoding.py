@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from schuss.errors import CellError, ColumnError
+from schuss.table.delimited import TableFormat
 from schuss.table.encoding import Encoding, places_of
 from schuss.table.learning import learn_schema
 from schuss.table.schema import find_target, has_target
-from schuss.table.source import Table, TableFormat, chosen, read_table
+from schuss.table.source import read_table
+from schuss.table.table import Table, chosen
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")

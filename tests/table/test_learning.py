@@ -12,7 +12,8 @@ from schuss.errors import CellError
 from schuss.table import learning
 from schuss.table.learning import learn_schema
 from schuss.table.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema, find_target
-from schuss.table.source import BLOCK_ROWS, Blocks, Table, chosen, read_table
+from schuss.table.source import read_table
+from schuss.table.table import BLOCK_ROWS, Blocks, Table, chosen
 
 TEXTS = [None, "a", "b", "c", "dd"]
 

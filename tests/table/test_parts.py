@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from schuss.errors import CellError, ColumnError
-from schuss.table import source
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import find_target
-from schuss.table.source import Table, read_table
+from schuss.table.source import read_table
+from schuss.table.table import Table
 
 
 def rows_of(parts: Parts, part: int) -> list[int]:
@@ -48,7 +48,7 @@ def test_parts_are_the_same_for_blocks_of_any_size(
     expected = [row for row, label in enumerate(labels) if label and row % 3]
     assert sorted(itertools.chain(*whole)) == expected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "BLOCK_ROWS", block)
+        patch.setattr("schuss.table.table.BLOCK_ROWS", block)
         assert dealt() == whole
 
 

@@ -23,7 +23,8 @@ from schuss.table.schema import (
     find_target,
     has_target,
 )
-from schuss.table.source import Table, chosen, read_table
+from schuss.table.source import read_table
+from schuss.table.table import Table, chosen
 
 
 def learned(columns: dict[str, Any], training: Any = None, names: tuple[str, ...] = ("y",), **settings: Any) -> Schema:

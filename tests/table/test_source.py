@@ -21,8 +21,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from schuss.errors import ColumnError, SettingError, SourceError
-from schuss.table.delimited import Content, open_text
-from schuss.table.source import MISSING, Table, TableFormat, read_table
+from schuss.table.delimited import MISSING, Content, TableFormat, open_text
+from schuss.table.source import read_table
+from schuss.table.table import Table
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not here")
@@ -733,12 +734,12 @@ def test_a_file_is_read_and_encoded_without_a_frame_library(write: Write) -> Non
     path = write("x,word,truth,gap,day\n" + "1, a,true,7.5,2001-01-01\n2,b,false,nan,2001-01-02\n3,,,4.5,\n" * 5)
     program = (
         "import sys, numpy as np\n"
-        "from schuss.table import encoding, learning, schema, source, store\n"
+        "from schuss.table import encoding, learning, schema, source, store, table as tables\n"
         f"table = source.read_table({str(path)!r})\n"
         "for name in table.names:\n"
         "    target = schema.find_target(table, [name])\n"
         "    rows = np.flatnonzero(schema.has_target(table, target))\n"
-        "    learned = learning.learn_schema(table, target, source.chosen(table, rows))\n"
+        "    learned = learning.learn_schema(table, target, tables.chosen(table, rows))\n"
         "    encoding.Encoding(learned).encode(table, rows)\n"
         "print(sorted({'pandas', 'polars', 'sklearn', 'torch'} & set(sys.modules)))"
     )

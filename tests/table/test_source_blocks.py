@@ -13,9 +13,10 @@ import pyarrow.parquet as parquet
 import pytest
 
 from schuss.errors import ColumnError, OutputError, SourceError
-from schuss.table import source
-from schuss.table.source import BLOCK_ROWS, Table, read_table
+from schuss.table import formats
+from schuss.table.source import read_table
 from schuss.table.spool import Spool
+from schuss.table.table import BLOCK_ROWS, Table
 
 Write = Callable[[str], Path]
 ROWS = 2 * BLOCK_ROWS + 10
@@ -56,7 +57,7 @@ def mixed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def path(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file, which is read in many pieces."""
-    monkeypatch.setattr(source, "_PIECE_BYTES", 1 << 19)
+    monkeypatch.setattr(formats, "PIECE_BYTES", 1 << 19)
     return mixed
 
 
@@ -241,7 +242,7 @@ def test_fault_34_a_table_beyond_its_memory_is_read_in_little_memory(tmp_path: P
 
 def test_what_a_file_takes_of_its_memory_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHUSS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(source, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr(formats, "PIECE_BYTES", 1000)
     path = tmp_path / "table.csv"
     path.write_text("a,b\n" + "".join(f"{row},{row}.5\n" for row in range(1000)))
     assert read_table(path, memory=10**9).taken == 16_000

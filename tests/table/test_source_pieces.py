@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from schuss.errors import SourceError
-from schuss.table import source
-from schuss.table.source import Table, TableFormat, read_table
+from schuss.table import formats
+from schuss.table.delimited import TableFormat
+from schuss.table.source import read_table
+from schuss.table.table import Table
 
 Cut = Callable[[int], None]
 
@@ -23,7 +25,7 @@ Cut = Callable[[int], None]
 def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cut:
     """Sets how many bytes make a piece."""
     monkeypatch.setenv("SCHUSS_CACHE", str(tmp_path / "cache"))
-    return lambda size: monkeypatch.setattr(source, "_PIECE_BYTES", size)
+    return lambda size: monkeypatch.setattr(formats, "PIECE_BYTES", size)
 
 
 def contents(table: Table) -> tuple[Any, ...]:
@@ -34,7 +36,7 @@ def contents(table: Table) -> tuple[Any, ...]:
 def outcome(path: Path, size: int, **options: Any) -> object:
     """What is read, or what is told instead, where pieces are of this size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "_PIECE_BYTES", size)
+        patch.setattr(formats, "PIECE_BYTES", size)
         patch.setenv("SCHUSS_CACHE", str(path.parent / "cache"))
         try:
             return contents(read_table(path, **options))

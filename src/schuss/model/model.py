@@ -19,12 +19,14 @@ from schuss.errors import ModelFileError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.losses import LOSSES, Loss, loss_named
 from schuss.network import Network
+from schuss.table.delimited import TableFormat
 from schuss.table.encoding import Encoding
 from schuss.table.memory import memory_for
 from schuss.table.order import TRAINING
 from schuss.table.parts import Parts
-from schuss.table.source import Table, TableFormat, read_table
+from schuss.table.source import read_table
 from schuss.table.store import looked_at
+from schuss.table.table import Table
 
 FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
 

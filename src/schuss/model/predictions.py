@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from schuss.errors import SettingError
 from schuss.files import STORAGE, Storage, replacing
 from schuss.model.model import Model
-from schuss.table.source import Table
+from schuss.table.table import Table
 
 
 def write_predictions(

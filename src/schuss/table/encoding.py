@@ -37,7 +37,7 @@ from schuss.table.schema import (
     check_finite,
     row_weights,
 )
-from schuss.table.source import Blocks, Table, row_count
+from schuss.table.table import Blocks, Table, row_count
 
 _PLURALS = {
     "date": "dates or times",

@@ -23,7 +23,7 @@ from schuss.table.schema import (
     distinct_numbers,
     row_weights,
 )
-from schuss.table.source import Blocks, Table, row_count
+from schuss.table.table import Blocks, Table, row_count
 
 MOST_LEVELS = 1000
 FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …

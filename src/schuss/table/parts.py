@@ -10,7 +10,7 @@ from schuss.table.columns import as_slice
 from schuss.table.encoding import places_of
 from schuss.table.order import TRAINING, Classes, divide
 from schuss.table.schema import Target, has_target, row_weights
-from schuss.table.source import Blocks, Table
+from schuss.table.table import Blocks, Table
 
 _NO_TARGET, _NO_WEIGHT = 3, 4
 _REASONS = {_NO_TARGET: "no value in the target", _NO_WEIGHT: "weight 0"}

@@ -27,7 +27,7 @@ from schuss.table.columns import (
     numbers,
     present,
 )
-from schuss.table.source import Table
+from schuss.table.table import Table
 
 Task: TypeAlias = Literal["regression", "binary", "multiclass"]
 Label: TypeAlias = bool | int | float | str

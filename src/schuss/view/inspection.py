@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 
 from schuss.model import Model
 from schuss.progress import score_words
+from schuss.table.delimited import TableFormat
 from schuss.table.learning import learn_schema
 from schuss.table.memory import memory_for
 from schuss.table.schema import (
@@ -23,7 +24,7 @@ from schuss.table.schema import (
     count_words,
     find_target,
 )
-from schuss.table.source import TableFormat, read_table
+from schuss.table.source import read_table
 
 
 def inspect_model(model: Model, as_json: bool) -> None:

@@ -1,0 +1,277 @@
+"""One file as a source: which kind it is, and the pieces of text, Parquet and Arrow."""
+
+import contextlib
+import difflib
+import itertools
+import os
+import shutil
+import stat
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from schuss.errors import DataError, OutputError, SourceError, one_line
+from schuss.table.columns import check_names, narrowed, words
+from schuss.table.delimited import MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
+from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File
+from schuss.table.pieces import Source
+from schuss.table.spool import Spool
+
+_FOREIGN = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"PK\x03\x04": "a zip archive (or a spreadsheet)",
+    b"%PDF": "a PDF document",
+    b"\x93NUMPY": "a NumPy file",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3": "an SQLite database",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"FEA1": "a Feather file of version 1",
+    **{bytes([0x80, version]): "a pickle, which is never loaded because it can run code" for version in range(2, 6)},
+}
+_HIVE_MISSING = "__HIVE_DEFAULT_PARTITION__"
+_KNOWN = "Give CSV, TSV, Parquet or Arrow."
+_HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told
+PIECE_BYTES = 1 << 24  # of text, and some of it of what is no text
+
+
+def open_file(file: File, format: TableFormat) -> Source:
+    """One file of whatever kind, with a column more for each of its keys."""
+    return _keyed(_opened(file.path, format), file.keys)
+
+
+def _opened(path: str, format: TableFormat) -> Source:
+    name = os.path.basename(path)
+    head, content = _head(path)
+    kind = _file_kind(name, head, content is not None)
+    if kind == "parquet" or kind == "arrow":
+        if content is not None:
+            raise SourceError(
+                f"{name} is a pipe of {kind.capitalize()}, which is read from files alone. Save it as one."
+            )
+        return _parquet_source(path, name) if kind == "parquet" else _arrow_source(path, name)
+    return _text_source(name, head, content or Content(path=path, packing=kind), format)
+
+
+def _keyed(source: Source, keys: Mapping[str, str]) -> Source:
+    """A file with a column more for each of the keys."""
+    if not keys:
+        return source
+
+    def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        own = [name for name in columns if name not in keys] or source.names
+        for table in source.tables(own, text, which):
+            for key, value in keys.items():
+                values = words(pa.chunked_array([pa.repeat(value, len(table))]), (*MISSING, _HIVE_MISSING))
+                table = table.append_column(key, values if key in text else narrowed(values))
+            yield table.select(columns)
+
+    return replace(source, names=[*source.names, *keys], tables=tables)
+
+
+def _text_source(name: str, head: bytes, content: Content, format: TableFormat) -> Source:
+    """A text file."""
+    with _reading(name, head):
+        file = open_text(name, content, format)
+    spans: list[tuple[int, int]] = []
+
+    def read(piece: TextFile, text: Collection[str], columns: Sequence[str]) -> pa.Table:
+        if not spans or piece.start > spans[-1][0]:
+            spans.append((piece.start, len(piece.rows or b"")))
+        return piece.read(text, only=columns)
+
+    def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        with _reading(name, head):
+            again = () if which is None else [spans[number] for number in which]
+            pieces = file.pieces(PIECE_BYTES) if which is None else file.pieces_at(again)
+            yield from map(lambda piece: read(piece, text, columns), pieces)  # holds none while the next is read
+
+    return Source(name, file.names, tables, file.first_line, format.missing)
+
+
+@contextlib.contextmanager
+def _reading(name: str, head: bytes) -> Iterator[None]:
+    """What goes wrong with a text file in the words of ours."""
+    try:
+        yield
+    except DataError as error:
+        if _looks_like_markup(head):
+            raise type(error)(f"{error} The file looks like JSON or a web page, not like a table.") from None
+        raise
+    except OSError as error:
+        if error.errno is None:  # not the system's, but that of what unpacks
+            raise SourceError(f"{name} is damaged or cut off: {one_line(error)}. Copy it again.") from None
+        raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
+
+
+def _head(path: str) -> tuple[bytes, Content | None]:
+    """The first bytes of a file, and the content of what is read only once (a pipe); errors of the system as ours."""
+    try:
+        with open(path, "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read(_HEAD_BYTES), None
+            piped = file.read(PIECE_BYTES)
+            return piped[:_HEAD_BYTES], _piped(piped, file)
+    except OutputError:
+        raise
+    except FileNotFoundError:
+        raise SourceError(f"{path!r} does not exist. {_near_file(path)}") from None
+    except IsADirectoryError:
+        raise SourceError(f"{path!r} is a folder. Give a file, or a pattern such as '{path}/*.csv'.") from None
+    except PermissionError:
+        raise SourceError(f"{path!r} may not be read. Ask for permission to read it.") from None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path!r} cannot be read: {error}.") from None
+
+
+def _piped(first: bytes, pipe: BinaryIO) -> Content:
+    """What came through a pipe and what still comes: in memory, or in a temporary file where it is long."""
+    packing = next((packing for packing, mark in PACKINGS.values() if first.startswith(mark)), "")
+    if len(first) < PIECE_BYTES and not packing:
+        return Content(first)
+    spool = Spool()
+    path = spool.path()
+    with path.open("wb") as file:
+        file.write(first)
+        shutil.copyfileobj(pipe, file, PIECE_BYTES)
+    return Content(path=str(path), packing=packing, owner=spool)
+
+
+def _near_file(path: str) -> str:
+    """Advice for a path that does not exist."""
+    folder = Path(path).parent
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    close = difflib.get_close_matches(Path(path).name, names, n=1)
+    if close:
+        return f"Did you mean {str(folder / close[0])!r}?"
+    return "Check the path." if folder.is_dir() else f"There is no folder {str(folder)!r}."
+
+
+def _file_kind(name: str, head: bytes, piped: bool) -> str:
+    """What a file is by its ending: parquet, arrow, text ("") or what packs the text; its first bytes must agree.
+
+    Of a file with the ending of text, letters and digits at its start may be a header: they tell nothing without a NUL.
+    """
+    lower = name.lower()
+    text_ending = unpacked(name).endswith(TEXT_ENDINGS)
+
+    def marked(mark: bytes) -> bool:
+        readable = text_ending and mark.replace(b" ", b"").isalnum()
+        return head.startswith(mark) and (not readable or b"\0" in head)
+
+    for mark, description in _FOREIGN.items():
+        if marked(mark):
+            raise SourceError(f"{name} is {description}, not a table. {_KNOWN}")
+    by_content = "parquet" if marked(b"PAR1") else "arrow" if marked(b"ARROW1") else ""
+    packing = ""
+    for ending, (how, mark) in () if piped else PACKINGS.items():
+        if lower.endswith(ending) != head.startswith(mark):
+            not_packed = "not " if lower.endswith(ending) else ""
+            raise SourceError(f"{name} is {not_packed}compressed with {how}. Rename it as what it is.")
+        packing = how if head.startswith(mark) else packing
+    if lower.endswith(".parquet") and by_content != "parquet":
+        raise SourceError(f"{name} is {'empty' if not head else 'no Parquet file'}. {_KNOWN}")
+    if lower.endswith(ARROW_ENDINGS):
+        if by_content != "arrow" and not head.startswith(b"\xff\xff\xff\xff"):
+            raise SourceError(f"{name} is {'empty' if not head else 'no Arrow file'}. {_KNOWN}")
+        return "arrow"
+    if text_ending and by_content:
+        raise SourceError(f"{name} is a {by_content.capitalize()} file. Rename it to end in .{by_content}.")
+    if not by_content and not text_ending and _looks_like_markup(head):
+        raise SourceError(f"{name} looks like JSON or a web page, not a table. {_KNOWN}")
+    return by_content or packing
+
+
+def _looks_like_markup(head: bytes) -> bool:
+    return head.lstrip()[:1] in (b"{", b"[", b"<")
+
+
+def _parquet_source(path: str, name: str) -> Source:
+    """A Parquet file, a few row groups at a time, its page checksums compared where it has them."""
+    with _parquet_file(path, name) as file:
+        names = file.schema_arrow.names
+        sizes = [file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups)]
+    ends = np.cumsum([0, *sizes]) // PIECE_BYTES
+    pieces = [[*groups] for _, groups in itertools.groupby(range(len(sizes)), lambda group: ends[group])] or [[]]
+
+    def tables(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        with _parquet_file(path, name) as file, warnings.catch_warnings(action="ignore"):
+            for number in range(len(pieces)) if which is None else which:
+                try:
+                    yield file.read_row_groups(pieces[number], columns)
+                except (pa.ArrowException, OSError) as error:
+                    group = _damaged_group(file)
+                    raise SourceError(
+                        f"{name} is damaged in row group {group}: {one_line(error)}. Copy it again."
+                    ) from None
+
+    return Source(name, names, tables, typed=True)
+
+
+def _parquet_file(path: str, name: str) -> parquet.ParquetFile:
+    """A Parquet file whose columns have names."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Arrow warns of the extension types that it does not load
+            file = parquet.ParquetFile(path, page_checksum_verification=True)
+            check_names(file.schema_arrow.names, name)
+            return file
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{name} is damaged or cut off: {one_line(error)}. Copy it again.") from None
+
+
+def _damaged_group(file: parquet.ParquetFile) -> str:
+    """The first row group, counted from 0, that cannot be read."""
+    for group in range(file.num_row_groups):
+        try:
+            file.read_row_group(group)
+        except (pa.ArrowException, OSError):
+            return f"{group} of {file.num_row_groups}"
+    return "unknown"
+
+
+def _arrow_source(path: str, name: str) -> Source:
+    """An Arrow file or stream, some batches at a time, each checked in full before anything is believed."""
+    with _arrow_reader(path, name) as reader:
+        schema = reader.schema
+
+    def tables(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        with _arrow_reader(path, name) as reader:
+            for number, batches in enumerate(_several(reader)):
+                data = pa.Table.from_batches(batches, schema)
+                data.validate(full=True)
+                if which is None or number in which:
+                    yield data.select(columns)
+
+    return Source(name, schema.names, tables, typed=True)
+
+
+@contextlib.contextmanager
+def _arrow_reader(path: str, name: str) -> Iterator[Any]:
+    """What reads the batches of an Arrow file or stream."""
+    try:
+        with warnings.catch_warnings(action="ignore"), pa.OSFile(path) as file:
+            start = file.read(6)
+            file.seek(0)
+            yield pa.ipc.open_file(file) if start == b"ARROW1" else pa.ipc.open_stream(file)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{name} is damaged or cut off: {one_line(error)}. Copy it again.") from None
+
+
+def _several(reader: Any) -> Iterator[list[pa.RecordBatch]]:
+    """The batches of a reader, as many together as make a piece; one list without any where there are none."""
+    random = isinstance(reader, pa.ipc.RecordBatchFileReader)
+    batches = map(reader.get_batch, range(reader.num_record_batches)) if random else iter(reader)
+    taken: list[pa.RecordBatch] = []
+    for batch in batches:
+        taken.append(batch)
+        if sum(batch.nbytes for batch in taken) >= PIECE_BYTES:
+            yield taken
+            taken = []
+    yield taken
