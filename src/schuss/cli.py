@@ -126,11 +126,14 @@ def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _default_model(table: tuple[str, ...]) -> Path:
-    """houses.csv.gz -> houses.schuss, in the working folder; model.schuss for several tables."""
-    name = Path(table[0]).name
+    """houses.csv.gz -> houses.schuss, in the working folder; model.schuss for several tables.
+
+    What follows the ? of an address is no part of its name.
+    """
+    name = Path(table[0].partition("?")[0] if "://" in table[0] else table[0]).name
     if len(table) > 1 or any(letter in name for letter in "*?["):
         return Path("model.schuss")
-    known = (".gz", ".csv", ".tsv", ".txt", ".data", ".parquet", ".arrow", ".feather", ".ipc")
+    known = (".gz", ".zst", ".csv", ".tsv", ".txt", ".data", ".parquet", ".arrow", ".feather", ".ipc")
     for ending in known:
         name = name.removesuffix(ending)
     return Path(f"{name or 'model'}.schuss")

@@ -66,23 +66,22 @@ class TableFormat:
 class Content:
     """The bytes of a text file, as a stream that can be opened again: from memory, or from a file, packed or not.
 
-    comment: lines that begin with it are blank in the stream.
+    opened: gives the stream of a file. comment: lines that begin with it are blank in the stream.
     """
 
     def __init__(
-        self, held: bytes | None = None, path: str = "", packing: str = "", owner: object = None, comment: str = ""
+        self, held: bytes | None = None, opened: Callable[[], Any] = io.BytesIO, packing: str = "", comment: str = ""
     ) -> None:
-        self._held, self._path, self._packing, self._comment = held, path, packing, comment
-        self._owner = owner  # of a temporary file, which is gone with it
+        self._held, self._opened, self._packing, self._comment = held, opened, packing, comment
 
     def open(self, start: int = 0) -> BinaryIO:
         """A stream that stands at byte `start`; of a packed file all that is before is unpacked and forgotten."""
         if self._held is not None:
             stream: Any = io.BytesIO(self._held)
         elif self._packing:
-            stream = pa.CompressedInputStream(pa.OSFile(self._path), self._packing)
+            stream = pa.CompressedInputStream(self._opened(), self._packing)
         else:
-            stream = io.FileIO(self._path)
+            stream = self._opened()
         if self._comment:
             stream = _Uncommented(stream, self._comment)
         _skip(stream, start)
@@ -90,7 +89,7 @@ class Content:
 
     def without(self, comment: str) -> "Content":
         """The same with every line that begins with this blank."""
-        return Content(self._held, self._path, self._packing, self._owner, comment) if comment else self
+        return Content(self._held, self._opened, self._packing, comment) if comment else self
 
     def head(self, size: int) -> bytes:
         """The first bytes; a file that is no longer than they are is kept from then on."""

@@ -19,7 +19,7 @@ import pyarrow.parquet as parquet
 from schuss.errors import DataError, OutputError, SourceError, one_line
 from schuss.table.columns import check_names, narrowed, words
 from schuss.table.delimited import MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
-from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File
+from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File, reading_remotely
 from schuss.table.pieces import Source
 from schuss.table.spool import Spool
 
@@ -44,20 +44,19 @@ PIECE_BYTES = 1 << 24  # of text, and some of it of what is no text
 
 def open_file(file: File, format: TableFormat) -> Source:
     """One file of whatever kind, with a column more for each of its keys."""
-    return _keyed(_opened(file.path, format), file.keys)
+    return _keyed(_opened(file, format), file.keys)
 
 
-def _opened(path: str, format: TableFormat) -> Source:
-    name = os.path.basename(path)
-    head, content = _head(path)
-    kind = _file_kind(name, head, content is not None)
+def _opened(file: File, format: TableFormat) -> Source:
+    head, content = _head(file)
+    kind = _file_kind(file.name, head, content is not None)
     if kind == "parquet" or kind == "arrow":
         if content is not None:
             raise SourceError(
-                f"{name} is a pipe of {kind.capitalize()}, which is read from files alone. Save it as one."
+                f"{file.name} is a pipe of {kind.capitalize()}, which is read from files alone. Save it as one."
             )
-        return _parquet_source(path, name) if kind == "parquet" else _arrow_source(path, name)
-    return _text_source(name, head, content or Content(path=path, packing=kind), format)
+        return _parquet_source(file) if kind == "parquet" else _arrow_source(file)
+    return _text_source(file, head, content or Content(opened=file.stream, packing=kind), format)
 
 
 def _keyed(source: Source, keys: Mapping[str, str]) -> Source:
@@ -76,10 +75,10 @@ def _keyed(source: Source, keys: Mapping[str, str]) -> Source:
     return replace(source, names=[*source.names, *keys], tables=tables)
 
 
-def _text_source(name: str, head: bytes, content: Content, format: TableFormat) -> Source:
+def _text_source(file: File, head: bytes, content: Content, format: TableFormat) -> Source:
     """A text file."""
-    with _reading(name, head):
-        file = open_text(name, content, format)
+    with _reading(file, head):
+        text_file = open_text(file.name, content, format)
     spans: list[tuple[int, int]] = []
 
     def read(piece: TextFile, text: Collection[str], columns: Sequence[str]) -> pa.Table:
@@ -88,16 +87,16 @@ def _text_source(name: str, head: bytes, content: Content, format: TableFormat) 
         return piece.read(text, only=columns)
 
     def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
-        with _reading(name, head):
+        with _reading(file, head):
             again = () if which is None else [spans[number] for number in which]
-            pieces = file.pieces(PIECE_BYTES) if which is None else file.pieces_at(again)
+            pieces = text_file.pieces(PIECE_BYTES) if which is None else text_file.pieces_at(again)
             yield from map(lambda piece: read(piece, text, columns), pieces)  # holds none while the next is read
 
-    return Source(name, file.names, tables, file.first_line, format.missing)
+    return Source(file.name, text_file.names, tables, text_file.first_line, format.missing)
 
 
 @contextlib.contextmanager
-def _reading(name: str, head: bytes) -> Iterator[None]:
+def _reading(file: File, head: bytes) -> Iterator[None]:
     """What goes wrong with a text file in the words of ours."""
     try:
         yield
@@ -107,18 +106,31 @@ def _reading(name: str, head: bytes) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno is None:  # not the system's, but that of what unpacks
-            raise SourceError(f"{name} is damaged or cut off: {one_line(error)}. Copy it again.") from None
-        raise SourceError(f"{name} cannot be read: {error.strerror}.") from None
+            raise _cut_off(file, error) from None
+        raise SourceError(f"{file.name} cannot be read: {error.strerror}.") from None
 
 
-def _head(path: str) -> tuple[bytes, Content | None]:
+def _cut_off(file: File, error: Exception) -> SourceError:
+    """What another library says of a file that cannot be read."""
+    if file.system is None:
+        return SourceError(f"{file.name} is damaged or cut off: {one_line(error)}. Copy it again.")
+    return SourceError(
+        f"{file.name} cannot be read to its end: {one_line(error)}. Check the connection, or copy it again."
+    )
+
+
+def _head(file: File) -> tuple[bytes, Content | None]:
     """The first bytes of a file, and the content of what is read only once (a pipe); errors of the system as ours."""
+    if file.system is not None:
+        with reading_remotely(file.address), file.open() as stream:
+            return stream.read(_HEAD_BYTES), None
+    path = file.path
     try:
-        with open(path, "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read(_HEAD_BYTES), None
-            piped = file.read(PIECE_BYTES)
-            return piped[:_HEAD_BYTES], _piped(piped, file)
+        with open(path, "rb") as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return stream.read(_HEAD_BYTES), None
+            piped = stream.read(PIECE_BYTES)
+            return piped[:_HEAD_BYTES], _piped(piped, stream)
     except OutputError:
         raise
     except FileNotFoundError:
@@ -141,7 +153,7 @@ def _piped(first: bytes, pipe: BinaryIO) -> Content:
     with path.open("wb") as file:
         file.write(first)
         shutil.copyfileobj(pipe, file, PIECE_BYTES)
-    return Content(path=str(path), packing=packing, owner=spool)
+    return Content(opened=lambda: pa.OSFile(str(spool.folder / path.name)), packing=packing)  # which keeps the spool
 
 
 def _near_file(path: str) -> str:
@@ -193,37 +205,40 @@ def _looks_like_markup(head: bytes) -> bool:
     return head.lstrip()[:1] in (b"{", b"[", b"<")
 
 
-def _parquet_source(path: str, name: str) -> Source:
+def _parquet_source(file: File) -> Source:
     """A Parquet file, a few row groups at a time, its page checksums compared where it has them."""
-    with _parquet_file(path, name) as file:
-        names = file.schema_arrow.names
-        sizes = [file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups)]
+    with _parquet_file(file) as opened:
+        names = opened.schema_arrow.names
+        sizes = [opened.metadata.row_group(group).total_byte_size for group in range(opened.num_row_groups)]
     ends = np.cumsum([0, *sizes]) // PIECE_BYTES
     pieces = [[*groups] for _, groups in itertools.groupby(range(len(sizes)), lambda group: ends[group])] or [[]]
 
     def tables(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
-        with _parquet_file(path, name) as file, warnings.catch_warnings(action="ignore"):
+        with _parquet_file(file) as opened, warnings.catch_warnings(action="ignore"):
             for number in range(len(pieces)) if which is None else which:
                 try:
-                    yield file.read_row_groups(pieces[number], columns)
+                    yield opened.read_row_groups(pieces[number], columns)
                 except (pa.ArrowException, OSError) as error:
-                    group = _damaged_group(file)
+                    group = _damaged_group(opened)
                     raise SourceError(
-                        f"{name} is damaged in row group {group}: {one_line(error)}. Copy it again."
+                        f"{file.name} is damaged in row group {group}: {one_line(error)}. Copy it again."
                     ) from None
 
-    return Source(name, names, tables, typed=True)
+    return Source(file.name, names, tables, typed=True)
 
 
-def _parquet_file(path: str, name: str) -> parquet.ParquetFile:
+def _parquet_file(file: File) -> parquet.ParquetFile:
     """A Parquet file whose columns have names."""
     try:
         with warnings.catch_warnings(action="ignore"):  # Arrow warns of the extension types that it does not load
-            file = parquet.ParquetFile(path, page_checksum_verification=True)
-            check_names(file.schema_arrow.names, name)
-            return file
+            remote = file.system is not None  # where few large reads are faster than many
+            opened = parquet.ParquetFile(
+                file.path, filesystem=file.system, pre_buffer=remote, page_checksum_verification=True
+            )
+            check_names(opened.schema_arrow.names, file.name)
+            return opened
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{name} is damaged or cut off: {one_line(error)}. Copy it again.") from None
+        raise _cut_off(file, error) from None
 
 
 def _damaged_group(file: parquet.ParquetFile) -> str:
@@ -236,32 +251,32 @@ def _damaged_group(file: parquet.ParquetFile) -> str:
     return "unknown"
 
 
-def _arrow_source(path: str, name: str) -> Source:
+def _arrow_source(file: File) -> Source:
     """An Arrow file or stream, some batches at a time, each checked in full before anything is believed."""
-    with _arrow_reader(path, name) as reader:
+    with _arrow_reader(file) as reader:
         schema = reader.schema
 
     def tables(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
-        with _arrow_reader(path, name) as reader:
+        with _arrow_reader(file) as reader:
             for number, batches in enumerate(_several(reader)):
                 data = pa.Table.from_batches(batches, schema)
                 data.validate(full=True)
                 if which is None or number in which:
                     yield data.select(columns)
 
-    return Source(name, schema.names, tables, typed=True)
+    return Source(file.name, schema.names, tables, typed=True)
 
 
 @contextlib.contextmanager
-def _arrow_reader(path: str, name: str) -> Iterator[Any]:
+def _arrow_reader(file: File) -> Iterator[Any]:
     """What reads the batches of an Arrow file or stream."""
     try:
-        with warnings.catch_warnings(action="ignore"), pa.OSFile(path) as file:
-            start = file.read(6)
-            file.seek(0)
-            yield pa.ipc.open_file(file) if start == b"ARROW1" else pa.ipc.open_stream(file)
+        with warnings.catch_warnings(action="ignore"), file.open() as opened:
+            start = opened.read(6)
+            opened.seek(0)
+            yield pa.ipc.open_file(opened) if start == b"ARROW1" else pa.ipc.open_stream(opened)
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{name} is damaged or cut off: {one_line(error)}. Copy it again.") from None
+        raise _cut_off(file, error) from None
 
 
 def _several(reader: Any) -> Iterator[list[pa.RecordBatch]]:

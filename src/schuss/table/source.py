@@ -32,6 +32,7 @@ def read_table(
     Arguments:
         source: a path or a list of paths (.csv .tsv .txt .data, each also with .gz or .zst; .parquet; .arrow .feather
             .ipc; a pipe of text), a glob pattern, a folder of such files (its folders named key=value make columns),
+            the same as an address that pyarrow's file systems know (s3://bucket/x.parquet, gs://, abfs://, hdfs://),
             an Arrow table or whatever offers Arrow's stream interface, a pandas or polars DataFrame, a NumPy array
             [N, F], a dict of columns, or an iterator over any of the latter, which is read once and spooled.
         format: how text files are read.
