@@ -2,9 +2,10 @@
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from schuss.errors import ColumnError, OutputError, SourceError
 from schuss.table import formats
+from schuss.table.delimited import TextFile
 from schuss.table.source import read_table
 from schuss.table.spool import Spool
 from schuss.table.table import BLOCK_ROWS, Table
@@ -206,12 +208,63 @@ def test_a_cache_without_room_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
         spooled(tmp_path)
 
 
-def test_fault_30_a_file_that_was_changed_meanwhile_is_an_error(tmp_path: Path) -> None:
+def shorter(path: Path) -> None:
+    parquet.write_table(MIXED.slice(1), path)
+
+
+def touched(path: Path) -> None:
+    os.utime(path, ns=(0, 0))
+
+
+def replaced(path: Path) -> None:
+    os.replace(shutil.copy2(path, path.with_name("copy")), path)
+
+
+@pytest.mark.parametrize("change", [shorter, touched, replaced, Path.unlink])
+def test_fault_30_a_file_that_was_changed_is_an_error_when_it_is_read_again(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
     parquet.write_table(MIXED, tmp_path / "x.parquet")
     table = read_table(tmp_path / "x.parquet", memory=0)
-    parquet.write_table(MIXED.slice(1), tmp_path / "x.parquet")
+    assert sum(map(len, table.blocks())) == ROWS
+    change(tmp_path / "x.parquet")
     with pytest.raises(SourceError, match=r"x\.parquet was changed while it was read"):
         next(table.blocks())
+
+
+def test_fault_30_a_file_that_changes_behind_what_was_read_again_is_an_error(tmp_path: Path) -> None:
+    parquet.write_table(MIXED, tmp_path / "x.parquet", row_group_size=BLOCK_ROWS)
+    blocks = read_table(tmp_path / "x.parquet", memory=0).blocks()
+    next(blocks)
+    touched(tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match=r"x\.parquet was changed"):
+        list(blocks)
+
+
+@pytest.mark.parametrize("names", [["1.csv", "2.csv"], ["1.csv"]])
+def test_fault_30_a_text_file_that_changes_before_it_is_read_again_or_to_its_end_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    for name, word in zip(names, ("01", "x"), strict=False):
+        (tmp_path / name).write_text(f"a\n{word}\n7\n")
+    whole = TextFile.pieces
+
+    def pieces(file: TextFile, size: int) -> Iterator[TextFile]:
+        yield from whole(file, size)
+        if file.name == names[-1]:
+            touched(tmp_path / "1.csv")
+
+    monkeypatch.setattr(TextFile, "pieces", pieces)
+    with pytest.raises(SourceError, match=r"1\.csv was changed while it was read"):
+        read_table([tmp_path / name for name in names])
+
+
+def test_a_line_that_was_changed_is_told_by_its_row(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a\n1\n2\n")
+    table = read_table(tmp_path / "x.csv")
+    assert table.where(1) == "x.csv, line 3"
+    touched(tmp_path / "x.csv")
+    assert table.where(1) == "x.csv, row 2"
 
 
 _BOUNDED = """

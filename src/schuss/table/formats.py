@@ -19,7 +19,7 @@ import pyarrow.parquet as parquet
 from schuss.errors import DataError, OutputError, SourceError, one_line
 from schuss.table.columns import check_names, narrowed, words
 from schuss.table.delimited import MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
-from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File, reading_remotely
+from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File, Identity, reading_remotely
 from schuss.table.pieces import Source
 from schuss.table.spool import Spool
 
@@ -43,8 +43,13 @@ PIECE_BYTES = 1 << 24  # of text, and some of it of what is no text
 
 
 def open_file(file: File, format: TableFormat) -> Source:
-    """One file of whatever kind, with a column more for each of its keys."""
-    return _keyed(_opened(file, format), file.keys)
+    """One file of whatever kind, with a column more for each of its keys.
+
+    Whoever reads it again, or to its end, is told when it was changed since.
+    """
+    identity = file.identity()
+    source = _keyed(_opened(file, format), file.keys)
+    return source if identity is None else _watched(source, file, identity)
 
 
 def _opened(file: File, format: TableFormat) -> Source:
@@ -57,6 +62,30 @@ def _opened(file: File, format: TableFormat) -> Source:
             )
         return _parquet_source(file) if kind == "parquet" else _arrow_source(file)
     return _text_source(file, head, content or Content(opened=file.stream, packing=kind), format)
+
+
+def _watched(source: Source, file: File, identity: Identity) -> Source:
+    """The same, as long as the file is."""
+
+    def check() -> None:
+        if file.identity() != identity:
+            raise SourceError(f"{file.name} was changed while it was read. Read it again.")
+
+    def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
+        check()
+        try:
+            yield from source.tables(columns, text, which)
+        except DataError:  # perhaps it is damaged because somebody writes it
+            check()
+            raise
+        check()
+
+    def line_of_row_0(rows: int) -> int | None:
+        with contextlib.suppress(DataError, OSError):  # it is gone, or cannot be reached
+            return source.line_of_row_0(rows) if file.identity() == identity else None
+        return None
+
+    return replace(source, tables=tables, line_of_row_0=line_of_row_0, identity=identity)
 
 
 def _keyed(source: Source, keys: Mapping[str, str]) -> Source:

@@ -4,11 +4,12 @@ import contextlib
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -21,6 +22,15 @@ TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data")
 ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _STREAM_BYTES = 1 << 23  # asked of another file system at once: each question takes its time to arrive
+
+
+class Identity(NamedTuple):
+    """What tells a file from an edited one; mtime_ns and inode are 0 where a file system does not know them."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,23 @@ class File:
         """The path, with the kind of its file system where that is another."""
         return self.path if self.system is None else f"{self.system.type_name}://{self.path}"
 
+    def identity(self) -> Identity | None:
+        """What it is now; None where it is not there, or is no plain file.
+
+        Raises:
+            SourceError: another file system does not tell.
+        """
+        if self.system is not None:
+            with reading_remotely(self.address):
+                info = self.system.get_file_info(self.path)
+            return Identity(self.address, info.size, info.mtime_ns or 0, 0) if info.type == FileType.File else None
+        try:
+            found = os.stat(self.path)
+        except (OSError, ValueError):
+            return None
+        path = os.path.abspath(self.path)
+        return Identity(path, found.st_size, found.st_mtime_ns, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+
     def open(self) -> Any:
         """Its bytes in any order."""
         return pa.OSFile(self.path) if self.system is None else self.system.open_input_file(self.path)
@@ -55,12 +82,32 @@ class File:
         return self.system.open_input_stream(self.path, compression=None, buffer_size=_STREAM_BYTES)
 
 
-def files_at(path: str) -> list[File]:
-    """The file, or the files that a pattern finds or a folder holds, in the order of their names.
+def files_in(source: object) -> list[File] | None:
+    """The files that a path or each of a list of paths means; None where a source is neither.
 
     Raises:
-        SourceError: nothing fits the pattern, or another file system does not show what is there.
+        SourceError: nothing fits a pattern, or another file system does not show what is there.
     """
+    every = list(source) if isinstance(source, list | tuple) else [source]
+    given = [os.fspath(each) for each in every if isinstance(each, str | os.PathLike)]
+    return [file for path in given for file in _files_at(path)] if given and len(given) == len(every) else None
+
+
+def files_of(source: object) -> tuple[Identity, ...] | None:
+    """What the files of a source are now, as `Table.files` has them, before anything is read.
+
+    None where the source is no path or list of paths, or one of the files is not there or is a pipe.
+    """
+    try:
+        found = [file.identity() for file in files_in(source) or []]
+    except SourceError:
+        return None
+    there = tuple(identity for identity in found if identity)
+    return there if there and len(there) == len(found) else None
+
+
+def _files_at(path: str) -> list[File]:
+    """The file, or the files that a pattern finds or a folder holds, in the order of their names."""
     if not _URI.match(path):
         return _local_files(os.path.expanduser(path))
     with reading_remotely(path):

@@ -10,6 +10,7 @@ import pyarrow as pa
 from schuss.errors import ColumnError, SourceError
 from schuss.table.columns import TEXT, Kind, canonical, kind_of
 from schuss.table.delimited import BLANK, CODES
+from schuss.table.paths import Identity
 from schuss.table.spool import Spool, Spooled
 
 _TYPES: dict[Kind, pa.DataType] = {
@@ -52,6 +53,7 @@ class Source:
 
     tables: (columns, those that stay text, numbers of pieces or None for all) -> those columns of each of the pieces.
     line_of_row_0: as in Place, where there are so many rows in all. missing: as in Table.
+    identity: of a file that can be read again, as it was when it was opened first.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Source:
     line_of_row_0: Callable[[int], int | None] = lambda rows: None
     missing: tuple[str, ...] = ()
     typed: bool = False  # quick to read again
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ class Part:
                 piece = made_piece(unchanged(next(again, None), piece, self.source.name), self.source.name, text)
             columns = piece.read(list(kinds))
             yield {name: of_kind(columns[name], kind) for name, kind in kinds.items()}
+        if absent:
+            next(again, None)  # so that it looks once more whether the file is the same
 
     def place(self) -> Place:
         """Where the rows came from."""

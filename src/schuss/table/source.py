@@ -5,7 +5,6 @@ contradicts the others is read again. Nothing is told from a first part, nothing
 values as they were written.
 """
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from schuss.table.delimited import TableFormat
 from schuss.table.formats import open_file
 from schuss.table.objects import from_iterator, from_matrix, from_memory
-from schuss.table.paths import File, files_at
+from schuss.table.paths import File, files_in
 from schuss.table.pieces import Memory, Source
 from schuss.table.table import Table
 from schuss.table.union import read_part, union
@@ -52,10 +51,8 @@ def read_table(
     """
     if isinstance(source, Table):
         return source
-    if isinstance(source, str | os.PathLike):
-        return _read_files(files_at(os.fspath(source)), format, text, only, memory)
-    if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
-        return _read_files([file for item in source for file in files_at(os.fspath(item))], format, text, only, memory)
+    if (files := files_in(source)) is not None:
+        return _read_files(files, format, text, only, memory)
     if (
         type(source) is np.ndarray
         and source.dtype.kind == "f"
