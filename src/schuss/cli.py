@@ -101,18 +101,31 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How text files are read: five options, which the command gets as its argument `format`."""
+    """How text files are read: six options, which the command gets as its argument `format`."""
 
     @wraps(command)
     def with_format(
-        separator: str | None, no_header: bool, missing: tuple[str, ...], comment: str, suffix: str, **others: Any
+        separator: str | None,
+        no_header: bool,
+        missing: tuple[str, ...],
+        comment: str,
+        suffix: str,
+        rejects: Path | None,
+        **others: Any,
     ) -> None:
         known = schuss.TableFormat()
         separator = separator.replace("\\t", "\t") if separator else separator
-        command(**others, format=schuss.TableFormat(separator, not no_header, known.missing + missing, comment, suffix))
+        format = schuss.TableFormat(separator, not no_header, known.missing + missing, comment, suffix, rejects)
+        command(**others, format=format)
 
     taken: Callable[..., Any] = with_format
     for decorator in (
+        click.option(
+            "--rejects",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Leave out rows with too many or too few values, and write them to this file.",
+        ),
         click.option("--suffix", default="", help="Cut off the end of texts that have it: . makes yes of 'yes.'"),
         click.option("--comment", default="", help="Lines that begin with it are skipped."),
         click.option("--missing", multiple=True, help="One more text for a missing value; may be repeated."),

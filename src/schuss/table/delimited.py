@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from schuss.arrays import RowIndex
 from schuss.errors import SettingError, SourceError
 from schuss.table.columns import TEXT, are_codes, check_names, kind_of, narrowed, words
+from schuss.table.rejects import Reject, Rejects
 
 _SEPARATORS = ",;\t|"
 _HEAD_BYTES = 1 << 18  # at first, for the header and the lines that a separator is told from
@@ -54,6 +55,8 @@ class TableFormat:
     missing: what stands for a missing value, beside nothing at all.
     comment: lines that begin with it are skipped, and so is every blank line of a file with one column; "" for none.
     suffix: cut off the end of texts that have it: "." makes "<=50K" of "<=50K.", and "%" a number of "12%".
+    rejects: a file for the rows that have more or fewer values than there are columns, which are then left out of the
+        table; None makes an error of the first one. More than half of a file's rows are an error all the same.
     """
 
     separator: str | None = None
@@ -61,6 +64,7 @@ class TableFormat:
     missing: tuple[str, ...] = MISSING
     comment: str = ""
     suffix: str = ""
+    rejects: str | os.PathLike[str] | None = None
 
 
 class Content:
@@ -112,7 +116,7 @@ class Content:
         """The number of the line that this byte is on, from 1."""
         line, last = 1, b""
         for chunk in self.chunks(0, byte):
-            line += chunk.count(b"\n") + chunk.count(b"\r") - (last + chunk).count(b"\r\n")
+            line += _line_breaks(last + chunk) - _line_breaks(last)
             last = chunk[-1:]
         return line
 
@@ -160,6 +164,7 @@ class TextFile:
     """A text file whose header has been read, or a piece of one.
 
     start: where its first row begins, in bytes of the content. rows: the bytes of its rows, where it is a piece.
+    rejects: what takes ragged rows; None makes errors of them. line: of the first row, where it is known.
     """
 
     name: str
@@ -169,6 +174,8 @@ class TextFile:
     names: list[str]
     start: int
     rows: bytearray | None = None
+    rejects: Rejects | None = None
+    line: int | None = None
 
     def pieces(self, size: int) -> Iterator["TextFile"]:
         """The file in pieces of some `size` bytes, one in memory at a time; each ends where a record ends.
@@ -178,6 +185,7 @@ class TextFile:
                 one, and one of them is ragged.
         """
         start, rest, wanted = self.start, bytearray(), size
+        line = self.content.line(start) if self.rejects else None
         with self.content.open(start) as stream:
             while True:
                 text = _filled(stream, wanted, rest)
@@ -189,10 +197,11 @@ class TextFile:
                 rest, wanted = text[end:], max(size, 2 * (len(text) - end))
                 del text[end:]
                 if text:
-                    yield replace(self, start=start, rows=text)
+                    yield replace(self, start=start, rows=text, line=line)
                 if ended:
                     return
                 start += end
+                line = line and line + _line_breaks(text)
                 del text  # before the next one is read
 
     def pieces_at(self, spans: Iterable[tuple[int, int]]) -> Iterator["TextFile"]:
@@ -243,8 +252,18 @@ class TextFile:
                 found.append(name)
         return found
 
-    def first_line(self, rows: int) -> int | None:
-        """The line of the first row, when every row takes one line and none is blank, so that lines can be counted."""
+    def line_of(self, row: int, rows: int) -> int | None:
+        """The line of a row, counted from 0, when each of so many takes one line and none is blank; otherwise None."""
+        rejected = self.rejects.spans if self.rejects else []
+        if (line := self._first_line(rows + sum(count for _, count in rejected))) is None:
+            return None
+        line += row
+        for at, count in rejected:
+            line += count if at <= line else 0
+        return line
+
+    def _first_line(self, rows: int) -> int | None:
+        """The line of the first of so many rows and rejected lines, where there are no others."""
         ending = b"\n" if b"\n" in self.content.head(self.start + _HEAD_BYTES) else b"\r"
         lines, blank = 1, 0
         for chunk in self.content.chunks(self.start):  # blank lines at the very end move no row
@@ -283,28 +302,49 @@ class TextFile:
         return bool(np.isin(before, edges).all() and np.isin(after, edges).all())
 
     def _end_of_records(self, text: bytearray, ended: bool) -> int:
-        """Where the last whole record ends, each of them looked at.
+        """Where the last whole record ends, each of them looked at. Raises as `_whole_records` does."""
+        return max((end for end, _ in self._whole_records(text, ended)), default=0)
+
+    def _even(self, rows: bytearray) -> bytearray:
+        """These rows without the ragged ones, which are handed over."""
+        even, start, ragged = bytearray(), 0, []
+        for end, record in self._whole_records(rows, ended=True):
+            if self._is_ragged(record):
+                text = "".join(record.lines)
+                even += rows[start : end - len(text)]
+                start = end
+                ragged.append((record, text.encode("latin-1").decode().rstrip("\r\n")))
+        if self.rejects and ragged:
+            found = (Reject(self._line(row.line), len(row.lines), len(row.values), text) for row, text in ragged)
+            self.rejects.take(self.start, found)
+        return even + rows[start:]
+
+    def _is_ragged(self, record: Record) -> bool:
+        return bool(record.values) and len(record.values) != len(self.names)
+
+    def _whole_records(self, text: bytearray, ended: bool) -> Iterator[tuple[int, Record]]:
+        """The records that end in a text, each with the byte behind it.
 
         Raises:
-            SourceError: a record is ragged, or a quote does not end.
+            SourceError: a quote does not end, or a record is ragged and nothing takes it.
         """
         end = 0
         for record in records(text.decode("latin-1"), self.separator, self._open_quote):
             after = end + sum(map(len, record.lines))
             if after == len(text) and not ended:  # it may go on
                 break
-            ragged = bool(record.values) and len(record.values) != len(self.names)
+            ragged = self._is_ragged(record)
             suspect = ragged or after == len(text)
             if (len(record.lines) > 1 and self._is_broken(record)) or (suspect and self._is_open(record)):
                 raise self._open_quote(record.line)
-            if ragged:
+            if ragged and not self.rejects:
                 raise SourceError(
                     f"{self.name}, line {self._line(record.line):,}: {_count(len(record.values), 'value')} where there "
                     f"are {_count(len(self.names), 'column')}. Correct this line, or give the right separator, or what "
                     "lines of comment begin with."
                 )
             end = after
-        return end
+            yield end, record
 
     def _parse(self, rows: bytearray, names: list[str], as_text: Collection[str], block_bytes: int) -> pa.Table:
         """Arrow's reader on these rows; its errors become ours, with the line.
@@ -334,7 +374,9 @@ class TextFile:
             raise KeyboardInterrupt from None
         except pa.ArrowInvalid as error:
             self._report_encoding(rows)
-            self._end_of_records(rows, ended=True)
+            even = self._even(rows)
+            if len(even) < len(rows):
+                return self._parse(even, names, as_text, block_bytes) if even else pa.table({n: [] for n in names})
             if "straddling" in str(error) and block_bytes < len(rows):
                 return self._parse(rows, names, as_text, len(rows))
             raise SourceError(f"{self.name} cannot be read: {error}") from None
@@ -367,7 +409,7 @@ class TextFile:
 
     def _line(self, lines: int) -> int:
         """The number in the file of the line that so many others of this piece precede."""
-        return self.content.line(self.start) + lines
+        return (self.line or self.content.line(self.start)) + lines
 
     def _open_quote(self, lines: int) -> SourceError:
         return _open_quote(self.name, self._line(lines))
@@ -464,6 +506,10 @@ def _skip(stream: BinaryIO, count: int) -> None:
         return
     while count and (chunk := stream.read(min(count, _BLOCK_BYTES))):
         count -= len(chunk)
+
+
+def _line_breaks(text: bytes | bytearray) -> int:
+    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
 def _line_end(text: bytearray, stop: int) -> int:

@@ -21,6 +21,7 @@ from schuss.table.columns import check_names, narrowed, words
 from schuss.table.delimited import MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
 from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File, Identity, reading_remotely
 from schuss.table.pieces import Source
+from schuss.table.rejects import Rejects, Writer
 from schuss.table.spool import Spool
 
 _FOREIGN = {
@@ -42,17 +43,18 @@ _HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told
 PIECE_BYTES = 1 << 24  # of text, and some of it of what is no text
 
 
-def open_file(file: File, format: TableFormat) -> Source:
+def open_file(file: File, format: TableFormat, writer: Writer | None) -> Source:
     """One file of whatever kind, with a column more for each of its keys.
 
-    Whoever reads it again, or to its end, is told when it was changed since.
+    Whoever reads it again, or to its end, is told when it was changed since. `writer` gets the ragged rows of text;
+    where it is None, they are errors.
     """
     identity = file.identity()
-    source = _keyed(_opened(file, format), file.keys)
+    source = _keyed(_opened(file, format, writer), file.keys)
     return source if identity is None else _watched(source, file, identity)
 
 
-def _opened(file: File, format: TableFormat) -> Source:
+def _opened(file: File, format: TableFormat, writer: Writer | None) -> Source:
     head, content = _head(file)
     kind = _file_kind(file.name, head, content is not None)
     if kind == "parquet" or kind == "arrow":
@@ -61,7 +63,7 @@ def _opened(file: File, format: TableFormat) -> Source:
                 f"{file.name} is a pipe of {kind.capitalize()}, which is read from files alone. Save it as one."
             )
         return _parquet_source(file) if kind == "parquet" else _arrow_source(file)
-    return _text_source(file, head, content or Content(opened=file.stream, packing=kind), format)
+    return _text_source(file, head, content or Content(opened=file.stream, packing=kind), format, writer)
 
 
 def _watched(source: Source, file: File, identity: Identity) -> Source:
@@ -80,12 +82,12 @@ def _watched(source: Source, file: File, identity: Identity) -> Source:
             raise
         check()
 
-    def line_of_row_0(rows: int) -> int | None:
+    def line_of(row: int, rows: int) -> int | None:
         with contextlib.suppress(DataError, OSError):  # it is gone, or cannot be reached
-            return source.line_of_row_0(rows) if file.identity() == identity else None
+            return source.line_of(row, rows) if file.identity() == identity else None
         return None
 
-    return replace(source, tables=tables, line_of_row_0=line_of_row_0, identity=identity)
+    return replace(source, tables=tables, line_of=line_of, identity=identity)
 
 
 def _keyed(source: Source, keys: Mapping[str, str]) -> Source:
@@ -104,10 +106,12 @@ def _keyed(source: Source, keys: Mapping[str, str]) -> Source:
     return replace(source, names=[*source.names, *keys], tables=tables)
 
 
-def _text_source(file: File, head: bytes, content: Content, format: TableFormat) -> Source:
+def _text_source(file: File, head: bytes, content: Content, format: TableFormat, writer: Writer | None) -> Source:
     """A text file."""
     with _reading(file, head):
         text_file = open_text(file.name, content, format)
+    rejects = Rejects(file.address, len(text_file.names), writer) if writer else None
+    text_file = replace(text_file, rejects=rejects)
     spans: list[tuple[int, int]] = []
 
     def read(piece: TextFile, text: Collection[str], columns: Sequence[str]) -> pa.Table:
@@ -121,7 +125,7 @@ def _text_source(file: File, head: bytes, content: Content, format: TableFormat)
             pieces = text_file.pieces(PIECE_BYTES) if which is None else text_file.pieces_at(again)
             yield from map(lambda piece: read(piece, text, columns), pieces)  # holds none while the next is read
 
-    return Source(file.name, text_file.names, tables, text_file.first_line, format.missing)
+    return Source(file.name, text_file.names, tables, text_file.line_of, format.missing, rejects=text_file.rejects)
 
 
 @contextlib.contextmanager

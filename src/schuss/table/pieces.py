@@ -11,6 +11,7 @@ from schuss.errors import ColumnError, SourceError
 from schuss.table.columns import TEXT, Kind, canonical, kind_of
 from schuss.table.delimited import BLANK, CODES
 from schuss.table.paths import Identity
+from schuss.table.rejects import Rejects
 from schuss.table.spool import Spool, Spooled
 
 _TYPES: dict[Kind, pa.DataType] = {
@@ -27,24 +28,25 @@ _TYPES: dict[Kind, pa.DataType] = {
 class Place:
     """Where rows came from: a file or an object, how many rows, and the number of the first, from 0.
 
-    line_of_row_0: looks into a text file for the line of its first row, None where lines cannot be counted. Messages
-        ask for it, nobody else: reading does not pay for it.
+    line_of: looks into a text file for the line of a row, None where lines cannot be counted. Messages ask for it,
+        nobody else: reading does not pay for it.
     """
 
     name: str
     rows: int
     first_row: int = 0
-    line_of_row_0: Callable[[], int | None] = lambda: None
+    line_of: Callable[[int], int | None] = lambda row: None
 
     def say(self, row: int) -> str:
         """Row `row` of these, counted from 0, in words."""
-        line, row = self.line_of_row_0(), self.first_row + row
-        return f"{self.name}, row {row + 1:,}" if line is None else f"{self.name}, line {line + row:,}"
+        row += self.first_row
+        line = self.line_of(row)
+        return f"{self.name}, row {row + 1:,}" if line is None else f"{self.name}, line {line:,}"
 
     def slice(self, start: int, stop: int) -> "Place":
         """The rows from start up to stop."""
         start, stop = max(start, 0), min(stop, self.rows)
-        return Place(self.name, max(stop - start, 0), self.first_row + start, self.line_of_row_0)
+        return Place(self.name, max(stop - start, 0), self.first_row + start, self.line_of)
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,18 @@ class Source:
     """One file, or the one table in memory, which is read in pieces as often as need be.
 
     tables: (columns, those that stay text, numbers of pieces or None for all) -> those columns of each of the pieces.
-    line_of_row_0: as in Place, where there are so many rows in all. missing: as in Table.
+    line_of: as in Place, where there are so many rows in all. missing: as in Table. rejects: rows that were left out.
     identity: of a file that can be read again, as it was when it was opened first.
     """
 
     name: str
     names: list[str]
     tables: Callable[[Sequence[str], Collection[str], Sequence[int] | None], Iterator[pa.Table]]
-    line_of_row_0: Callable[[int], int | None] = lambda rows: None
+    line_of: Callable[[int, int], int | None] = lambda row, rows: None
     missing: tuple[str, ...] = ()
     typed: bool = False  # quick to read again
     identity: Identity | None = None
+    rejects: Rejects | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,11 @@ class Part:
     source: Source
     pieces: list[Piece]
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(piece.rows for piece in self.pieces)
+
     def columns(self, kinds: Mapping[str, Kind], wanted: Sequence[int]) -> Iterator[dict[str, pa.Array]]:
         """The columns of these kinds of these pieces, wherever they are now."""
         text = [name for name, kind in kinds.items() if kind == "text"]
@@ -136,8 +144,8 @@ class Part:
 
     def place(self) -> Place:
         """Where the rows came from."""
-        look, rows = self.source.line_of_row_0, sum(piece.rows for piece in self.pieces)
-        return Place(self.source.name, rows, line_of_row_0=lambda: look(rows))  # outlives the pieces
+        look, rows = self.source.line_of, self.rows
+        return Place(self.source.name, rows, line_of=lambda row: look(row, rows))  # outlives the pieces
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ class Pieces:
     @cached_property
     def num_rows(self) -> int:
         """How many rows there are."""
-        return sum(piece.rows for part in self.parts for piece in part.pieces)
+        return sum(part.rows for part in self.parts)
 
     @cached_property
     def schema(self) -> pa.Schema:

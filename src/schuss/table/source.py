@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from schuss.errors import SourceError
 from schuss.table.delimited import TableFormat
 from schuss.table.formats import open_file
 from schuss.table.objects import from_iterator, from_matrix, from_memory
 from schuss.table.paths import File, files_in
-from schuss.table.pieces import Memory, Source
+from schuss.table.pieces import Memory, Part, Source
+from schuss.table.rejects import rejects_file
 from schuss.table.table import Table
 from schuss.table.union import read_part, union
 
@@ -44,7 +46,7 @@ def read_table(
     Raises:
         SourceError: a file is missing, unreadable, empty, damaged or of another kind.
         ColumnError: a name is doubled or missing, the files differ, or a type cannot be used.
-        OutputError: there is no room for the temporary files.
+        OutputError: there is no room for the temporary files, or rejected rows cannot be written.
 
     >>> read_table({"size": [1, 2, None]}).data["size"].null_count
     1
@@ -78,5 +80,26 @@ def _read_files(
 ) -> Table:
     """All files as one table."""
     memory = Memory(allowed)
-    parts = [read_part(open_file(file, format), text, only, memory) for file in files]
-    return union(parts, [f"{len(parts):,} files"] if len(parts) > 1 else [], memory)
+    with rejects_file(format.rejects, [file.address for file in files]) as writer:
+        parts = [_not_ragged(read_part(open_file(file, format, writer), text, only, memory)) for file in files]
+        notes = [f"{len(parts):,} files"] if len(parts) > 1 else []
+        if rejected := sum(_rejected(part) for part in parts):
+            rows = "row" if rejected == 1 else "rows"
+            notes.append(f"{rejected:,} ragged {rows} left out, see {format.rejects}")
+        return union(parts, notes, memory)
+
+
+def _rejected(part: Part) -> int:
+    """How many ragged rows were left out."""
+    return len(part.source.rejects.spans) if part.source.rejects else 0
+
+
+def _not_ragged(part: Part) -> Part:
+    """A part, unless most of its rows were left out."""
+    rejected = _rejected(part)
+    if rejected > part.rows:
+        raise SourceError(
+            f"{part.source.name}: {rejected:,} of {rejected + part.rows:,} rows have too many or too few values. "
+            "Give the right separator, or what lines of comment begin with."
+        )
+    return part
