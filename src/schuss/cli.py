@@ -132,7 +132,10 @@ def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--no-header", is_flag=True, help="The first line holds values: columns are column_1, column_2, …"
         ),
-        click.option("--separator", help="Between values; found from the file where not given. \\t is a tab."),
+        click.option(
+            "--separator",
+            help="Between values; found from the file where not given. \\t is a tab, a blank any number of them.",
+        ),
     ):
         taken = decorator(taken)
     return taken

@@ -168,6 +168,16 @@ def test_a_pipe_that_is_longer_than_a_piece_is_read_once(cut: Cut, packed: bool)
     assert table.where(20_000).endswith("line 20,002")
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no paths here")
+def test_a_short_pipe_may_hold_comments() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"# about\na,b\n1,2\n")
+    os.close(writer)
+    table = read_table(f"/dev/fd/{reader}", TableFormat(comment="#"))
+    os.close(reader)
+    assert table.data.to_pydict() == {"a": [1], "b": [2]}
+
+
 # -- Parquet and Arrow --------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ as well.
 
 import contextlib
 import csv
+import functools
 import io
 import itertools
 import os
@@ -33,7 +34,11 @@ _CODE_RECORDS = 300  # that tell numbers from codes: of random numbers, nine in 
 _BLOCK_BYTES = 1 << 20  # of the sizes and memory pools tried, this one with the system's pool was fastest
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _DIGITS = frozenset("01")  # numbers beside truth values make text, in one piece or in two
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INK = re.compile(rb"\S")
+_LINE_END = re.compile(rb"(\r\n?|\n)")
+_VALUE = re.compile(rb'(?:"[^"]*")+\S*|\S+')  # between blanks
+_MARK = b"\xef\xbb\xbf"  # at the start of a file, of UTF-8
 _WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
 PACKINGS = {
@@ -50,7 +55,9 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?", "-nan", "
 class TableFormat:
     """How text files are read.
 
-    separator: one character; None takes a tab for .tsv and otherwise whichever of , ; tab | fits the first lines.
+    separator: one character; None takes a tab for .tsv and otherwise whichever of , ; tab | fits the first lines. A
+        blank means blanks and tabs, however many, and none around the values; it is found in lines with numbers, where
+        nothing else fits and the file is no .csv.
     header: the first line holds the names of the columns; otherwise they are column_1, column_2, …
     missing: what stands for a missing value, beside nothing at all.
     comment: lines that begin with it are skipped, and so is every blank line of a file with one column; "" for none.
@@ -70,13 +77,17 @@ class TableFormat:
 class Content:
     """The bytes of a text file, as a stream that can be opened again: from memory, or from a file, packed or not.
 
-    opened: gives the stream of a file. comment: lines that begin with it are blank in the stream.
+    opened: gives the stream of a file. changes: what is done to its lines before anybody sees them.
     """
 
     def __init__(
-        self, held: bytes | None = None, opened: Callable[[], Any] = io.BytesIO, packing: str = "", comment: str = ""
+        self,
+        held: bytes | None = None,
+        opened: Callable[[], Any] = io.BytesIO,
+        packing: str = "",
+        changes: tuple[Callable[[bytes], bytes], ...] = (),
     ) -> None:
-        self._held, self._opened, self._packing, self._comment = held, opened, packing, comment
+        self._held, self._opened, self._packing, self._changes = held, opened, packing, changes
 
     def open(self, start: int = 0) -> BinaryIO:
         """A stream that stands at byte `start`; of a packed file all that is before is unpacked and forgotten."""
@@ -86,23 +97,31 @@ class Content:
             stream = pa.CompressedInputStream(self._opened(), self._packing)
         else:
             stream = self._opened()
-        if self._comment:
-            stream = _Uncommented(stream, self._comment)
+        for change in self._changes:
+            stream = _Changed(stream, change)
         _skip(stream, start)
         return cast(BinaryIO, stream)
 
     def without(self, comment: str) -> "Content":
-        """The same with every line that begins with this blank."""
-        return Content(self._held, self._opened, self._packing, comment) if comment else self
+        """The same with every line that begins with this blank, so that the others keep their numbers."""
+        lines = re.compile(rb"(?<![^\r\n])(?:\xef\xbb\xbf)?" + re.escape(comment.encode()) + rb"[^\r\n]*")
+        return self._changed(functools.partial(lines.sub, b"")) if comment else self
+
+    def aligned(self) -> "Content":
+        """The same with one blank between the values of a line and none around them."""
+        return self._changed(_aligned)
+
+    def _changed(self, change: Callable[[bytes], bytes]) -> "Content":
+        return Content(self._held, self._opened, self._packing, (*self._changes, change))
 
     def head(self, size: int) -> bytes:
         """The first bytes; a file that is no longer than they are is kept from then on."""
-        if self._held is None:
+        if self._held is None or self._changes:
             with self.open() as stream:
                 head = bytes(_filled(stream, size))
             if len(head) == size:
                 return head
-            self._held, self._comment = head, ""
+            self._held, self._changes = head, ()
         return self._held[:size]
 
     def chunks(self, start: int, stop: int | None = None) -> Iterator[bytes]:
@@ -121,21 +140,29 @@ class Content:
         return line
 
 
-class _Uncommented:
-    """A stream of bytes in which every line of comment is blank, so that the others keep their numbers."""
+def _aligned(text: bytes) -> bytes:
+    """Lines with one blank between their values and none around them; what is in quotes stays."""
+    if text.startswith(_MARK):
+        return _MARK + _aligned(text[len(_MARK) :])
+    lines = _LINE_END.split(text)  # and their ends, in turn
+    lines[::2] = [b" ".join(_VALUE.findall(line) if b'"' in line else line.split()) for line in lines[::2]]
+    return b"".join(lines)
 
-    def __init__(self, stream: BinaryIO, comment: str) -> None:
-        self._stream, self._ready, self._begun = stream, b"", b""
-        self._comments = re.compile(rb"(?<![^\r\n])(?:\xef\xbb\xbf)?" + re.escape(comment.encode()) + rb"[^\r\n]*")
+
+class _Changed:
+    """A stream of bytes in which something was done to every line."""
+
+    def __init__(self, stream: BinaryIO, change: Callable[[bytes], bytes]) -> None:
+        self._stream, self._change, self._ready, self._begun = stream, change, b"", b""
 
     def read(self, size: int) -> bytes:
         """At most so many bytes; none at the end."""
         while not self._ready and (chunk := self._stream.read(_BLOCK_BYTES)):
             text = self._begun + chunk
             end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
-            self._ready, self._begun = self._comments.sub(b"", text[:end]), text[end:]
+            self._ready, self._begun = self._change(text[:end]), text[end:]
         if not self._ready:
-            self._ready, self._begun = self._comments.sub(b"", self._begun), b""
+            self._ready, self._begun = self._change(self._begun), b""
         taken, self._ready = self._ready[:size], self._ready[size:]
         return taken
 
@@ -143,7 +170,7 @@ class _Uncommented:
         """Never."""
         return False
 
-    def __enter__(self) -> "_Uncommented":
+    def __enter__(self) -> "_Changed":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -448,6 +475,9 @@ def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
     content = content.without(format.comment)
     mark, head = _head(name, content)
     separator = _separator(format, name, head)
+    if separator == " ":
+        content = content.aligned()
+        mark, head = _head(name, content)
     taken = records(head, separator, lambda lines: _open_quote(name, lines + 1))
     first = next((record for record in taken if record.values), None)
     if first is None:
@@ -539,7 +569,7 @@ def _head(name: str, content: Content) -> tuple[int, str]:
         head = content.head(size)
     if (at := head.find(b"\0")) >= 0:
         raise _nul_byte(name, content.line(at))
-    mark = b"\xef\xbb\xbf" if head.startswith(b"\xef\xbb\xbf") else b""
+    mark = _MARK if head.startswith(_MARK) else b""
     return len(mark), head.removeprefix(mark).decode("latin-1")
 
 
@@ -554,17 +584,30 @@ def _separator(format: TableFormat, name: str, head: str) -> str:
     widths = {separator: _width(head, separator) for separator in _SEPARATORS}
     if max(widths.values()) > 1:
         return max(_SEPARATORS, key=widths.__getitem__)
+    if not unpacked(name).endswith(".csv") and _is_aligned(head):
+        return " "
     return max(_SEPARATORS, key=head.lstrip().partition("\n")[0].count)
+
+
+def _first_records(head: str, separator: str) -> list[list[str]]:
+    """The values of the first records that have any; no records where a quote does not end."""
+    filled = (record.values for record in records(head, separator, lambda _: SourceError()) if record.values)
+    try:
+        return list(itertools.islice(filled, _SNIFFED_RECORDS))
+    except SourceError:
+        return []
 
 
 def _width(head: str, separator: str) -> int:
     """How many values each of the first records has with this separator; 0 when they differ."""
-    try:
-        filled = (record for record in records(head, separator, lambda _: SourceError()) if record.values)
-        widths = {len(record.values) for record in itertools.islice(filled, _SNIFFED_RECORDS)}
-    except SourceError:
-        return 0
+    widths = {len(values) for values in _first_records(head, separator)}
     return widths.pop() if len(widths) == 1 else 0
+
+
+def _is_aligned(head: str) -> bool:
+    """Blanks make equally many values, several, of the first lines, and numbers among those of each but the header."""
+    lines = _aligned(head.encode("latin-1")).decode("latin-1")
+    return _width(lines, " ") > 1 and all(any(map(_NUMBER.fullmatch, each)) for each in _first_records(lines, " ")[1:])
 
 
 def _decoded(value: str, name: str, line: int) -> str:
