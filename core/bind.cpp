@@ -12,6 +12,7 @@
 
 #include "dispatch.hpp"
 #include "engine.hpp"
+#include "numbers.hpp"
 #include "order.hpp"
 #include "team.hpp"
 
@@ -115,6 +116,35 @@ void orders(
     schuss::write_orders(seed, first_epoch, epochs, count, part, data);
 }
 
+// (rows, what each column holds as a number of Held, missing values of each column)
+std::tuple<int64_t, std::vector<int>, std::vector<int64_t>> read_numbers(
+    nb::bytearray text, const std::string& separator, const std::vector<int>& places,
+    const std::vector<std::string>& missing, Out<int64_t, 2> values, Out<uint8_t, 2> present
+) {
+    const auto count = values.shape(0), most = values.shape(1);
+    if (separator.size() != 1 || present.shape(0) != count || 8 * present.shape(1) < most)
+        throw nb::value_error("the arrays do not fit each other.");
+    for (const int place : places)
+        if (place >= static_cast<int64_t>(count)) throw nb::value_error("there is no such column.");
+    std::vector<schuss::NumberColumn> columns;
+    for (size_t i = 0; i < count; i++) {
+        int64_t* const data = values.data() + i * most;
+        columns.push_back({data, reinterpret_cast<double*>(data), present.data() + i * present.shape(1), 0, {}});
+    }
+    const std::string_view whole(text.c_str(), text.size());  // Python keeps a NUL behind it
+    const std::vector<std::string_view> words(missing.begin(), missing.end());
+    const nb::gil_scoped_release released;
+    const int64_t rows =
+        schuss::read_numbers(whole, separator[0], places, columns, words, static_cast<int64_t>(most));
+    std::vector<int> held;
+    std::vector<int64_t> gaps;
+    for (const schuss::NumberColumn& column : columns) {
+        held.push_back(static_cast<int>(column.held));
+        gaps.push_back(column.missing);
+    }
+    return {rows, held, gaps};
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
@@ -124,6 +154,8 @@ NB_MODULE(_core, module) {
                "Whether this processor has instructions for products in bf16.");
     module.def("permutations", orders, nb::arg("seed"), nb::arg("first_epoch"), nb::arg("epochs"),
                nb::arg("count"), nb::arg("memory"), nb::arg("part") = 0);
+
+    module.def("read_numbers", read_numbers);
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),

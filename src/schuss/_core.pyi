@@ -13,6 +13,15 @@ def has_bf16() -> bool: ...
 def permutations(
     seed: int, first_epoch: int, epochs: int, count: int, memory: NDArray[np.int64], part: int = 0
 ) -> None: ...
+def read_numbers(
+    text: bytearray,
+    separator: str,
+    places: Sequence[int],
+    missing: Sequence[str],
+    values: NDArray[np.int64],
+    present: NDArray[np.uint8],
+    /,
+) -> tuple[int, list[int], list[int]]: ...
 
 class Engine:
     def __init__(

@@ -4,12 +4,14 @@ A column of a table is int64, float64, bool or dictionary<int32, string>; null i
 """
 
 import difflib
+import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,8 @@ from schuss.errors import ColumnError
 
 Kind: TypeAlias = Literal["missing", "integer", "float", "boolean", "date", "text"]
 Numbers: TypeAlias = NDArray[np.float64]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 Each: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]  # like map
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -153,8 +157,34 @@ def workers(rows: int) -> Iterator[Each]:
     if rows <= _ROWS_WORTH_THREADS:
         yield lambda function, items: [function(item) for item in items]
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(_cores()) as pool:
         yield lambda function, items: list(pool.map(function, items))
+
+
+def ahead(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Like map, in threads, one item more than there are cores ahead of what is asked for; one item takes none."""
+    coming = iter(items)
+    first = next(coming, None)
+    second = next(coming, None)
+    if first is None or second is None:
+        yield from () if first is None else (function(first),)
+        return
+    cores, waiting = _cores(), deque[Future[_Result]]()
+    with ThreadPoolExecutor(cores) as pool:
+        every = itertools.chain((first, second), coming)
+        del first, second  # nobody keeps what has been used
+        for item in every:
+            waiting.append(pool.submit(function, item))
+            del item
+            if len(waiting) > cores:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def from_numpy(values: NDArray[Any]) -> pa.Array:

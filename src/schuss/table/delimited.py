@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from schuss.arrays import RowIndex
 from schuss.errors import SettingError, SourceError
 from schuss.table.columns import TEXT, are_codes, check_names, kind_of, narrowed, words
+from schuss.table.parsing import number_columns
 from schuss.table.rejects import Reject, Rejects
 
 _SEPARATORS = ",;\t|"
@@ -166,6 +167,12 @@ class _Changed:
         taken, self._ready = self._ready[:size], self._ready[size:]
         return taken
 
+    def readinto(self, memory: memoryview) -> int:
+        """Likewise, into memory; how many they are."""
+        taken = self.read(len(memory))
+        memory[: len(taken)] = taken
+        return len(taken)
+
     def seekable(self) -> bool:
         """Never."""
         return False
@@ -248,15 +255,33 @@ class TextFile:
         if (at := rows.find(b"\0")) >= 0:
             raise _nul_byte(self.name, self.content.line(self.start + at))
         names = [name for name in self.names if only is None or name in only]
-        table = self._parse(rows, names, set(as_text) & set(names), block_bytes)
+        columns = self._numbers(rows, [name for name in names if name not in as_text])
+        if rest := [name for name in names if name not in columns]:
+            columns |= self._values(rows, rest, set(as_text) & set(rest), block_bytes)
+        fields = [
+            pa.field(
+                name, columns[name].type, metadata=CODES if name not in as_text and _are_codes(columns[name]) else None
+            )
+            for name in names
+        ]
+        return pa.table([columns[name] for name in names], schema=pa.schema(fields))
+
+    def _numbers(self, rows: bytearray, names: list[str]) -> dict[str, pa.ChunkedArray]:
+        """Those columns that hold nothing but plain numbers."""
+        if len(self.names) == 1 or self.separator == " ":  # blank lines may be values, and blanks belong to none
+            return {}
+        missing = [word for word in self.format.missing if word]
+        found = number_columns(rows, self.separator, self.names, names, missing)
+        return {name: pa.chunked_array([column]) for name, column in found.items()}
+
+    def _values(
+        self, rows: bytearray, names: list[str], as_text: Collection[str], block_bytes: int
+    ) -> dict[str, pa.ChunkedArray]:
+        """The columns of whatever kind."""
+        table = self._parse(rows, names, as_text, block_bytes)
         codes = self._maybe_codes(rows, table)
         texts = self._parse(rows, codes, codes, block_bytes) if codes else table
-        columns = [self._typed(rows, (texts if name in codes else table)[name], name in as_text) for name in names]
-        fields = [
-            pa.field(name, column.type, metadata=CODES if name not in as_text and _are_codes(column) else None)
-            for name, column in zip(names, columns, strict=True)
-        ]
-        return pa.table(columns, schema=pa.schema(fields))
+        return {name: self._typed(rows, (texts if name in codes else table)[name], name in as_text) for name in names}
 
     def _maybe_codes(self, rows: bytearray, table: pa.Table) -> list[str]:
         """Columns of whole numbers that may be codes such as 007, by the first rows: see `are_codes`."""
@@ -521,11 +546,14 @@ def records(text: str, separator: str, open_quote: Callable[[int], SourceError])
         line += len(taken)
 
 
-def _filled(stream: BinaryIO, size: int, rest: bytes | bytearray = b"") -> bytearray:
+def _filled(stream: Any, size: int, rest: bytes | bytearray = b"") -> bytearray:
     """What was left and what comes next: `size` bytes in all, or all there are."""
-    text = bytearray(rest)
-    while chunk := stream.read(min(size - len(text), _BLOCK_BYTES)):
-        text += chunk
+    text, end = bytearray(size), len(rest)
+    text[:end] = rest
+    with memoryview(text) as view:
+        while end < size and (count := stream.readinto(view[end:])):
+            end += count
+    del text[end:]
     return text
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from schuss.errors import DataError, OutputError, SourceError, one_line
-from schuss.table.columns import check_names, narrowed, words
+from schuss.table.columns import ahead, check_names, narrowed, words
 from schuss.table.delimited import MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
 from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File, Identity, reading_remotely
 from schuss.table.pieces import Source
@@ -40,7 +40,7 @@ _FOREIGN = {
 _HIVE_MISSING = "__HIVE_DEFAULT_PARTITION__"
 _KNOWN = "Give CSV, TSV, Parquet or Arrow."
 _HEAD_BYTES = 1 << 12  # at the start of a file, by which its kind is told
-PIECE_BYTES = 1 << 24  # of text, and some of it of what is no text
+PIECE_BYTES = 1 << 23  # of text, and some of it of what is no text
 
 
 def open_file(file: File, format: TableFormat, writer: Writer | None) -> Source:
@@ -114,16 +114,17 @@ def _text_source(file: File, head: bytes, content: Content, format: TableFormat,
     text_file = replace(text_file, rejects=rejects)
     spans: list[tuple[int, int]] = []
 
-    def read(piece: TextFile, text: Collection[str], columns: Sequence[str]) -> pa.Table:
+    def noted(piece: TextFile) -> TextFile:
         if not spans or piece.start > spans[-1][0]:
             spans.append((piece.start, len(piece.rows or b"")))
-        return piece.read(text, only=columns)
+        return piece
 
     def tables(columns: Sequence[str], text: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
         with _reading(file, head):
             again = () if which is None else [spans[number] for number in which]
             pieces = text_file.pieces(PIECE_BYTES) if which is None else text_file.pieces_at(again)
-            yield from map(lambda piece: read(piece, text, columns), pieces)  # holds none while the next is read
+            each: Any = map if rejects else ahead  # rejects are written in the order in which they stand
+            yield from each(lambda piece: piece.read(text, only=columns), map(noted, pieces))
 
     return Source(file.name, text_file.names, tables, text_file.line_of, format.missing, rejects=text_file.rejects)
 

@@ -3,11 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schuss.errors import ColumnError, SourceError
-from schuss.table.columns import Kind, check_names, common_kind
+from schuss.table.columns import Kind, check_names, common_kind, from_numpy
 from schuss.table.pieces import Memory, Part, Piece, Pieces, Source, made_piece, of_kind, unchanged
 from schuss.table.spool import Spooled
 from schuss.table.table import Table
@@ -108,5 +109,7 @@ def _column(name: str, kind: Kind, pieces: Sequence[dict[str, pa.Array]]) -> pa.
     arrays = [of_kind(piece.pop(name), kind) for piece in pieces]
     if len(arrays) == 1:
         return arrays[0]  # combine_chunks would copy it
+    if kind in ("integer", "float", "date") and not any(array.null_count for array in arrays):
+        return from_numpy(np.concatenate([np.from_dlpack(array) for array in arrays]))  # NumPy asks for large pages
     joined = pa.chunked_array(arrays)
     return (joined.unify_dictionaries() if kind == "text" else joined).combine_chunks()
