@@ -1,5 +1,6 @@
 """The main job as a whole: what its events say, and which W it keeps."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from schuss import Rows, job
 from schuss.arrays import Vector
 from schuss.engine import make_engine
 from schuss.engine.protocol import Engine
-from schuss.errors import SettingError
+from schuss.errors import SettingError, SourceError
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import model as model_module
 from schuss.progress import introduction
 from schuss.settings import Settings
-from schuss.table import formats, memory, shards
+from schuss.table import encoded, formats, memory
 from schuss.table.delimited import TableFormat
 from schuss.table.pieces import Pieces
-from schuss.table.shards import PackedStore, pack_for_now
+from schuss.table.shards import pack
 from schuss.table.store import labels
 from schuss.training.loop import Epoch, Finished
 from schuss.view.inspection import inspect_table
@@ -163,11 +164,11 @@ def packed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows were packed, each time."""
     counts: list[int] = []
 
-    def counted(blocks: Any, rows: int, **others: Any) -> PackedStore:
+    def counted(blocks: Any, path: Path, rows: int, **others: Any) -> None:
         counts.append(rows)
-        return pack_for_now(blocks, rows, **others)
+        pack(blocks, path, rows, **others)
 
-    monkeypatch.setattr(shards, "pack_for_now", counted)
+    monkeypatch.setattr(encoded, "pack", counted)
     return counts
 
 
@@ -221,6 +222,98 @@ def test_fault_34_a_file_beyond_memory_is_trained_on_predicted_evaluated_and_ins
     assert capsys.readouterr().out == shown
     assert schuss.train(path, "y", epochs=1, hidden=(8,), memory="20kB").record.rows["training"] == 4800
     assert not held
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A file that takes more than 20 kB when it is encoded."""
+    path = tmp_path / "sorted.csv"
+    SORTED.to_csv(path, index=False)
+    return path
+
+
+def test_packed_rows_of_a_file_are_used_again_without_reading_it(
+    packed: list[int], table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"memory": "20kB", "epochs": 2}
+    first = schuss.train(table, "word", hidden=(8,), **settings)
+    monkeypatch.setattr(job, "read_table", None)  # nobody reads
+    again = schuss.train(str(table), "word", hidden=(8,), **settings)
+    assert (again.W == first.W).all()
+    assert again.record.scores == first.record.scores
+    assert again.record.notes[-1] == "the copy is that of an earlier run (see `schuss cache`)"
+    assert again.record.notes[:-1] == first.record.notes
+    assert again.encoding == first.encoding
+    assert schuss.train(table, "word", hidden=(4,), **settings).network.hidden == (4,)
+    assert packed == [4800, 600, 600]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"memory": "21kB"},
+        {"validation": 0.2},
+        {"test": 0.2},
+        {"validation": 0.2, "test": 0.1},
+        {"hidden": ()},
+        {"exclude": ["a"]},
+        {"weight": "c"},
+        {"task": "multiclass"},
+        {"format": TableFormat(missing=("nothing",))},
+        {"target": "y"},
+        {"table": "touched"},
+        {"table": "elsewhere"},
+        {"test": "of its own"},
+    ],
+    ids=str,
+)
+def test_packed_rows_are_those_of_the_same_file_and_the_same_choices(
+    packed: list[int], table: Path, other: dict[str, Any]
+) -> None:
+    given: dict[str, Any] = {"table": table, "target": "word", "memory": "20kB", "epochs": 1, "hidden": (4,)}
+    if other.get("weight"):
+        given["table"] = SORTED.assign(c=SORTED["c"].abs()).to_csv(table, index=False) or table
+    schuss.train(**given)
+    before = len(packed)
+    if other.get("test") == "of its own":
+        other = {"test": table}
+    elif other.get("table") == "elsewhere":
+        other = {"table": table.rename(table.with_name("moved.csv"))}
+    elif other.get("table") == "touched":
+        os.utime(table)
+        other = {}
+    schuss.train(**given | other)
+    assert len(packed) > before
+
+
+def test_fault_30_a_file_that_changes_while_it_is_packed_is_an_error_and_leaves_no_entry(
+    cache: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touching(*arguments: Any, **others: Any) -> None:
+        os.utime(table)
+        pack(*arguments, **others)
+
+    monkeypatch.setattr(encoded, "pack", touching)
+    with pytest.raises(SourceError, match=r"sorted\.csv was changed while it was read"):
+        schuss.train(table, "y", memory="20kB", epochs=1, hidden=(4,))
+    assert [path.name for path in cache.iterdir()] == [".lock"]
+
+
+def test_fault_08_a_damaged_entry_is_an_error_that_says_what_to_do(packed: list[int], cache: Path, table: Path) -> None:
+    def train() -> schuss.Model:
+        return schuss.train(table, "y", memory="20kB", epochs=1, hidden=(4,))
+
+    train()
+    (entry,) = (path for path in cache.iterdir() if path.is_dir())
+    for name in ("manifest.json", "training.json", "training.rows", "validation.rows"):
+        path = entry / name
+        whole = bytearray(path.read_bytes())
+        path.write_bytes(whole[:50] + bytes([whole[50] ^ 1]) + whole[51:])
+        with pytest.raises(SourceError, match=f"{name} .*`schuss cache --clear`"):
+            train()
+        path.write_bytes(whole)
+    train()
 
 
 def test_rows_on_disk_keep_their_weights(packed: list[int]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Matrix, Outputs, Rows, Vector
+from schuss.arrays import Matrix, Outputs
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
@@ -23,22 +23,19 @@ from schuss.model.model import Model, Record, parts_to_score, read_for, scores_o
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
+from schuss.table.encoded import Entry, Facts, Stores, encode, load
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
-from schuss.table.memory import half_of_free_memory, memory_for
+from schuss.table.memory import memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
-from schuss.table.store import MemoryStore, Store, labels, looked_at
+from schuss.table.store import Store, labels, looked_at
 from schuss.table.table import Table
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
-
-_LITTLE_MEMORY = float(
-    1 << 26
-)  # bytes that are there in any case: asking the system takes as long as a tenth of a small fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +43,18 @@ class Prepared:
     """A table made ready for training, and what was decided for it: the first event of a job.
 
     training, validation, test: encoded rows, in memory or on disk; None where there are none.
-    shares: Σ w_i of the training rows by class; of a regression all are one class.
-    left_out: rows that are in no part, by reason. notes: on the reading of the table.
     """
 
-    table: Table
-    encoding: Encoding
+    facts: Facts
     training: Store
     validation: Store | None
     test: Store | None
-    shares: Vector
     recipe: Recipe
-    left_out: Mapping[str, int]
-    notes: tuple[str, ...]
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the table becomes rows."""
+        return self.facts.encoding
 
 
 @dataclass(frozen=True)
@@ -117,18 +113,25 @@ def train(
     """
     chosen = make_settings(settings)
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = memory_for(table, None if chosen.memory is None else float(chosen.memory))
-    read = read_table(table, format or TableFormat(), memory=memory)
-    prepared = prepare(
-        read,
-        find_target(read, names, task),
-        chosen,
-        weight=weight,
-        exclude=exclude,
-        validation=validation,
-        test=test,
-        format=format,
-    )
+    memory = _memory(chosen)
+    entry = _entry(chosen, table, validation, test, format, names, task, weight, exclude)
+    found = entry and load(entry, memory)
+    if found:
+        prepared = _decided(*found, chosen)
+    else:
+        read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
+        prepared = prepare(
+            read,
+            find_target(read, names, task),
+            chosen,
+            weight=weight,
+            exclude=exclude,
+            validation=validation,
+            test=test,
+            format=format,
+            entry=entry,
+        )
+        del read  # its columns need not be there while the network is trained
     model, _ = fit(prepared, chosen, observers=observers, interrupted=interrupted)
     return model
 
@@ -155,12 +158,14 @@ def prepare(
     validation: float | object = None,
     test: float | object = None,
     format: TableFormat | None = None,
+    entry: Entry | None = None,
 ) -> Prepared:
     """Everything before the first step: split, schema, encoded rows, recipe. Arguments as in train, and
 
     Arguments:
         target: what is predicted.
         encoding: of an earlier training that is to go on; None learns it from the training rows.
+        entry: of the cache, where rows that take more than memory are kept for other runs; None keeps none.
     """
     parts = Parts(table, target, weight)
     parts.deal(
@@ -171,25 +176,45 @@ def prepare(
     if encoding is None:
         schema = learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
-    memory = None if settings.memory is None else float(settings.memory)
+    memory = _memory(settings)
     chosen = [
         (parts, TRAINING),
         _held_out(parts, VALIDATION, validation, encoding, format, memory),
         _held_out(parts, TEST, test, encoding, format, memory),
     ]
-    shares = _Shares(len(target.classes))
-    left = None if memory is None else memory - table.taken
-    training, of_validation, of_test = _stores(encoding, chosen, left, settings.seed, shares)
-    assert training is not None
-    mean_weight = float(shares.weights.sum()) / len(training)
-    recipe = decide(settings, encoding, len(training), mean_weight, of_validation is not None)
-    if len(target.classes) == 1:
-        warnings.warn(f"Every row has the same class, {target.classes[0]}: the model can only say that.", stacklevel=3)
+    nulls = {name: count for name in table.names if (count := table.null_count(name))}
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
-    if not isinstance(training, MemoryStore):
-        size = len(training) * encoding.row_bytes / 1e6
-        notes += (f"the training rows take {size:,.1f} MB, more than --memory: they are read from a copy on disk",)
-    return Prepared(table, encoding, training, of_validation, of_test, shares.weights, recipe, parts.left_out, notes)
+    facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
+    return _decided(*encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, entry=entry), settings)
+
+
+def _entry(
+    settings: Settings, table: object, validation: object, test: object, format: TableFormat | None, *others: Any
+) -> Entry | None:
+    """The place in the cache for all that encoded rows depend on; none where the table must be read in any case."""
+    if format and format.rejects:
+        return None
+    held_out = [validation, test]
+    sources = [table, *(part for part in held_out if not _is_fraction(part))]
+    fractions = [float(part) if isinstance(part, Real) else _is_fraction(part) for part in held_out]
+    linear = settings.hidden == ()  # such a network has no validation rows of its own accord
+    return Entry.of(sources, fractions, settings.seed, settings.memory, linear, format, *others)
+
+
+def _decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
+    """Encoded rows, and what the recipe takes for them."""
+    training, validation, test = stores
+    mean_weight = sum(facts.shares) / len(training)
+    recipe = decide(settings, facts.encoding, len(training), mean_weight, validation is not None)
+    classes = facts.encoding.schema.target.classes
+    if len(classes) == 1:
+        warnings.warn(f"Every row has the same class, {classes[0]}: the model can only say that.", stacklevel=4)
+    return Prepared(facts, training, validation, test, recipe)
+
+
+def _memory(settings: Settings) -> float | None:
+    """Bytes, as a person gave them."""
+    return None if settings.memory is None else float(settings.memory)
 
 
 def fit(
@@ -253,50 +278,6 @@ def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tup
     return engine, replace(prepared, recipe=replace(recipe, reasons={**recipe.reasons, "precision": words}))
 
 
-class _Shares:
-    """Σ w_i of the rows of each class, summed up as they pass; of a regression all are of one class."""
-
-    def __init__(self, classes: int) -> None:
-        self._classes, self.weights = classes, np.zeros(max(classes, 2))
-
-    def add(self, rows: Rows) -> Rows:
-        """The rows, as they are."""
-        if self._classes:
-            self.weights += np.bincount(rows.targets[:, 0].astype(int), rows.weights, len(self.weights))
-        else:
-            self.weights[0] += rows.total_weight
-        return rows
-
-
-def _stores(
-    encoding: Encoding, parts: Sequence[tuple[Parts, int]], allowed: float | None, seed: int, shares: _Shares
-) -> list[Store | None]:
-    """The encoded rows for training, validation and testing.
-
-    In memory where they fit; else the last two may take an eighth of it each, and what is left is for training.
-    allowed: bytes, None for half of what is free.
-    """
-    sizes = [own.count(part) * encoding.row_bytes for own, part in parts]
-    memory = _LITTLE_MEMORY if allowed is None else allowed
-    if allowed is None and sum(sizes) > memory:
-        memory = half_of_free_memory()
-    rooms = [0.75 * memory, memory / 8, memory / 8] if sum(sizes) > memory else sizes
-    stores: list[Store | None] = []
-    for (own, part), size, room in zip(parts, sizes, rooms, strict=True):
-        look = (lambda rows: rows) if stores else shares.add  # training comes first
-        if not size:
-            stores.append(None)
-        elif size <= room:
-            stores.append(MemoryStore(look(encoding.encode_blocks(own.blocks(part), own.count(part)))))
-        else:
-            from schuss.table.shards import pack_for_now  # for POSIX alone
-
-            blocks = (look(encoding.encode(block, rows)) for block, rows in own.blocks(part))
-            packed = pack_for_now(blocks, own.count(part), seed=seed, memory=int(room), deal=not stores)
-            stores.append(packed)
-    return stores
-
-
 def _fraction(name: str, given: float | object, default: float) -> float:
     """The fraction of the rows that a part takes; one that is a table of its own takes none."""
     if given is None:
@@ -308,6 +289,11 @@ def _fraction(name: str, given: float | object, default: float) -> float:
     return float(given)
 
 
+def _is_fraction(given: float | object) -> bool:
+    """Of the rows of the table itself, or the fraction that the recipe takes."""
+    return given is None or isinstance(given, Real)
+
+
 def _held_out(
     parts: Parts,
     part: int,
@@ -317,7 +303,7 @@ def _held_out(
     memory: float | None,
 ) -> tuple[Parts, int]:
     """The rows of a held-out part: of the table itself, or of the table that was given for it."""
-    if given is None or isinstance(given, Real):
+    if _is_fraction(given):
         return parts, part
     return parts_to_score(encoding, read_for(encoding, given, format, memory)), TRAINING
 
@@ -349,8 +335,8 @@ def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Recor
         seconds=state.seconds,
         rows={name: len(part) for name, part in rows.items() if part is not None},
         reasons=dict(prepared.recipe.reasons),
-        left_out=dict(prepared.left_out),
-        notes=prepared.notes,
+        left_out=dict(prepared.facts.left_out),
+        notes=prepared.facts.notes,
     )
 
 
@@ -372,7 +358,7 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
 
 def _constant_outputs(prepared: Prepared, count: int) -> Matrix:
     """Outputs [count, K] that say the same of every row: the training mean, or the training share of each class."""
-    shares, network = prepared.shares, prepared.recipe.network
+    shares, network = np.array(prepared.facts.shares), prepared.recipe.network
     if not prepared.encoding.schema.target.classes:
         return np.zeros((count, network.outputs))
     logs = np.log(np.maximum(shares / shares.sum(), 1e-9))

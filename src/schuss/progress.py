@@ -19,7 +19,6 @@ from rich.table import Column
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
 from schuss.table.schema import CategoricalColumn, Schema
-from schuss.table.table import Table
 from schuss.training.loop import Chunk, Epoch, Finished, Plan
 from schuss.training.stopping import Outcome
 
@@ -53,7 +52,7 @@ class JsonLines(Silent):
         """Prepared, Epoch and Finished become lines."""
         if isinstance(event, Prepared):
             task, size = event.encoding.schema.target.task, event.recipe.network.parameters
-            self._line("prepared", rows=_part_rows(event), left_out=dict(event.left_out), task=task, W=size)
+            self._line("prepared", rows=_part_rows(event), left_out=dict(event.facts.left_out), task=task, W=size)
         elif isinstance(event, Epoch):
             self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
         elif isinstance(event, Finished):
@@ -184,12 +183,12 @@ def _say_nothing_more() -> None:
 
 def introduction(prepared: Prepared) -> list[str]:
     """What was read, what it is taken for, and what will be trained."""
-    schema, recipe, table = prepared.encoding.schema, prepared.recipe, prepared.table
+    schema, recipe, facts = prepared.encoding.schema, prepared.recipe, prepared.facts
     target = schema.target
-    lines = [f"{table.name}: {len(table):,} rows, {column_words(schema, table)}"]
-    lines += [f"  note: {note}" for note in prepared.notes]
+    lines = [f"{facts.name}: {facts.rows:,} rows, {column_words(schema, facts.nulls)}"]
+    lines += [f"  note: {note}" for note in facts.notes]
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
-    lines += [f"  left out: {count:,} rows ({reason})" for reason, count in prepared.left_out.items()]
+    lines += [f"  left out: {count:,} rows ({reason})" for reason, count in facts.left_out.items()]
     parts = " · ".join(f"{name} {rows:,}" for name, rows in _part_rows(prepared).items())
     lines.append(f"task: {target.task} ({', '.join(target.names)}: {target.reason})   {parts}")
     inputs = f"{prepared.encoding.features} numbers"
@@ -203,12 +202,12 @@ def introduction(prepared: Prepared) -> list[str]:
     return lines
 
 
-def column_words(schema: Schema, table: Table) -> str:
+def column_words(schema: Schema, nulls: Mapping[str, int]) -> str:
     """9 columns: 8 numeric, 1 categorical (5 levels), 207 missing in total_bedrooms; of all rows."""
     counts = Counter(_kind(column) for column in schema.columns)
     levels = sum(column.codes for column in schema.columns if isinstance(column, CategoricalColumn))
     words = [f"{n} {kind}" + (f" ({levels:,} levels)" if kind == "categorical" else "") for kind, n in counts.items()]
-    missing = [(table.null_count(column.name), column.name) for column in schema.columns]
+    missing = [(nulls.get(column.name, 0), column.name) for column in schema.columns]
     gaps = [(count, name) for count, name in missing if count]
     if len(gaps) > 3:
         words.append(f"{sum(count for count, _ in gaps):,} missing values in {len(gaps)} columns")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,9 +21,9 @@ from hypothesis import given, settings, strategies as st
 import schuss
 from schuss.arrays import Rows
 from schuss.errors import DataError, OutputError, SourceError
-from schuss.files import Storage
+from schuss.files import STORAGE, Storage
 from schuss.table import shards
-from schuss.table.cache import entries
+from schuss.table.cache import MANIFEST, entries, new_entry
 from schuss.table.order import permutations
 from schuss.table.shards import PackedStore, pack
 from schuss.table.store import Store
@@ -51,7 +51,15 @@ class Unsynced(Storage):
 
 def packed(folder: Path, rows: Rows, memory: int = 6000, **settings: Any) -> PackedStore:
     given = {"seed": 3, "memory": memory, "storage": Unsynced(), **settings}
-    return pack(rows.batches(77), folder / NAME, len(rows), **given)
+    return made(folder / NAME, rows.batches(77), len(rows), **given)
+
+
+def made(folder: Path, blocks: Iterable[Rows], count: int, storage: Storage = STORAGE, **settings: Any) -> PackedStore:
+    """An entry of the cache with packed rows."""
+    with new_entry(folder, storage) as entry:
+        pack(blocks, entry / "part", count, storage=storage, **settings)
+        (entry / MANIFEST).touch()
+    return PackedStore(folder / "part")
 
 
 def visited(store: Store, seed: int, epochs: range, batch_size: int, start: int = 0) -> list[list[int]]:
@@ -137,7 +145,7 @@ def test_orders_depend_on_seed_and_epoch_alone(tmp_path: Path) -> None:
     store = packed(tmp_path, table(300))
     orders = {tuple(numbers_of(visited(store, seed, range(e, e + 1), 10))) for seed in range(3) for e in range(3)}
     assert len(orders) == 9
-    assert visited(store, 1, range(2), 10) == visited(PackedStore(tmp_path / NAME), 1, range(2), 10)
+    assert visited(store, 1, range(2), 10) == visited(PackedStore(tmp_path / NAME / "part"), 1, range(2), 10)
     assert numbers_of(visited(store, 1, range(1), 10)) == numbers_of(visited(store, 1, range(1), 37))
 
 
@@ -147,8 +155,8 @@ def test_orders_are_the_same_on_every_machine(tmp_path: Path) -> None:
 
 def test_a_dealt_table_does_not_depend_on_how_it_was_cut(tmp_path: Path) -> None:
     rows = table(500)
-    one = pack([rows], tmp_path / "one", 500, seed=3, memory=6000)
-    many = pack(rows.batches(7), tmp_path / "many", 500, seed=3, memory=6000)
+    one = made(tmp_path / "one", [rows], 500, seed=3, memory=6000)
+    many = made(tmp_path / "many", rows.batches(7), 500, seed=3, memory=6000)
     assert visited(one, 0, range(1), 16) == visited(many, 0, range(1), 16)
 
 
@@ -195,7 +203,7 @@ def test_fault_34_memory_is_bounded_whatever_the_size_of_the_table(tmp_path: Pat
     tracemalloc.start()
     try:
         blocks = (_block(start, min(1024, count - start)) for start in range(0, count, 1024))
-        store = pack(blocks, tmp_path / NAME, count, seed=0, memory=memory)
+        store = made(tmp_path / NAME, blocks, count, seed=0, memory=memory)
         packing = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         assert sum(len(positions) for _, positions in store.windows(0, range(2), 100)) == 2 * count
@@ -213,7 +221,7 @@ def _block(start: int, count: int) -> Rows:
 
 def test_fault_08_a_flipped_bit_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     store = packed(tmp_path, table(60))
-    path = tmp_path / NAME / "rows"
+    path = tmp_path / NAME / "part.rows"
     content = path.read_bytes()
     for position in range(0, len(content), 7):
         damaged = bytearray(content)
@@ -227,26 +235,26 @@ def test_fault_08_a_flipped_bit_is_an_error_that_names_the_file(tmp_path: Path) 
 
 def test_fault_08_a_flipped_bit_in_the_manifest_is_noticed(tmp_path: Path) -> None:
     packed(tmp_path, table(60))
-    path = tmp_path / NAME / "manifest.json"
+    path = tmp_path / NAME / "part.json"
     content = path.read_bytes()
     for position in range(len(content)):
         damaged = bytearray(content)
         damaged[position] ^= 1 << (position % 8)
         path.write_bytes(damaged)
-        with pytest.raises(SourceError, match=r"manifest\.json"):
-            PackedStore(tmp_path / NAME)
+        with pytest.raises(SourceError, match=r"part\.json"):
+            PackedStore(tmp_path / NAME / "part")
 
 
 def test_fault_08_a_truncated_file_is_noticed_before_training(tmp_path: Path) -> None:
     packed(tmp_path, table(60))
-    os.truncate(tmp_path / NAME / "rows", 900)
+    os.truncate(tmp_path / NAME / "part.rows", 900)
     with pytest.raises(SourceError, match="rows is damaged: it has 900 bytes"):
-        PackedStore(tmp_path / NAME)
+        PackedStore(tmp_path / NAME / "part")
 
 
 def test_a_file_that_is_truncated_later_is_an_error(tmp_path: Path) -> None:
     store = packed(tmp_path, table(60))
-    os.truncate(tmp_path / NAME / "rows", 900)
+    os.truncate(tmp_path / NAME / "part.rows", 900)
     with pytest.raises(SourceError, match="rows is damaged"):
         visited(store, 0, range(1), 8)
 
@@ -256,7 +264,7 @@ def test_fault_09_a_newer_format_is_refused_by_name(tmp_path: Path, monkeypatch:
     packed(tmp_path, table(60))
     monkeypatch.undo()
     with pytest.raises(SourceError, match="format 8"):
-        PackedStore(tmp_path / NAME)
+        PackedStore(tmp_path / NAME / "part")
 
 
 def test_fault_05_a_failure_of_any_operation_leaves_all_or_nothing(
@@ -272,10 +280,10 @@ def test_fault_05_a_failure_of_any_operation_leaves_all_or_nothing(
         assert "No space left on device" in message
         if left := set(os.listdir(tmp_path)) - {".lock"}:
             assert left == {NAME}  # all but the name was synced
-            assert len(PackedStore(tmp_path / NAME)) == 60
+            assert len(PackedStore(tmp_path / NAME / "part")) == 60
             shutil.rmtree(tmp_path / NAME)
     assert operation > 20
-    assert sorted(numbers_of(visited(PackedStore(tmp_path / NAME), 0, range(1), 8))) == list(range(60))
+    assert sorted(numbers_of(visited(PackedStore(tmp_path / NAME / "part"), 0, range(1), 8))) == list(range(60))
 
 
 def test_a_full_disk_is_an_error_that_says_how_much_is_needed(
@@ -290,7 +298,7 @@ def test_a_disk_that_is_too_small_is_found_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
     with pytest.raises(OutputError, match=r"1\.0 MB are free.*1\.8 MB are needed"):
-        pack([table(50_000, 2, 9)], tmp_path / NAME, 100_000, seed=0, memory=10**6)
+        made(tmp_path / NAME, [table(50_000, 2, 9)], 100_000, seed=0, memory=10**6)
     assert os.listdir(tmp_path) == [".lock"]
 
 
@@ -300,7 +308,7 @@ def test_an_error_of_the_source_is_its_own_and_leaves_nothing(tmp_path: Path) ->
         raise FileNotFoundError("the table is gone")
 
     with pytest.raises(FileNotFoundError, match="the table is gone"):
-        pack(blocks(), tmp_path / NAME, 60, seed=0, memory=6000)
+        made(tmp_path / NAME, blocks(), 60, seed=0, memory=6000)
     assert os.listdir(tmp_path) == [".lock"]
 
 
@@ -309,6 +317,7 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from schuss.arrays import Rows
+from schuss.table.cache import new_entry
 from schuss.table.shards import pack
 
 def blocks():
@@ -317,7 +326,8 @@ def blocks():
             os.kill(os.getpid(), signal.SIGKILL)
         yield Rows(np.zeros((100, 2), np.float32), np.zeros((100, 0), np.int32), np.zeros((100, 1), np.float32))
 
-pack(blocks(), Path(sys.argv[1]), 10_000, seed=0, memory=6000)
+with new_entry(Path(sys.argv[1])) as entry:
+    pack(blocks(), entry / "part", 10_000, seed=0, memory=6000)
 """
 
 
@@ -332,20 +342,9 @@ def test_fault_02_a_killed_process_leaves_nothing_that_is_taken_for_whole(tmp_pa
     assert sorted(os.listdir(tmp_path)) == [".lock", NAME]
 
 
-def test_what_is_packed_is_used_again(tmp_path: Path) -> None:
-    def blocks() -> Iterator[Rows]:
-        yield from ()
-        raise AssertionError
-
-    packed(tmp_path, table(60), fingerprint="of the table")
-    again = pack(blocks(), tmp_path / NAME, 60, seed=3, memory=6000)
-    assert len(again) == 60
-    assert again.fingerprint == "of the table"
-
-
 def test_no_rows_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows"):
-        pack([table(0)], tmp_path / NAME, 10, seed=0, memory=6000)
+        made(tmp_path / NAME, [table(0)], 10, seed=0, memory=6000)
 
 
 def test_what_another_process_removes_can_still_be_read(tmp_path: Path) -> None:

@@ -11,19 +11,34 @@ import re
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from schuss.errors import OutputError
-from schuss.files import STORAGE, Storage
+import msgspec
+
+from schuss.errors import OutputError, SourceError
+from schuss.files import STORAGE, Storage, write_file
 
 if sys.platform != "win32":
     import fcntl
 
+_Content = TypeVar("_Content")
+
 MANIFEST = "manifest.json"  # in every entry, the file that is written last
+CLEAR = "Remove it with `schuss cache --clear`."
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,128}")
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16,128}\.\d+-[0-9a-f]{8}\.part")
+
+
+class _Signed(msgspec.Struct, frozen=True):
+    """What a file of plain values holds. checksum: CRC-32 of the content."""
+
+    format: int
+    checksum: int
+    content: msgspec.Raw
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,34 @@ def new_entry(folder: Path, storage: Storage = STORAGE) -> Iterator[Path]:
                 if not (folder / MANIFEST).is_file():
                     raise
             storage.sync_folder(folder.parent)
+
+
+def write_signed(path: Path, format: int, content: object, storage: Storage = STORAGE) -> None:
+    """Writes a plain value as JSON, with a checksum.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    encoded = msgspec.json.encode(content)
+    signed = _Signed(format, zlib.crc32(encoded), msgspec.Raw(encoded))
+    write_file(path, msgspec.json.encode(signed), storage)
+
+
+def read_signed(path: Path, format: int, type: type[_Content]) -> _Content:
+    """What write_signed wrote.
+
+    Raises:
+        SourceError: the file is not there, damaged or of another format.
+    """
+    try:
+        signed = msgspec.json.decode(path.read_bytes(), type=_Signed)
+        if signed.format != format:
+            raise SourceError(f"{path} is of format {signed.format}, and this version reads {format}. {CLEAR}")
+        if zlib.crc32(signed.content) != signed.checksum:
+            raise SourceError(f"{path} is damaged. {CLEAR}")
+        return msgspec.json.decode(signed.content, type=type)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read ({error}). {CLEAR}") from error
 
 
 @contextlib.contextmanager

@@ -5,10 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_CONTROL_GROUPS = (  # of version 2 and 1: limit, and what is in use
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
+_GROUPS = Path("/proc/self/cgroup")
+_ROOT = Path("/sys/fs/cgroup")
 
 
 def memory_for(source: object, memory: float | None = None) -> int | None:
@@ -24,7 +22,7 @@ def memory_for(source: object, memory: float | None = None) -> int | None:
 
 def half_of_free_memory() -> float:
     """Bytes: half of what the system could still give this process, infinite where it does not say."""
-    return min(_free_in_system(), *(_number(limit) - _number(used, 0) for limit, used in _CONTROL_GROUPS)) / 2
+    return min(_free_in_system(), _free_in_groups()) / 2
 
 
 def _free_in_system() -> float:
@@ -40,9 +38,37 @@ def _free_in_system() -> float:
         return math.inf
 
 
-def _number(path: str, otherwise: float = math.inf) -> float:
+def _free_in_groups() -> float:
+    """Bytes up to the limits of the control groups that this process is in; what is kept of files can be let go."""
+    left = math.inf
+    for line in _lines(_GROUPS):
+        _, controllers, path = line.split(":", 2)
+        first = "memory" in controllers.split(",")  # of version 1, where each controller has groups of its own
+        if not (first or controllers == ""):
+            continue
+        limit, used, cache = (
+            ("limit_in_bytes", "usage_in_bytes", "total_cache") if first else ("max", "current", "file")
+        )
+        root = _ROOT / "memory" if first else _ROOT
+        own = root / path.lstrip("/")
+        for group in (own, *own.parents[: len(own.relative_to(root).parts)]):
+            stated = dict(line.split() for line in _lines(group / "memory.stat"))
+            taken = _number(group / f"memory.{used}", 0) - float(stated.get(cache, 0))
+            left = min(left, _number(group / f"memory.{limit}") - taken)
+    return left
+
+
+def _lines(path: Path) -> list[str]:
+    """Of a file of the system; none where it is not there."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _number(path: Path, otherwise: float = math.inf) -> float:
     """What a file of the system holds."""
     try:
-        return float(Path(path).read_text())
+        return float(path.read_text())
     except (OSError, ValueError):  # "max" stands for no limit
         return otherwise

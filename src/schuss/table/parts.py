@@ -1,6 +1,6 @@
 """Which rows of a table count, and which of them are for training, for validation and for testing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,9 @@ class Parts:
     def __init__(self, table: Table, target: Target, weight: str | None = None) -> None:
         self._table, self._target = table, target
         columns = [*target.names, *([] if weight is None else [weight])]
-        self._of_row = np.concatenate([_usable(block, target, weight) for block in table.blocks(columns)])
+        self._of_row = np.empty(len(table), np.int8)
+        for block, own in self._by_block(columns):
+            own[:] = _usable(block, target, weight)
         counts = np.bincount(self._of_row, minlength=5).tolist()
         self.left_out = {reason: counts[code] for code, reason in _REASONS.items() if counts[code]}
         self.usable: int = counts[TRAINING]  # rows that are in some part
@@ -47,13 +49,12 @@ class Parts:
         """Gives rows to validation and testing, as `divide` does; before, all are for training."""
         if not validation and not test:
             return
-        classes, first, dealt = list(self._classes()), 0, []
-        sizes = sum(np.bincount(own, minlength=max(len(self._target.classes), 1)) for own in classes)
-        division = divide(seed, validation, test, np.asarray(sizes), lambda: classes)
-        for own in classes:
-            dealt.append(division.parts(first, own))
-            first += len(own)
-        self._of_row[self._of_row == TRAINING] = np.concatenate(dealt)
+        rows, first = list(self._classes()), 0
+        sizes = sum(np.bincount(classes, minlength=max(len(self._target.classes), 1)) for _, classes in rows)
+        division = divide(seed, validation, test, np.asarray(sizes), lambda: (classes for _, classes in rows))
+        for own, classes in rows:
+            own[own == TRAINING] = division.parts(first, classes)
+            first += len(classes)
 
     def blocks(self, part: int) -> Blocks:
         """Blocks of the table, each with its rows of that part."""
@@ -62,17 +63,18 @@ class Parts:
             if len(rows):
                 yield block, as_slice(rows)
 
-    def _classes(self) -> Iterator[Classes]:
-        """The class of each row that has not been left out, block by block; of a regression all rows are one class."""
-        labels = self._target.classes
+    def _classes(self) -> Iterator[tuple[NDArray[np.int8], Classes]]:
+        """Block by block what rows are for, and the class of each that has not been left out; 0 in a regression."""
+        name, labels = self._target.names[0], self._target.classes
         for block, own in self._by_block(self._target.names):
             usable = own == TRAINING
+            classes: Classes = np.broadcast_to(np.zeros(1, np.int8), int(np.count_nonzero(usable)))  # takes no memory
             if labels:
-                yield places_of(block.data[self._target.names[0]], labels, -1, -1)[usable].astype(np.int16)
-            else:
-                yield np.zeros(np.count_nonzero(usable), np.int16)
+                places = places_of(block.data[name], labels, -1, -1)[usable]
+                classes = places.astype(np.min_scalar_type(-len(labels)))
+            yield own, classes
 
-    def _by_block(self, columns: tuple[str, ...] | None) -> Iterator[tuple[Table, NDArray[np.int8]]]:
+    def _by_block(self, columns: Sequence[str] | None) -> Iterator[tuple[Table, NDArray[np.int8]]]:
         """The blocks of the table, each with what its rows are for."""
         start = 0
         for block in self._table.blocks(columns):

@@ -1,8 +1,9 @@
 """Encoded rows on disk, packed once and read window by window: memory stays bounded whatever the table's size.
 
-A packed store is a folder of two files. `rows` holds pages, each of one shard: features, targets, weights and codes of
-some rows, one array after another; codes are counted from 1 there, so that -1 is 0, in the narrowest unsigned type that
-holds the page's. `manifest.json`, written last, tells where each shard's pages are, and their checksums.
+A packed store is two files in a folder of the cache. NAME.rows holds pages, each of one shard: features, targets,
+weights and codes of some rows, one array after another; codes are counted from 1 there, so that -1 is 0, in the
+narrowest unsigned type that holds the page's. NAME.json, written last, tells where each shard's pages are, and their
+checksums.
 
 Row i belongs to a shard that number i of Philox chooses, so that every shard, and every window of some shards, is a
 random sample even of a sorted table.
@@ -28,18 +29,16 @@ from numpy.typing import NDArray
 
 from schuss.arrays import RowIndex, Rows
 from schuss.errors import DataError, OutputError, SourceError
-from schuss.files import STORAGE, Storage, write_file
-from schuss.table.cache import MANIFEST, cache_folder, new_entry
+from schuss.files import STORAGE, Storage
+from schuss.table.cache import CLEAR, read_signed, write_signed
 from schuss.table.order import permutation, permutations
 from schuss.table.store import Windows
 
 FORMAT = 1
-_ROWS = "rows"
 _BLOCK = 65_536  # rows
 _DEAL_COUNTER = (0, 0, 0, 2)  # far beyond orders and splits
 _SHARDS_IN_WINDOW = 8
 _PAGE_BYTES = 2**20  # at most: longer pages read no faster
-_CLEAR = "Remove it with `schuss cache --clear`."
 
 
 class _Page(msgspec.Struct, frozen=True, array_like=True):
@@ -81,25 +80,10 @@ class _Widths(msgspec.Struct, frozen=True):
 class _Manifest(msgspec.Struct, frozen=True):
     """What a packed store knows of itself."""
 
-    format: int
-    fingerprint: str
     seed: int
     widths: _Widths
     shards_in_window: int
     shards: list[list[_Page]]
-
-
-class _Version(msgspec.Struct, frozen=True):
-    """What a manifest of any version says."""
-
-    format: int
-
-
-class _Signed(msgspec.Struct, frozen=True):
-    """What the manifest's file holds."""
-
-    checksum: int
-    manifest: msgspec.Raw
 
 
 @dataclass(frozen=True)
@@ -128,85 +112,65 @@ class _Plan:
 
 def pack(
     blocks: Iterable[Rows],
-    folder: Path,
+    path: Path,
     rows: int,
     *,
     seed: int,
     memory: int,
-    fingerprint: str = "",
     deal: bool = True,
     storage: Storage = STORAGE,
-) -> "PackedStore":
-    """Writes encoded rows into a folder, or finds them there: then the blocks are not asked for.
-
-    The folder is there when all of it is on the disk, and not before. Beside the block in hand, packing holds pages of
-    at most half of `memory`.
+) -> None:
+    """Writes encoded rows to the disk. Beside the block in hand, packing holds pages of at most half of `memory`.
 
     Arguments:
         blocks: rows of equal widths, float32, all or none with weights; some 65,536 a block are fast.
-        folder: an entry of the cache; its name is a digest of all that the rows and their order depend on, the
-            arguments `seed`, `memory` and `deal` included.
+        path: of the two files, without their endings, in a folder that is there.
         rows: how many will come; if there are more or fewer, so are there in a shard.
         seed: 0 ≤ seed < 2**63; deals rows to shards.
         memory: bytes for the two windows that training will hold, and the order of one; rows that make no whole batch
             come on top.
-        fingerprint: kept in the manifest as it is.
         deal: False keeps the rows in their order, for `PackedStore.blocks`.
 
     Raises:
         DataError: there are no rows.
-        OutputError: the folder cannot be written, or its disk is too small.
-        SourceError: what is in the folder already is damaged or of another version.
+        OutputError: the files cannot be written, or the disk is too small.
     """
-    if not folder.exists():
-        with new_entry(folder, storage) as temporary:
-            coming = iter(blocks)
-            first = next((block for block in coming if len(block)), None)
-            if first is None:
-                raise DataError("There are no rows to pack: give at least one.")
-            widths = _Widths.of(first)
-            plan = _Plan.of(rows, widths.row_bytes(), memory)
-            needed = rows * widths.row_bytes(_shifted(first.codes).itemsize)
-            with _Packer(temporary, widths, plan, needed, storage) as packer:
-                _deal(itertools.chain([first], coming), packer, plan, seed if deal else None)
-                shards = packer.finish()
-            manifest = _Manifest(FORMAT, fingerprint, seed, widths, plan.shards_in_window(shards), shards)
-            encoded = msgspec.json.encode(manifest)
-            signed = _Signed(zlib.crc32(encoded), msgspec.Raw(encoded))
-            write_file(temporary / MANIFEST, msgspec.json.encode(signed), storage)
-    return PackedStore(folder)
-
-
-def pack_for_now(blocks: Iterable[Rows], rows: int, *, seed: int, memory: int, deal: bool = True) -> "PackedStore":
-    """As pack, for rows that nobody will ask for again: the disk is free as soon as this process lets go of them."""
-    folder = cache_folder() / os.urandom(16).hex()
-    store = pack(blocks, folder, rows, seed=seed, memory=memory, deal=deal)
-    shutil.rmtree(folder, ignore_errors=True)
-    return store
+    coming = iter(blocks)
+    first = next((block for block in coming if len(block)), None)
+    if first is None:
+        raise DataError("There are no rows to pack: give at least one.")
+    widths = _Widths.of(first)
+    plan = _Plan.of(rows, widths.row_bytes(), memory)
+    needed = rows * widths.row_bytes(_shifted(first.codes).itemsize)
+    with _Packer(path, widths, plan, needed, storage) as packer:
+        _deal(itertools.chain([first], coming), packer, plan, seed if deal else None)
+        shards = packer.finish()
+    manifest = _Manifest(seed, widths, plan.shards_in_window(shards), shards)
+    write_signed(path.with_suffix(".json"), FORMAT, manifest, storage)
 
 
 class PackedStore:
     """Rows that `pack` wrote, behind the protocol of every store. One that was removed can still be read.
 
     Raises:
-        SourceError: the folder holds no packed rows, damaged ones, or those of another version.
+        SourceError: there are no packed rows, damaged ones, or those of another version.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / _ROWS
-        manifest = _read_manifest(folder / MANIFEST)
-        self.fingerprint, self._widths = manifest.fingerprint, manifest.widths
-        self._shards, self._sizes = manifest.shards, [_count(pages) for pages in manifest.shards]
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_suffix(".rows")
+        manifest = read_signed(path.with_suffix(".json"), FORMAT, _Manifest)
+        self._widths, self._shards = manifest.widths, manifest.shards
+        self._sizes = [_count(pages) for pages in manifest.shards]
         self._windows = math.ceil(len(self._shards) / manifest.shards_in_window)  # in an epoch
         self._window = sum(sorted(self._sizes)[-manifest.shards_in_window :])  # rows, at most
         try:
             self._file = os.open(self._path, os.O_RDONLY)
         except OSError as error:
-            raise SourceError(f"{self._path} cannot be read ({error.strerror or error}). {_CLEAR}") from error
+            raise SourceError(f"{self._path} cannot be read ({error.strerror or error}). {CLEAR}") from error
         weakref.finalize(self, os.close, self._file)
         size, pages = os.fstat(self._file).st_size, itertools.chain(*self._shards)
         if size != sum(page.rows * self._widths.row_bytes(page.code_bytes) for page in pages):
-            raise SourceError(f"{self._path} is damaged: it has {size:,} bytes. {_CLEAR}")
+            raise SourceError(f"{self._path} is damaged: it has {size:,} bytes. {CLEAR}")
 
     def __len__(self) -> int:
         return sum(self._sizes)
@@ -221,6 +185,16 @@ class PackedStore:
             block = self._widths.empty(_count(pages))
             self._fill(block, 0, pages)
             yield block
+
+    def rows(self) -> Rows:
+        """All rows in memory, shard by shard.
+
+        Raises:
+            SourceError: a page is damaged.
+        """
+        rows = self._widths.empty(len(self))
+        self._fill(rows, 0, itertools.chain(*self._shards))
+        return rows
 
     def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
         """The rows of these epochs in their orders, from batch number `start` of the first on.
@@ -294,7 +268,7 @@ class PackedStore:
         except OSError as error:
             raise SourceError(f"{self._path} cannot be read ({error.strerror or error}).") from error
         if found != sum(part.nbytes for part in into) or _checksum(into) != page.checksum:
-            raise SourceError(f"{self._path} is damaged at byte {page.offset:,}. {_CLEAR}")
+            raise SourceError(f"{self._path} is damaged at byte {page.offset:,}. {CLEAR}")
         rows.codes[...] = codes
         rows.codes[...] -= 1
 
@@ -329,16 +303,16 @@ class _Visit:
 class _Packer:
     """The file of pages while it is written: a page for each shard is being filled."""
 
-    def __init__(self, folder: Path, widths: _Widths, plan: _Plan, needed: int, storage: Storage) -> None:
-        self._folder, self._page, self._needed, self._storage = folder, plan.page, needed, storage
+    def __init__(self, path: Path, widths: _Widths, plan: _Plan, needed: int, storage: Storage) -> None:
+        self._cache, self._page, self._needed, self._storage = path.parent.parent, plan.page, needed, storage
         self._pages: list[list[_Page]] = [[] for _ in range(plan.shards)]
         self._filled, self._offset = [0] * plan.shards, 0
         self._filling = _arrays(widths.empty(plan.shards * plan.page))
-        free = shutil.disk_usage(folder).free
+        free = shutil.disk_usage(path.parent).free
         if free < needed:
             raise self._error(f"{_megabytes(free)} are free")
         with self._output():
-            self._file = storage.create(folder / _ROWS)
+            self._file = storage.create(path.with_suffix(".rows"))
 
     def __enter__(self) -> "_Packer":
         return self
@@ -393,7 +367,7 @@ class _Packer:
 
     def _error(self, reason: str) -> OutputError:
         return OutputError(
-            f"{self._folder.parent}: cannot be written ({reason}), and {_megabytes(self._needed)} are needed. "
+            f"{self._cache}: cannot be written ({reason}), and {_megabytes(self._needed)} are needed. "
             "Set SCHUSS_CACHE to a folder on a larger disk, or make room with `schuss cache --clear`."
         )
 
@@ -409,19 +383,6 @@ def _deal(blocks: Iterable[Rows], packer: _Packer, plan: _Plan, seed: int | None
             shards = ((philox.random_raw(len(block)) >> 32) * plan.shards >> 32).astype(np.int64)
         packer.add(block, shards.astype(np.min_scalar_type(plan.shards)))  # 16 bits are sorted faster
         passed += len(block)
-
-
-def _read_manifest(path: Path) -> _Manifest:
-    """The manifest, if it is whole and of this version."""
-    try:
-        signed = msgspec.json.decode(path.read_bytes(), type=_Signed)
-        if zlib.crc32(signed.manifest) != signed.checksum:
-            raise SourceError(f"{path} is damaged. {_CLEAR}")
-        if (found := msgspec.json.decode(signed.manifest, type=_Version).format) != FORMAT:
-            raise SourceError(f"{path} is of format {found}, and this version reads {FORMAT}. {_CLEAR}")
-        return msgspec.json.decode(signed.manifest, type=_Manifest)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read ({error}). {_CLEAR}") from error
 
 
 def _arrays(rows: Rows) -> list[NDArray[Any]]:
