@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import methodcaller
 from typing import Protocol
 
 import numpy as np
@@ -66,7 +67,7 @@ def learn_schema(
             any_weight = any_weight or bool(np.any(weights))
             if weights is not None and (weights == 1).all():
                 weights = None  # that is the same, bit for bit
-            each(_Lesson(block, rows, weights), [*learners.values(), *scales])
+            each(methodcaller("learn", block, rows, weights), [*learners.values(), *scales])
             count += row_count(block, rows)
     if not any_weight:
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
@@ -89,16 +90,6 @@ class _Learner(Protocol):
 
     def learned(self, count: int) -> Column | str:
         """The column, or the reason to drop it; count: all rows learned from."""
-
-
-class _Lesson:
-    """A block, for one learner after the other."""
-
-    def __init__(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
-        self._block = block, rows, weights
-
-    def __call__(self, learner: _Learner) -> None:
-        learner.learn(*self._block)
 
 
 def _learner(table: Table, name: str) -> _Learner:
