@@ -144,7 +144,14 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("table", nargs=-1, required=True)
-@click.option("--target", "-t", multiple=True, required=True, help="Column to predict; repeat it for several numbers.")
+@click.option("--target", "-t", multiple=True, help="Column to predict; repeat it for several numbers.")
+@click.option(
+    "--from",
+    "known",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Train this model on with TABLE; its target, columns and network stay. Only --out can replace it.",
+)
 @click.option("--weight", help="Column of row weights.")
 @click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
@@ -165,41 +172,38 @@ def cli() -> None:
 def train(
     table: tuple[str, ...],
     target: tuple[str, ...],
-    weight: str | None,
     exclude: tuple[str, ...],
-    task: Any,
-    validation: Any,
-    test: Any,
+    known: Path | None,
     out: Path | None,
     quiet: bool,
     as_json: bool,
     format: "schuss.TableFormat",
-    **settings: Any,
+    **others: Any,
 ) -> None:
     """Trains a network on TABLE (CSV, TSV, Parquet, Arrow; .gz; several files or a glob) and saves it."""
     from schuss.files import check_writable
     from schuss.progress import JsonLines, Progress, Silent
 
+    if not target and known is None:
+        raise click.UsageError("Missing option '--target' / '-t' (or '--from').")
+    if out is None and known is not None and _default_model(table).resolve() == known.resolve():
+        raise SettingError(f"{known} is what is read: name the new model with --out, as {known} to replace it.")
     out = out or _default_model(table)
     if out.suffix != ".schuss":
         raise SettingError(f"{out}: a model is a .schuss file; end its name so.")
     check_writable(out)
     replaced = out.exists()
+    others |= {name: value or None for name, value in (("target", target), ("exclude", exclude))}
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
-        model = schuss.train(
+        train = schuss.train if known is None else schuss.Model.load(known).update
+        model = train(
             list(table) if len(table) > 1 else table[0],
-            target,
-            weight=weight,
-            exclude=exclude,
-            task=task,
-            validation=validation,
-            test=test,
             format=format,
             observers=[report],
             interrupted=interrupt,
-            **{name: value for name, value in settings.items() if value is not None},
+            **{name: value for name, value in others.items() if value is not None},
         )
         if interrupt.signal and not model.record.epochs:
             click.echo("interrupted before the first epoch was done: nothing was saved", err=True)

@@ -221,12 +221,16 @@ def column_words(schema: Schema, table: Table) -> str:
 def conclusion(event: Finished) -> str:
     """How it ended, and whose W was kept."""
     state = event.state
-    kept = f"W of epoch {state.best_epoch} kept (best on the validation rows)" if state.best_epoch else "last W kept"
+    kept = "last W kept"
+    if state.best_epoch:
+        kept = f"W of epoch {state.best_epoch} kept (best on the validation rows)"
+    elif state.best_W is not None:
+        kept = "W from before the update kept (best on the validation rows)"
     if event.outcome is Outcome.COMPLETED:
         return f"done at epoch {state.epoch}, {kept}"
     running = state.epoch if event.outcome is Outcome.EARLY_STOPPED else state.epoch + 1
     words = f"epoch {running}: {event.outcome.advice}"
-    nothing_kept = not state.best_epoch and (event.outcome is Outcome.DIVERGED or not state.epoch)
+    nothing_kept = state.best_W is None and (event.outcome is Outcome.DIVERGED or not state.epoch)
     return words if nothing_kept else f"{words}. {kept[0].upper()}{kept[1:]}"
 
 

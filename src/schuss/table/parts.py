@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from schuss.errors import ColumnError
 from schuss.table.columns import as_slice
-from schuss.table.encoding import places_of
+from schuss.table.encoding import class_numbers
 from schuss.table.order import TRAINING, Classes, divide
 from schuss.table.schema import Target, has_target, row_weights
 from schuss.table.source import Blocks, Table
@@ -68,7 +68,7 @@ class Parts:
         for block, own in self._by_block(self._target.names):
             usable = own == TRAINING
             if labels:
-                yield places_of(block.data[self._target.names[0]], labels, -1, -1)[usable].astype(np.int16)
+                yield class_numbers(block, self._target, np.flatnonzero(usable)).astype(np.int16)
             else:
                 yield np.zeros(np.count_nonzero(usable), np.int16)
 
