@@ -16,13 +16,16 @@ from dataclasses import MISSING, fields
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import schuss
 from schuss.errors import SchussError, SettingError
 from schuss.settings import Settings
+
+if TYPE_CHECKING:
+    from schuss.table.source import Table
 
 _PART = "FRACTION|FILE"
 
@@ -136,6 +139,19 @@ def _default_model(table: tuple[str, ...]) -> Path:
     return Path(f"{name or 'model'}.schuss")
 
 
+def _warn_of_drift(model: schuss.Model, table: "Table") -> None:
+    """One line where a table differs much from the training rows; one beyond its memory is not read again for that."""
+    from schuss.table.drift import ALARMING, drift
+    from schuss.table.source import Pieces
+
+    if isinstance(table.held, Pieces):
+        return
+    alarms = [one for one in drift(model.encoding.schema, table) if one.alarm >= ALARMING]
+    if alarms:
+        more = f" (and {len(alarms) - 1:,} more)" if len(alarms) > 1 else ""
+        click.echo(f"warning: {table.name} differs from the training rows: {alarms[0]}{more}", err=True)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(schuss.__version__, package_name="schuss")
 def cli() -> None:
@@ -242,6 +258,7 @@ def predict(
     read = read_for(trained.encoding, source, format)
     write_predictions(trained, read, out, probabilities)
     click.echo(f"{len(read):,} predictions written to {out}")
+    _warn_of_drift(trained, read)
 
 
 @cli.command()
@@ -251,12 +268,14 @@ def predict(
 @_format_options
 def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss.TableFormat") -> None:
     """Scores MODEL on a TABLE that holds the target."""
+    from schuss.model.model import read_for
     from schuss.progress import score_words, without_nan
 
     trained = schuss.Model.load(model)
-    source = list(table) if len(table) > 1 else table[0]
-    scores = trained.evaluate(source, format)
+    read = read_for(trained.encoding, list(table) if len(table) > 1 else table[0], format)
+    scores = trained.evaluate(read)
     click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))
+    _warn_of_drift(trained, read)
 
 
 @cli.command()

@@ -22,6 +22,7 @@ from schuss.errors import DivergedError, SettingError
 from schuss.model.model import Model, Record, parts_to_score, read_for, scores_of_epochs, total_losses
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
 from schuss.settings import Settings
+from schuss.table.drift import Drift, drift
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
 from schuss.table.memory import half_of_free_memory, memory_for
@@ -47,6 +48,7 @@ class Prepared:
     training, validation, test: encoded rows, in memory or on disk; None where there are none.
     shares: Σ w_i of the training rows by class; of a regression all are one class.
     left_out: rows that are in no part, by reason. notes: on the reading of the table.
+    drift: of an update, how its rows differ from those that the schema was learned from.
     """
 
     table: Table
@@ -58,6 +60,7 @@ class Prepared:
     recipe: Recipe
     left_out: Mapping[str, int]
     notes: tuple[str, ...]
+    drift: tuple[Drift, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,9 @@ def update(
         test=test,
         format=format,
     )
-    prepared = replace(prepared, recipe=going_on(prepared.recipe, chosen, network))
-    start = TrainingState(EngineState.start(model.W, prepared.recipe.optimizer))
+    recipe = going_on(prepared.recipe, chosen, network)
+    prepared = replace(prepared, recipe=recipe, drift=drift(schema, read))
+    start = TrainingState(EngineState.start(model.W, recipe.optimizer))
     validated = _validation(prepared)
     if validated is not None:
         outputs, _ = looked_at(validated.store.blocks(), model.outputs_of)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ from rich.table import Column
 
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
+from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
 from schuss.table.source import Table
 from schuss.training.loop import Chunk, Epoch, Finished, Plan
@@ -25,6 +26,7 @@ from schuss.training.stopping import Outcome
 
 _SECONDS_BETWEEN_LINES = 2.0  # where the output is no terminal
 
+_MOST_LINES = 8  # on drift
 _NAMES = {"rmse": "RMSE", "r2": "R²", "mae": "MAE", "accuracy": "accuracy", "auc": "AUC", "loss": "loss"}
 
 
@@ -53,7 +55,8 @@ class JsonLines(Silent):
         """Prepared, Epoch and Finished become lines."""
         if isinstance(event, Prepared):
             task, size = event.encoding.schema.target.task, event.recipe.network.parameters
-            self._line("prepared", rows=_part_rows(event), left_out=dict(event.left_out), task=task, W=size)
+            told = {"left_out": dict(event.left_out), "drift": [str(one) for one in event.drift]}
+            self._line("prepared", rows=_part_rows(event), task=task, W=size, **told)
         elif isinstance(event, Epoch):
             self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
         elif isinstance(event, Finished):
@@ -190,6 +193,7 @@ def introduction(prepared: Prepared) -> list[str]:
     lines += [f"  note: {note}" for note in prepared.notes]
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
     lines += [f"  left out: {count:,} rows ({reason})" for reason, count in prepared.left_out.items()]
+    lines += [f"  drift: {words}" for words in drift_words(prepared.drift)]
     parts = " · ".join(f"{name} {rows:,}" for name, rows in _part_rows(prepared).items())
     lines.append(f"task: {target.task} ({', '.join(target.names)}: {target.reason})   {parts}")
     inputs = f"{prepared.encoding.features} numbers"
@@ -201,6 +205,12 @@ def introduction(prepared: Prepared) -> list[str]:
     if "precision" in recipe.reasons:
         lines.append(f"precision: {recipe.reasons['precision']}")
     return lines
+
+
+def drift_words(found: Sequence[Drift]) -> list[str]:
+    """A line for each difference; of many, for the most alarming ones."""
+    more = [f"and {len(found) - _MOST_LINES:,} more"] if len(found) > _MOST_LINES else []
+    return [*map(str, found[:_MOST_LINES]), *more]
 
 
 def column_words(schema: Schema, table: Table) -> str:

@@ -19,6 +19,7 @@ from schuss.errors import ModelFileError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.losses import LOSSES, Loss, loss_named
 from schuss.network import Network
+from schuss.table.drift import Drift, drift
 from schuss.table.encoding import Encoding
 from schuss.table.memory import memory_for
 from schuss.table.order import TRAINING
@@ -171,6 +172,14 @@ class Model:
     def outputs_of(self, rows: Rows) -> Matrix:
         """As outputs, of encoded rows."""
         return self._engine.outputs(self.W, rows)
+
+    def drift(self, table: object, format: TableFormat | None = None) -> tuple[Drift, ...]:
+        """What differs between a table and the rows that the model learned from, the most alarming first.
+
+        Raises:
+            DataError: as predict.
+        """
+        return drift(self.encoding.schema, read_for(self.encoding, table, format))
 
     def update(self, table: object, **settings: Any) -> "Model":
         """A new model that was trained on with the rows of another table: see schuss.update."""

@@ -184,9 +184,9 @@ class Encoding:
     def _write_inputs(self, table: Table, span: RowIndex | slice, to: Rows, each: Each) -> None:
         """Features, computed in float64, a few rows at a time, column by column; and levels."""
         for column in self.schema.columns:
-            _check_kind(table, column)
+            check_kind(table, column)
         plain = [column for column in self.schema.columns if not isinstance(column, CategoricalColumn)]
-        values = {column.name: _numbers(table, column) for column in plain}
+        values = {column.name: column_numbers(table, column) for column in plain}
         gaps = {column.name: bool(table.data[column.name].null_count) for column in plain}
 
         def write(part: slice) -> bool:
@@ -293,7 +293,7 @@ def _features(column: NumericColumn | BooleanColumn | CategoricalColumn) -> Iter
         yield Feature(column.name, f"{column.name} is missing", indicator=True)
 
 
-def _numbers(table: Table, column: NumericColumn | BooleanColumn) -> Numbers:
+def column_numbers(table: Table, column: NumericColumn | BooleanColumn) -> Numbers:
     """[N] float64 of a column that the schema knows as numbers or truth values, NaN where missing."""
     values = _numbers_of(table, column.name, "column")
     if isinstance(column, BooleanColumn) and kind_of(table.data[column.name].type) != "boolean":
@@ -320,7 +320,7 @@ def _numbers_of(table: Table, name: str, role: str) -> Numbers:
     return numbers(column)
 
 
-def _check_kind(table: Table, column: Column) -> None:
+def check_kind(table: Table, column: Column) -> None:
     """The column holds dates if training saw dates there, and no truth values where it saw other numbers than 0 to 1.
 
     A column without any value passes.
