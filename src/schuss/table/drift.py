@@ -117,22 +117,17 @@ class _Quantity:
             yield from self._moved(values, min(seen, SAMPLE_ROWS))
 
     def _moved(self, values: Numbers, seen: int) -> Iterator[Drift]:
-        """The Kolmogorov distance of ordered values from the quantiles: what it is at least, whatever lies between."""
+        """The Kolmogorov distance of ordered values from the quantiles."""
         quantiles = np.array(self.column.quantiles)
         first, last = np.searchsorted(quantiles, quantiles), np.searchsorted(quantiles, quantiles, "right") - 1
-        up_to = np.searchsorted(values, quantiles, "right") / len(values)
-        below = np.searchsorted(values, quantiles) / len(values)
-        gaps = np.maximum(
-            np.maximum(up_to - _LEVELS[np.minimum(last + 1, QUANTILES - 1)], _LEVELS[last] - up_to),
-            np.maximum(below - _LEVELS[first], _LEVELS[np.maximum(first - 1, 0)] - below),
-        )
-        place = int(gaps.argmax())
-        if gaps[place] > _least(len(values), seen):
-            words = (
-                f"{_share(up_to[place])} of the values up to {self._value(quantiles[place])}, "
-                f"{_share(_LEVELS[last[place]])} in training"
-            )
-            yield Drift(self.column.name, "moved", float(gaps[place]), words)
+        was = _LEVELS[np.stack([last, first])]  # up to each quantile, and below it; off by a step at most
+        ends = [np.searchsorted(values, quantiles, "right"), np.searchsorted(values, quantiles)]
+        now = np.stack(ends) / len(values)
+        most = np.unravel_index(np.abs(now - was).argmax(), was.shape)
+        if (gap := float(np.abs(now - was)[most])) > _least(len(values), seen):
+            limit = f"{('up to', 'below')[most[0]]} {self._value(quantiles[most[1]])}"
+            words = f"{_share(now[most])} of the values {limit}, {_share(was[most])} in training"
+            yield Drift(self.column.name, "moved", gap, words)
 
     def _value(self, value: float) -> str:
         return str(np.datetime64(int(value), "D")) if self.column.date else f"{value:,.6g}"
