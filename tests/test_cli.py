@@ -451,3 +451,42 @@ def test_the_cache_is_shown_and_cleared(program: Terminal, tmp_path: Path, monke
     assert f"{folder}: 1 entries" in shown
     assert "removed" in program("cache", "--clear")
     assert f"{folder}: 0 entries" in program("cache")
+
+
+def test_a_model_is_trained_on_with_a_new_table(program: Terminal) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    old = Path("houses.schuss").read_bytes()
+    frame().assign(price=lambda new: new["price"] + 50).to_csv("later.csv", index=False)
+    said = program("train", "--from", "houses.schuss", "later.csv", "--epochs", "30")
+    assert "network: 1 numbers + 2 levels → 8 → 1" in said
+    assert "drift" not in said
+    assert "saved later.schuss" in said
+    assert Path("houses.schuss").read_bytes() == old
+    before, after = (schuss.Model.load(name).evaluate("later.csv") for name in ("houses.schuss", "later.schuss"))
+    assert after["rmse"] < before["rmse"]
+    assert "updated with 160 rows" in program("inspect", "later.schuss")
+    program("train", "--from", "houses.schuss", "later.csv", "-o", "houses.schuss", "-q", "--epochs", "1")
+    assert Path("houses.schuss").read_bytes() != old
+
+
+def test_a_model_is_replaced_by_its_update_only_where_that_is_said(program: Terminal) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    assert "--out" in program.refuses("train", "--from", "houses.schuss", "houses.csv")
+    for given in (["-t", "price"], ["--hidden", "8"], ["-x", "kind"], ["--loss", "squared_error"]):
+        message = program.refuses("train", "--from", "houses.schuss", "houses.csv", "-o", "new.schuss", *given)
+        assert "belongs to the model" in message
+
+
+def test_a_table_that_differs_from_the_training_rows_is_mentioned(program: Terminal) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    assert "RMSE" in program("evaluate", "houses.schuss", "houses.csv")
+    assert program.said_aside == ""
+    frame().assign(size=50.0, kind="castle").to_csv("castles.csv", index=False)
+    told = "castles.csv differs from the training rows: kind: 1 text unknown to the model in 100% of the rows: 'castle'"
+    program("evaluate", "houses.schuss", "castles.csv")
+    assert told in program.said_aside
+    program("predict", "houses.schuss", "castles.csv", "-o", "predicted.csv")
+    assert told in program.said_aside
+    assert program.said_aside.count("\n") == 1
+    said = program("train", "--from", "houses.schuss", "castles.csv", "--epochs", "1")
+    assert "drift: size: 100% of the values above" in said

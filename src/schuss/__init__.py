@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from schuss.errors import SchussError as SchussError
     from schuss.estimators import SchussClassifier as SchussClassifier, SchussRegressor as SchussRegressor
-    from schuss.job import train as train
+    from schuss.job import train as train, update as update
     from schuss.model import Model as Model
     from schuss.network import Network as Network
     from schuss.objective import Objective as Objective
@@ -36,6 +36,7 @@ _HOMES = {
     "SchussClassifier": "estimators",
     "SchussRegressor": "estimators",
     "train": "job",
+    "update": "job",
     "Model": "model",
     "Network": "network",
     "Objective": "objective",

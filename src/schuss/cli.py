@@ -16,13 +16,16 @@ from dataclasses import MISSING, fields
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import schuss
 from schuss.errors import SchussError, SettingError
 from schuss.settings import Settings
+
+if TYPE_CHECKING:
+    from schuss.table.table import Table
 
 _PART = "FRACTION|FILE"
 
@@ -155,6 +158,19 @@ def _default_model(table: tuple[str, ...]) -> Path:
     return Path(f"{name or 'model'}.schuss")
 
 
+def _warn_of_drift(model: schuss.Model, table: "Table") -> None:
+    """One line where a table differs much from the training rows; one beyond its memory is not read again for that."""
+    from schuss.table.drift import ALARMING, drift
+    from schuss.table.pieces import Pieces
+
+    if isinstance(table.held, Pieces):
+        return
+    alarms = [one for one in drift(model.encoding.schema, table) if one.alarm >= ALARMING]
+    if alarms:
+        more = f" (and {len(alarms) - 1:,} more)" if len(alarms) > 1 else ""
+        click.echo(f"warning: {table.name} differs from the training rows: {alarms[0]}{more}", err=True)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(schuss.__version__, package_name="schuss")
 def cli() -> None:
@@ -163,7 +179,14 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("table", nargs=-1, required=True)
-@click.option("--target", "-t", multiple=True, required=True, help="Column to predict; repeat it for several numbers.")
+@click.option("--target", "-t", multiple=True, help="Column to predict; repeat it for several numbers.")
+@click.option(
+    "--from",
+    "known",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Train this model on with TABLE; its target, columns and network stay. Only --out can replace it.",
+)
 @click.option("--weight", help="Column of row weights.")
 @click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
@@ -184,41 +207,38 @@ def cli() -> None:
 def train(
     table: tuple[str, ...],
     target: tuple[str, ...],
-    weight: str | None,
     exclude: tuple[str, ...],
-    task: Any,
-    validation: Any,
-    test: Any,
+    known: Path | None,
     out: Path | None,
     quiet: bool,
     as_json: bool,
     format: "schuss.TableFormat",
-    **settings: Any,
+    **others: Any,
 ) -> None:
     """Trains a network on TABLE (CSV, TSV, Parquet, Arrow; .gz; several files or a glob) and saves it."""
     from schuss.files import check_writable
     from schuss.progress import JsonLines, Progress, Silent
 
+    if not target and known is None:
+        raise click.UsageError("Missing option '--target' / '-t' (or '--from').")
+    if out is None and known is not None and _default_model(table).resolve() == known.resolve():
+        raise SettingError(f"{known} is what is read: name the new model with --out, as {known} to replace it.")
     out = out or _default_model(table)
     if out.suffix != ".schuss":
         raise SettingError(f"{out}: a model is a .schuss file; end its name so.")
     check_writable(out)
     replaced = out.exists()
+    others |= {name: value or None for name, value in (("target", target), ("exclude", exclude))}
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
-        model = schuss.train(
+        train = schuss.train if known is None else schuss.Model.load(known).update
+        model = train(
             list(table) if len(table) > 1 else table[0],
-            target,
-            weight=weight,
-            exclude=exclude,
-            task=task,
-            validation=validation,
-            test=test,
             format=format,
             observers=[report],
             interrupted=interrupt,
-            **{name: value for name, value in settings.items() if value is not None},
+            **{name: value for name, value in others.items() if value is not None},
         )
         if interrupt.signal and not model.record.epochs:
             click.echo("interrupted before the first epoch was done: nothing was saved", err=True)
@@ -257,6 +277,7 @@ def predict(
     read = read_for(trained.encoding, source, format)
     write_predictions(trained, read, out, probabilities)
     click.echo(f"{len(read):,} predictions written to {out}")
+    _warn_of_drift(trained, read)
 
 
 @cli.command()
@@ -266,12 +287,14 @@ def predict(
 @_format_options
 def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss.TableFormat") -> None:
     """Scores MODEL on a TABLE that holds the target."""
+    from schuss.model.model import read_for
     from schuss.progress import score_words, without_nan
 
     trained = schuss.Model.load(model)
-    source = list(table) if len(table) > 1 else table[0]
-    scores = trained.evaluate(source, format)
+    read = read_for(trained.encoding, list(table) if len(table) > 1 else table[0], format)
+    scores = trained.evaluate(read)
     click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))
+    _warn_of_drift(trained, read)
 
 
 @cli.command()

@@ -20,9 +20,10 @@ from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
 from schuss.model.model import Model, Record, parts_to_score, read_for, scores_of_epochs, total_losses
-from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
+from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
+from schuss.table.drift import Drift, drift
 from schuss.table.encoded import Entry, Facts, Stores, encode, load
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
@@ -37,12 +38,15 @@ from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
+_OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "loss", "dropout")
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A table made ready for training, and what was decided for it: the first event of a job.
 
     training, validation, test: encoded rows, in memory or on disk; None where there are none.
+    drift: of an update, how its rows differ from those that the schema was learned from.
     """
 
     facts: Facts
@@ -50,6 +54,7 @@ class Prepared:
     validation: Store | None
     test: Store | None
     recipe: Recipe
+    drift: tuple[Drift, ...] = ()
 
     @property
     def encoding(self) -> Encoding:
@@ -134,6 +139,70 @@ def train(
         del read  # its columns need not be there while the network is trained
     model, _ = fit(prepared, chosen, observers=observers, interrupted=interrupted)
     return model
+
+
+def update(
+    model: Model,
+    table: object,
+    *,
+    validation: float | object = None,
+    test: float | object = None,
+    format: TableFormat | None = None,
+    observers: Iterable[Observer] = (),
+    interrupted: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Model:
+    """Trains a model on with the rows of another table and returns a new one; encoding, network and loss stay.
+
+    Columns, levels and scales are those of the first training. Of W before the update and after each epoch the best on
+    the validation rows is kept: a table that teaches nothing new leaves W as it is, and the notes of the record say so.
+
+    Arguments:
+        model: stays as it is.
+        table: as in train, with the columns and the target (and the weight, if there is one) of the model.
+        validation, test: as in train, of this table. Where old rows matter too, give a table that has both.
+        format, observers, interrupted: as in train.
+        settings: as in train; a learning rate that is not given is a tenth of what a training takes.
+
+    Returns:
+        The model; its `record` is that of the update, and `record.updates` counts the rows of this and earlier ones.
+
+    Raises:
+        DataError: the table cannot be used, or holds a class that the model does not know.
+        SettingError: a setting is out of range, or belongs to the model.
+        DivergedError: without validation rows, the loss became infinite.
+    """
+    for name in settings:
+        if name in _OF_THE_MODEL:
+            raise SettingError(f"{name} belongs to the model, and an update keeps it: leave it out, or train anew.")
+    network, schema = model.network, model.encoding.schema
+    own = {"hidden": network.hidden, "activation": network.activation, "loss": model.loss, "dropout": network.dropout}
+    chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
+    read = read_for(model.encoding, table, format, None if chosen.memory is None else float(chosen.memory))
+    prepared = prepare(
+        read,
+        schema.target,
+        chosen,
+        encoding=model.encoding,
+        weight=schema.weight,
+        validation=validation,
+        test=test,
+        format=format,
+    )
+    recipe = going_on(prepared.recipe, chosen, network)
+    prepared = replace(prepared, recipe=recipe, drift=drift(schema, read))
+    start = TrainingState(EngineState.start(model.W, recipe.optimizer))
+    validated = _validation(prepared)
+    if validated is not None:
+        outputs, _ = looked_at(validated.store.blocks(), model.outputs_of)
+        start = replace(start, best_W=model.W, best_loss=validated.scores(outputs[np.newaxis])[0]["loss"])
+    updated, state = fit(prepared, chosen, start=start, observers=observers, interrupted=interrupted)
+    notes = updated.record.notes
+    if validated is not None and not state.best_epoch:
+        notes += ("no epoch was better on the validation rows than W before the update: that W was kept",)
+    updates = (*model.record.updates, len(prepared.training))
+    updated.record = replace(updated.record, notes=notes, updates=updates)
+    return updated
 
 
 def make_settings(settings: Mapping[str, Any]) -> Settings:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,12 +18,14 @@ from rich.table import Column
 
 from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
+from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
 from schuss.training.loop import Chunk, Epoch, Finished, Plan
 from schuss.training.stopping import Outcome
 
 _SECONDS_BETWEEN_LINES = 2.0  # where the output is no terminal
 
+_MOST_LINES = 8  # on drift
 _NAMES = {"rmse": "RMSE", "r2": "R²", "mae": "MAE", "accuracy": "accuracy", "auc": "AUC", "loss": "loss"}
 
 
@@ -52,7 +54,8 @@ class JsonLines(Silent):
         """Prepared, Epoch and Finished become lines."""
         if isinstance(event, Prepared):
             task, size = event.encoding.schema.target.task, event.recipe.network.parameters
-            self._line("prepared", rows=_part_rows(event), left_out=dict(event.facts.left_out), task=task, W=size)
+            told = {"left_out": dict(event.facts.left_out), "drift": [str(one) for one in event.drift]}
+            self._line("prepared", rows=_part_rows(event), task=task, W=size, **told)
         elif isinstance(event, Epoch):
             self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
         elif isinstance(event, Finished):
@@ -189,6 +192,7 @@ def introduction(prepared: Prepared) -> list[str]:
     lines += [f"  note: {note}" for note in facts.notes]
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
     lines += [f"  left out: {count:,} rows ({reason})" for reason, count in facts.left_out.items()]
+    lines += [f"  drift: {words}" for words in drift_words(prepared.drift)]
     parts = " · ".join(f"{name} {rows:,}" for name, rows in _part_rows(prepared).items())
     lines.append(f"task: {target.task} ({', '.join(target.names)}: {target.reason})   {parts}")
     inputs = f"{prepared.encoding.features} numbers"
@@ -200,6 +204,12 @@ def introduction(prepared: Prepared) -> list[str]:
     if "precision" in recipe.reasons:
         lines.append(f"precision: {recipe.reasons['precision']}")
     return lines
+
+
+def drift_words(found: Sequence[Drift]) -> list[str]:
+    """A line for each difference; of many, for the most alarming ones."""
+    more = [f"and {len(found) - _MOST_LINES:,} more"] if len(found) > _MOST_LINES else []
+    return [*map(str, found[:_MOST_LINES]), *more]
 
 
 def column_words(schema: Schema, nulls: Mapping[str, int]) -> str:
@@ -220,12 +230,16 @@ def column_words(schema: Schema, nulls: Mapping[str, int]) -> str:
 def conclusion(event: Finished) -> str:
     """How it ended, and whose W was kept."""
     state = event.state
-    kept = f"W of epoch {state.best_epoch} kept (best on the validation rows)" if state.best_epoch else "last W kept"
+    kept = "last W kept"
+    if state.best_epoch:
+        kept = f"W of epoch {state.best_epoch} kept (best on the validation rows)"
+    elif state.best_W is not None:
+        kept = "W from before the update kept (best on the validation rows)"
     if event.outcome is Outcome.COMPLETED:
         return f"done at epoch {state.epoch}, {kept}"
     running = state.epoch if event.outcome is Outcome.EARLY_STOPPED else state.epoch + 1
     words = f"epoch {running}: {event.outcome.advice}"
-    nothing_kept = not state.best_epoch and (event.outcome is Outcome.DIVERGED or not state.epoch)
+    nothing_kept = state.best_W is None and (event.outcome is Outcome.DIVERGED or not state.epoch)
     return words if nothing_kept else f"{words}. {kept[0].upper()}{kept[1:]}"
 
 

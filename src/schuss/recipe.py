@@ -5,7 +5,7 @@ What a person sets is taken; what is None is decided here. Figures behind the de
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
@@ -19,6 +19,7 @@ from schuss.table.encoding import Encoding
 from schuss.training.loop import Plan
 
 _LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
+_SHARE_GOING_ON = 0.1  # of the learning rate of a training
 _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
 
 
@@ -85,6 +86,17 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
     )
     return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
+
+
+def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
+    """The recipe for a network that is trained already, which it keeps: with shorter steps, unless that is chosen."""
+    kept = ("hidden", "activation", "loss")
+    reasons = {**recipe.reasons} | {name: recipe.reasons[name].replace("chosen by you", "the model's") for name in kept}
+    plan = recipe.plan
+    if settings.learning_rate is None:
+        plan = replace(plan, learning_rate=_SHARE_GOING_ON * plan.learning_rate)
+        reasons["learning_rate"] = f"{_words(plan.learning_rate)} (a tenth of that of a training: W is near its place)"
+    return replace(recipe, network=network, plan=plan, reasons=reasons)
 
 
 def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:

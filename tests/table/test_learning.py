@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from schuss.errors import CellError
 from schuss.table import learning
 from schuss.table.learning import learn_schema
-from schuss.table.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema, find_target
+from schuss.table.schema import QUANTILES, BooleanColumn, CategoricalColumn, NumericColumn, Schema, find_target
 from schuss.table.source import read_table
 from schuss.table.table import BLOCK_ROWS, Blocks, Table, chosen
 
@@ -40,8 +40,8 @@ def assert_alike(schema: Schema, expected: Schema) -> None:
         if isinstance(column, NumericColumn) and isinstance(other, NumericColumn):
             assert math.isclose(column.mean, other.mean, rel_tol=1e-12, abs_tol=1e-12 * other.deviation)
             assert math.isclose(column.deviation, other.deviation, rel_tol=1e-9)
-            exact = (column.missing, column.distinct, column.least, column.greatest)
-            assert exact == (other.missing, other.distinct, other.least, other.greatest)
+            exact = (column.missing, column.distinct, column.least, column.greatest, column.quantiles)
+            assert exact == (other.missing, other.distinct, other.least, other.greatest, other.quantiles)
         else:
             assert column == other
 
@@ -130,3 +130,32 @@ def test_a_value_that_is_infinite_is_named_by_its_row_in_whatever_block_it_stand
     table = read_table({"y": np.arange(5) * 0.5, "x": [1, 2, 3, math.inf, 5]})
     with pytest.raises(CellError, match="row 4: 'x' holds inf"):
         learned(table, [2])
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e300, 1e300)), min_size=3, max_size=300))
+def test_quantiles_of_few_rows_are_values_of_theirs(values: list[float | None]) -> None:
+    table = read_table({"y": np.arange(len(values)) * 0.5, "x": np.arange(len(values)), "z": values})
+    known = np.array([value for value in values if value is not None])
+    for column in learned(table, [7]).columns[1:]:
+        assert isinstance(column, NumericColumn)
+        expected = np.quantile(known, np.linspace(0, 1, QUANTILES), method="nearest")
+        assert column.quantiles == tuple(expected.tolist())
+
+
+def test_quantiles_of_many_rows_come_from_a_sample_that_no_cut_changes() -> None:
+    count = 150_000
+    values = np.random.default_rng(0).exponential(size=count)
+    gaps = np.where(np.arange(count) % 3, values, np.nan)
+    table = read_table(
+        {"y": np.arange(count) * 0.5, "x": np.sort(values), "z": gaps, "rare": [None, 1.0, *[None] * (count - 3), 2.0]}
+    )
+    column, thinned, rare = learned(table, [count]).columns
+    assert isinstance(column, NumericColumn)
+    assert isinstance(thinned, NumericColumn)
+    assert isinstance(rare, NumericColumn)
+    levels = np.linspace(0, 1, QUANTILES)
+    assert np.abs(1 - np.exp(-np.array(column.quantiles)) - levels).max() < 0.03
+    assert np.abs(1 - np.exp(-np.array(thinned.quantiles)) - levels).max() < 0.04
+    assert (column.quantiles[0], column.quantiles[-1]) == (values.min(), values.max())
+    assert set(rare.quantiles) == {1.0, 2.0}
+    assert_alike(learned(table, [65_536]), learned(table, [30_000, 1, 999]))

@@ -167,7 +167,8 @@ def test_numbers_are_described_by_their_training_rows() -> None:
     values = [4.0, 1.0, None, 2.0, 1.0, 1000.0]
     column = numeric(learned({"x": values}, training=[0, 1, 2, 3, 4]))
     deviation = float(np.std([4, 1, 2, 1]))
-    assert column == NumericColumn("x", 1, 3, 1.0, 4.0, 2.0, deviation)
+    assert column.quantiles[::32] == (1.0, 1.0, 2.0, 2.0, 4.0)
+    assert column == NumericColumn("x", 1, 3, 1.0, 4.0, 2.0, deviation, column.quantiles)
 
 
 @given(st.lists(st.integers(-(10**9), 10**9).map(lambda number: number / 1000), min_size=2, max_size=60))
@@ -386,8 +387,9 @@ def test_roles_of_columns_do_not_overlap() -> None:
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**53)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+each = st.lists(numbers, max_size=3).map(tuple)
 columns: st.SearchStrategy[Column] = st.one_of(
-    st.builds(NumericColumn, texts, counts, counts, numbers, numbers, numbers, numbers, st.booleans()),
+    st.builds(NumericColumn, texts, counts, counts, numbers, numbers, numbers, numbers, each, st.booleans()),
     st.builds(BooleanColumn, texts, counts, numbers),
     st.builds(
         CategoricalColumn, texts, counts, st.lists(texts).map(tuple), st.lists(counts).map(tuple), counts, counts
@@ -399,7 +401,6 @@ labels: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
     st.lists(numbers, max_size=3).map(tuple),
     st.sampled_from([(), (False,), (True,), (False, True)]),
 )
-each = st.lists(numbers, max_size=3).map(tuple)
 targets = st.builds(
     Target,
     st.lists(texts, min_size=1, max_size=3).map(tuple),

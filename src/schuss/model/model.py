@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.losses import LOSSES, Loss, loss_named
 from schuss.network import Network
 from schuss.table.delimited import TableFormat
+from schuss.table.drift import Drift, drift
 from schuss.table.encoding import Encoding
 from schuss.table.memory import memory_for
 from schuss.table.order import TRAINING
@@ -38,6 +39,7 @@ class Record:
     outcome: how it ended. epochs, steps: taken; best_epoch: whose W was kept, 0 for the last.
     rows: of each part; left_out: of none, by reason. scores: of the parts that were held out, by name.
     reasons: every setting as it was resolved, with the reason. notes: on the reading of the table.
+    updates: training rows of each update since the first training; of the last one all the rest is told.
     """
 
     outcome: str = ""
@@ -50,6 +52,7 @@ class Record:
     reasons: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    updates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,7 @@ class Model:
         """Outputs of the network before link and units, [N, K]. Raises DataError as predict."""
         read = read_for(self.encoding, table, format)
         blocks = read.blocks([column.name for column in self.encoding.schema.columns])
-        return np.concatenate(
-            [self._engine.outputs(self.W, self.encoding.encode(block, target=False)) for block in blocks]
-        )
+        return np.concatenate([self.outputs_of(self.encoding.encode(block, target=False)) for block in blocks])
 
     def evaluate(self, table: object, format: TableFormat | None = None) -> dict[str, float]:
         """Scores on a table that holds the target: average and total loss, and the metrics of the task.
@@ -164,11 +165,27 @@ class Model:
         read = read_for(self.encoding, table, format)
         parts = parts_to_score(self.encoding, read)
         blocks = (self.encoding.encode(block, rows) for block, rows in parts.blocks(TRAINING))
-        return self.scores(*looked_at(blocks, partial(self._engine.outputs, self.W)))
+        return self.scores(*looked_at(blocks, self.outputs_of))
 
     def scores(self, outputs: Matrix, rows: Rows) -> dict[str, float]:
         """As evaluate, from outputs [N, K] and encoded rows."""
         return scores(self.encoding, self.loss, outputs, rows)
+
+    def outputs_of(self, rows: Rows) -> Matrix:
+        """As outputs, of encoded rows."""
+        return self._engine.outputs(self.W, rows)
+
+    def drift(self, table: object, format: TableFormat | None = None) -> tuple[Drift, ...]:
+        """What differs between a table and the rows that the model learned from, the most alarming first.
+
+        Raises:
+            DataError: as predict.
+        """
+        return drift(self.encoding.schema, read_for(self.encoding, table, format))
+
+    def update(self, table: object, **settings: Any) -> "Model":
+        """A new model that was trained on with the rows of another table: see schuss.update."""
+        return schuss.update(self, table, **settings)
 
     def save(self, path: str | os.PathLike[str], storage: Storage = STORAGE) -> None:
         """Writes the model as one .schuss file: whole and durable, or not at all.

@@ -34,6 +34,7 @@ from schuss.table.schema import (
     Label,
     NumericColumn,
     Schema,
+    Target,
     check_finite,
     row_weights,
 )
@@ -183,9 +184,9 @@ class Encoding:
     def _write_inputs(self, table: Table, span: RowIndex | slice, to: Rows, each: Each) -> None:
         """Features, computed in float64, a few rows at a time, column by column; and levels."""
         for column in self.schema.columns:
-            _check_kind(table, column)
+            check_kind(table, column)
         plain = [column for column in self.schema.columns if not isinstance(column, CategoricalColumn)]
-        values = {column.name: _numbers(table, column) for column in plain}
+        values = {column.name: column_numbers(table, column) for column in plain}
         gaps = {column.name: bool(table.data[column.name].null_count) for column in plain}
 
         def write(part: slice) -> bool:
@@ -211,7 +212,7 @@ class Encoding:
         """Standardised numbers, 0 and 1, or class numbers."""
         target = self.schema.target
         if target.task != "regression":
-            to[:, 0] = self._class_numbers(table, span)
+            to[:, 0] = class_numbers(table, target, span)
             return
         for place, name in enumerate(target.names):
             values = _numbers_of(table, name, "target column")[span]
@@ -225,17 +226,18 @@ class Encoding:
             row, place = (int(i) for i in np.argwhere(~np.isfinite(to))[0])
             raise _too_far(table, span, row, target.names[place], "leave the row out")
 
-    def _class_numbers(self, table: Table, span: RowIndex | slice) -> Codes:
-        """[n] the place of each label among the classes."""
-        name, classes = self.schema.target.names[0], self.schema.target.classes
-        column = table.column(name, "target column")
-        found = places_of(column, classes, -1, -2)[span]
-        _check_present(table, name, span, found == -2)
-        if (found == -1).any():
-            row = int(_numbers_of_rows(table, span)[(found == -1).argmax()])
-            raise CellError(f"{table.where(row)}: the class {column[row].as_py()!r} in {name!r} did not occur in "
-                            "training. Leave such rows out.")  # fmt: skip
-        return found
+
+def class_numbers(table: Table, target: Target, span: RowIndex | slice) -> Codes:
+    """[n] the place of each label among the classes. Raises CellError where one is missing or not among them."""
+    name = target.names[0]
+    column = table.column(name, "target column")
+    found = places_of(column, target.classes, -1, -2)[span]
+    _check_present(table, name, span, found == -2)
+    if (found == -1).any():
+        row = int(_numbers_of_rows(table, span)[(found == -1).argmax()])
+        raise CellError(f"{table.where(row)}: the class {column[row].as_py()!r} in {name!r} did not occur in "
+                        "training. Leave such rows out.")  # fmt: skip
+    return found
 
 
 def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, missing: int) -> Codes:
@@ -291,7 +293,7 @@ def _features(column: NumericColumn | BooleanColumn | CategoricalColumn) -> Iter
         yield Feature(column.name, f"{column.name} is missing", indicator=True)
 
 
-def _numbers(table: Table, column: NumericColumn | BooleanColumn) -> Numbers:
+def column_numbers(table: Table, column: NumericColumn | BooleanColumn) -> Numbers:
     """[N] float64 of a column that the schema knows as numbers or truth values, NaN where missing."""
     values = _numbers_of(table, column.name, "column")
     if isinstance(column, BooleanColumn) and kind_of(table.data[column.name].type) != "boolean":
@@ -318,7 +320,7 @@ def _numbers_of(table: Table, name: str, role: str) -> Numbers:
     return numbers(column)
 
 
-def _check_kind(table: Table, column: Column) -> None:
+def check_kind(table: Table, column: Column) -> None:
     """The column holds dates if training saw dates there, and no truth values where it saw other numbers than 0 to 1.
 
     A column without any value passes.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import methodcaller
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +12,10 @@ import pyarrow as pa
 from schuss.arrays import RowIndex
 from schuss.errors import CellError, ColumnError, SettingError
 from schuss.table.columns import Numbers, codes, kind_of, nearest, numbers, workers
+from schuss.table.sample import SAMPLE_ROWS, Sample, Sampled
 from schuss.table.schema import (
     MOST_COUNTED,
+    QUANTILES,
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -35,6 +38,7 @@ _MOST_TEXTS = 1 << 20  # of a column that are counted at the same time; the rare
 _LEAST_DEVIATION = 1e-100  # of a target, so that its square is a number
 _GREATEST_DEVIATION = 1e100
 _TINY = 1e-300
+_BETWEEN = np.linspace(0, 1, QUANTILES)[1:-1]
 
 
 def learn_schema(
@@ -59,18 +63,18 @@ def learn_schema(
     taken = {*target.names, *exclude, weight}
     learners = {name: _learner(table, name) for name in table.names if name not in taken}
     scales = [_Numeric(name) for name in target.names] if target.task == "regression" else []
-    count, any_weight = 0, weight is None
+    sample, any_weight = Sample(), weight is None
     with workers(len(table)) as each:
         for block, rows in blocks:
             weights = None if weight is None else row_weights(block, weight, rows)
             any_weight = any_weight or bool(np.any(weights))
             if weights is not None and (weights == 1).all():
                 weights = None  # that is the same, bit for bit
-            each(_Lesson(block, rows, weights), [*learners.values(), *scales])
-            count += row_count(block, rows)
+            sampled = sample.next(row_count(block, rows))
+            each(methodcaller("learn", block, rows, weights, sampled), [*learners.values(), *scales])
+        learned = dict(zip(learners, each(methodcaller("learned", sample.seen), [*learners.values()]), strict=True))
     if not any_weight:
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
-    learned = {name: learner.learned(count) for name, learner in learners.items()}
     reasons = {name: reason for name, reason in learned.items() if isinstance(reason, str)}
     reasons |= dict.fromkeys(exclude, "excluded by you")
     dropped = tuple((name, reasons[name]) for name in table.names if name in reasons)
@@ -78,27 +82,17 @@ def learn_schema(
     if not columns and target.names:
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
         raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
-    return Schema(columns, _scaled(table, target, scales), weight, dropped, count, table.missing)
+    return Schema(columns, _scaled(table, target, scales), weight, dropped, sample.seen, table.missing)
 
 
 class _Learner(Protocol):
     """What is known of a column so far."""
 
-    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
-        """Takes in some rows of a block; weights: theirs, or None where each counts once."""
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None, sampled: Sampled) -> None:
+        """Takes in some rows of a block; weights: theirs, or None where each counts once; sampled: see Sample."""
 
     def learned(self, count: int) -> Column | str:
         """The column, or the reason to drop it; count: all rows learned from."""
-
-
-class _Lesson:
-    """A block, for one learner after the other."""
-
-    def __init__(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
-        self._block = block, rows, weights
-
-    def __call__(self, learner: _Learner) -> None:
-        learner.learn(*self._block)
 
 
 def _learner(table: Table, name: str) -> _Learner:
@@ -119,13 +113,17 @@ class _Numeric:
         self.least, self.greatest = math.inf, -math.inf
         self.weight, self.mean, self.deviation = 0.0, 0.0, 0.0
         self._distinct: Numbers | None = np.empty(0) if counted else None  # None: there are too many
+        self._sample = np.empty(SAMPLE_ROWS) if counted else None
 
-    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None, sampled: Sampled) -> None:
         """As _Learner."""
         column = block.data[self.name]
         values = numbers(column)
         check_finite(block, self.name, values)
         values = values[rows]
+        if self._sample is not None:
+            taken, places = sampled
+            self._sample[places] = values[taken]
         if column.null_count:
             valid = ~np.isnan(values)
             self.missing += int(len(values) - np.count_nonzero(valid))
@@ -163,6 +161,7 @@ class _Numeric:
                 "an identifier: whole numbers of 2^53 and more; make them text if they are categories, or divide them"
             )
         mean, deviation = self.scale()
+        assert self._sample is not None
         return NumericColumn(
             name=self.name,
             missing=self.missing,
@@ -171,6 +170,7 @@ class _Numeric:
             greatest=self.greatest,
             mean=mean,
             deviation=deviation,
+            quantiles=_quantiles(self._sample[:count], self.least, self.greatest),
             date=self.date,
         )
 
@@ -188,7 +188,7 @@ class _Boolean:
         self.name = name
         self.missing = self.present = self.true = 0
 
-    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None, sampled: Sampled) -> None:
         """As _Learner."""
         values = numbers(block.data[self.name])[rows]
         missing = int(np.count_nonzero(np.isnan(values)))
@@ -215,7 +215,7 @@ class _Categorical:
         self._dictionary: pa.Array | None = None
         self._by_place = np.zeros(0, np.int64)
 
-    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None) -> None:
+    def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None, sampled: Sampled) -> None:
         """As _Learner."""
         places, dictionary = codes(block.data[self.name])
         places = places[rows]
@@ -259,6 +259,15 @@ class _Categorical:
             return f"no text in it occurs {fewest} times"
         levels, counts = tuple(text for text, _ in kept), tuple(number for _, number in kept)
         return CategoricalColumn(self.name, self.missing, levels, counts, distinct, other)
+
+
+def _quantiles(sample: Numbers, least: float, greatest: float) -> tuple[float, ...]:
+    """Values of the sample at equal steps, none between two of them, from the least of all rows to their greatest."""
+    ordered = np.sort(sample)[: np.count_nonzero(sample == sample)]  # NaN, a missing value, comes last
+    if not len(ordered):
+        ordered = np.array([least, greatest])
+    between = ordered[np.rint(_BETWEEN * (len(ordered) - 1)).astype(np.intp)]
+    return (least, *between.tolist(), greatest)
 
 
 def _with_more(distinct: Numbers, values: Numbers, constant: bool) -> Numbers | None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from schuss.errors import ColumnError
 from schuss.table.columns import as_slice
-from schuss.table.encoding import places_of
+from schuss.table.encoding import class_numbers
 from schuss.table.order import TRAINING, Classes, divide
 from schuss.table.schema import Target, has_target, row_weights
 from schuss.table.table import Blocks, Table
@@ -65,13 +65,13 @@ class Parts:
 
     def _classes(self) -> Iterator[tuple[NDArray[np.int8], Classes]]:
         """Block by block what rows are for, and the class of each that has not been left out; 0 in a regression."""
-        name, labels = self._target.names[0], self._target.classes
+        labels = self._target.classes
+        narrow = np.min_scalar_type(-len(labels))
         for block, own in self._by_block(self._target.names):
             usable = own == TRAINING
             classes: Classes = np.broadcast_to(np.zeros(1, np.int8), int(np.count_nonzero(usable)))  # takes no memory
             if labels:
-                places = places_of(block.data[name], labels, -1, -1)[usable]
-                classes = places.astype(np.min_scalar_type(-len(labels)))
+                classes = class_numbers(block, self._target, np.flatnonzero(usable)).astype(narrow)
             yield own, classes
 
     def _by_block(self, columns: Sequence[str] | None) -> Iterator[tuple[Table, NDArray[np.int8]]]:

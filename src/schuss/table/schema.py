@@ -37,7 +37,8 @@ MOST_NUMBER_CLASSES = 20  # more distinct whole numbers than this are a quantity
 FEWEST_ROWS_PER_CLASS = 5  # fewer rows per distinct whole number than this are a quantity
 MOST_CLASSES = 1000
 MOST_COUNTED = 10_000  # distinct numbers are counted up to here: all that are to be counted must be sorted
-_ROWS_LOOKED_AT = 16_384  # first, to see whether there are more
+QUANTILES = 129  # the ends of 128 parts with equally many rows, and of 64, 32, 16 …
+_ROWS_LOOKED_AT = 12_288  # first, to see whether there are more
 MOSTLY = 0.5  # a column of text with a larger share of numbers is worth a note
 LEAST_WEIGHT = 1e-37  # what float32 holds with all its digits
 GREATEST_WEIGHT = 3e38
@@ -47,6 +48,7 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     """A column of numbers. missing, distinct, least … are those of the training rows; date: dates or times, as days.
 
     distinct: exact up to MOST_COUNTED; one more than that stands for any larger number.
+    quantiles: QUANTILES values that stand at equal steps from the least to the greatest, in ascending order.
     """
 
     name: str
@@ -56,6 +58,7 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     greatest: float
     mean: float
     deviation: float
+    quantiles: tuple[float, ...]
     date: bool = False
 
 

@@ -55,6 +55,10 @@ def inspect_model(model: Model, as_json: bool) -> None:
     console.print(
         f"trained for {record.epochs} epochs, {record.seconds:.1f} s: {record.outcome.replace('_', ' ')}. rows: {rows}"
     )
+    if record.updates:
+        console.print(
+            f"updated with {', '.join(f'{count:,}' for count in record.updates)} rows; told is the last update"
+        )
     for part, scores in record.scores.items():
         known: Mapping[str, float] = {name: float("nan") if value is None else value for name, value in scores.items()}
         console.print(f"{part}: {score_words(known)}", markup=False)
