@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 
 from schuss.errors import SourceError
 from schuss.table import formats
-from schuss.table.delimited import TableFormat, _aligned
+from schuss.table.content import aligned_lines
+from schuss.table.delimited import TableFormat
 from schuss.table.source import read_table
 
 ALIGNED = TableFormat(separator=" ")
@@ -82,8 +83,8 @@ def test_blanks_do_not_count_outside_of_quotes(lines: list[list[str]], seed: int
         return "".join(draw.choices(" \t", k=draw.randint(least, 3)))
 
     text = "\n".join(blanks(0) + "".join(word + blanks(1) for word in line) for line in lines)
-    assert _aligned(text.encode()).decode() == "\n".join(" ".join(line) for line in lines)
+    assert aligned_lines(text.encode()).decode() == "\n".join(" ".join(line) for line in lines)
 
 
 def test_a_long_run_of_blanks_takes_no_long_time() -> None:
-    assert _aligned(b"1" + b" " * (1 << 20) + b"2" + b"\t" * (1 << 20) + b"\n") == b"1 2\n"
+    assert aligned_lines(b"1" + b" " * (1 << 20) + b"2" + b"\t" * (1 << 20) + b"\n") == b"1 2\n"

@@ -21,7 +21,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from schuss.errors import ColumnError, SettingError, SourceError
-from schuss.table.delimited import MISSING, Content, TableFormat, open_text
+from schuss.table.content import Content
+from schuss.table.delimited import MISSING, TableFormat, open_text
 from schuss.table.source import read_table
 from schuss.table.table import Table
 

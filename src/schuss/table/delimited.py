@@ -7,14 +7,12 @@ as well.
 
 import contextlib
 import csv
-import functools
 import io
 import itertools
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from schuss.arrays import RowIndex
 from schuss.errors import SettingError, SourceError
 from schuss.table.columns import TEXT, are_codes, check_names, kind_of, narrowed, words
+from schuss.table.content import BLOCK_BYTES, MARK, Content, aligned_lines, filled, line_breaks, skip, unpacked
 from schuss.table.parsing import number_columns
 from schuss.table.rejects import Reject, Rejects
 
@@ -32,20 +31,11 @@ _SEPARATORS = ",;\t|"
 _HEAD_BYTES = 1 << 18  # at first, for the header and the lines that a separator is told from
 _SNIFFED_RECORDS = 20
 _CODE_RECORDS = 300  # that tell numbers from codes: of random numbers, nine in ten are as long as the longest
-_BLOCK_BYTES = 1 << 20  # of the sizes and memory pools tried, this one with the system's pool was fastest
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _DIGITS = frozenset("01")  # numbers beside truth values make text, in one piece or in two
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INK = re.compile(rb"\S")
-_LINE_END = re.compile(rb"(\r\n?|\n)")
-_VALUE = re.compile(rb'(?:"[^"]*")+\S*|\S+')  # between blanks
-_MARK = b"\xef\xbb\xbf"  # at the start of a file, of UTF-8
 _WIDE_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
-
-PACKINGS = {
-    ".gz": ("gzip", b"\x1f\x8b"),
-    ".zst": ("zstd", b"\x28\xb5\x2f\xfd"),
-}  # by ending: what packs the file, and how it then begins
 
 BLANK = pa.dictionary(pa.int32(), pa.null())  # of a column of missing values, some of them with spaces around
 CODES = {b"codes": b""}  # metadata of a column of text that is numbers, were it not for their leading zeros
@@ -73,115 +63,6 @@ class TableFormat:
     comment: str = ""
     suffix: str = ""
     rejects: str | os.PathLike[str] | None = None
-
-
-class Content:
-    """The bytes of a text file, as a stream that can be opened again: from memory, or from a file, packed or not.
-
-    opened: gives the stream of a file. changes: what is done to its lines before anybody sees them.
-    """
-
-    def __init__(
-        self,
-        held: bytes | None = None,
-        opened: Callable[[], Any] = io.BytesIO,
-        packing: str = "",
-        changes: tuple[Callable[[bytes], bytes], ...] = (),
-    ) -> None:
-        self._held, self._opened, self._packing, self._changes = held, opened, packing, changes
-
-    def open(self, start: int = 0) -> BinaryIO:
-        """A stream that stands at byte `start`; of a packed file all that is before is unpacked and forgotten."""
-        if self._held is not None:
-            stream: Any = io.BytesIO(self._held)
-        elif self._packing:
-            stream = pa.CompressedInputStream(self._opened(), self._packing)
-        else:
-            stream = self._opened()
-        for change in self._changes:
-            stream = _Changed(stream, change)
-        _skip(stream, start)
-        return cast(BinaryIO, stream)
-
-    def without(self, comment: str) -> "Content":
-        """The same with every line that begins with this blank, so that the others keep their numbers."""
-        lines = re.compile(rb"(?<![^\r\n])(?:\xef\xbb\xbf)?" + re.escape(comment.encode()) + rb"[^\r\n]*")
-        return self._changed(functools.partial(lines.sub, b"")) if comment else self
-
-    def aligned(self) -> "Content":
-        """The same with one blank between the values of a line and none around them."""
-        return self._changed(_aligned)
-
-    def _changed(self, change: Callable[[bytes], bytes]) -> "Content":
-        return Content(self._held, self._opened, self._packing, (*self._changes, change))
-
-    def head(self, size: int) -> bytes:
-        """The first bytes; a file that is no longer than they are is kept from then on."""
-        if self._held is None or self._changes:
-            with self.open() as stream:
-                head = bytes(_filled(stream, size))
-            if len(head) == size:
-                return head
-            self._held, self._changes = head, ()
-        return self._held[:size]
-
-    def chunks(self, start: int, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes from `start` up to `stop` or the end, some at a time."""
-        with self.open(start) as stream:
-            while chunk := stream.read(_BLOCK_BYTES if stop is None else min(_BLOCK_BYTES, stop - start)):
-                start += len(chunk)
-                yield chunk
-
-    def line(self, byte: int) -> int:
-        """The number of the line that this byte is on, from 1."""
-        line, last = 1, b""
-        for chunk in self.chunks(0, byte):
-            line += _line_breaks(last + chunk) - _line_breaks(last)
-            last = chunk[-1:]
-        return line
-
-
-def _aligned(text: bytes) -> bytes:
-    """Lines with one blank between their values and none around them; what is in quotes stays."""
-    if text.startswith(_MARK):
-        return _MARK + _aligned(text[len(_MARK) :])
-    lines = _LINE_END.split(text)  # and their ends, in turn
-    lines[::2] = [b" ".join(_VALUE.findall(line) if b'"' in line else line.split()) for line in lines[::2]]
-    return b"".join(lines)
-
-
-class _Changed:
-    """A stream of bytes in which something was done to every line."""
-
-    def __init__(self, stream: BinaryIO, change: Callable[[bytes], bytes]) -> None:
-        self._stream, self._change, self._ready, self._begun = stream, change, b"", b""
-
-    def read(self, size: int) -> bytes:
-        """At most so many bytes; none at the end."""
-        while not self._ready and (chunk := self._stream.read(_BLOCK_BYTES)):
-            text = self._begun + chunk
-            end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
-            self._ready, self._begun = self._change(text[:end]), text[end:]
-        if not self._ready:
-            self._ready, self._begun = self._change(self._begun), b""
-        taken, self._ready = self._ready[:size], self._ready[size:]
-        return taken
-
-    def readinto(self, memory: memoryview) -> int:
-        """Likewise, into memory; how many they are."""
-        taken = self.read(len(memory))
-        memory[: len(taken)] = taken
-        return len(taken)
-
-    def seekable(self) -> bool:
-        """Never."""
-        return False
-
-    def __enter__(self) -> "_Changed":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
 
 
 @dataclass(frozen=True)
@@ -222,7 +103,7 @@ class TextFile:
         line = self.content.line(start) if self.rejects else None
         with self.content.open(start) as stream:
             while True:
-                text = _filled(stream, wanted, rest)
+                text = filled(stream, wanted, rest)
                 ended = len(text) < wanted
                 end = replace(self, start=start, rows=text)._end(text, ended)
                 if not end and not ended:  # a record that is longer than a piece
@@ -235,7 +116,7 @@ class TextFile:
                 if ended:
                     return
                 start += end
-                line = line and line + _line_breaks(text)
+                line = line and line + line_breaks(text)
                 del text  # before the next one is read
 
     def pieces_at(self, spans: Iterable[tuple[int, int]]) -> Iterator["TextFile"]:
@@ -243,12 +124,12 @@ class TextFile:
         at = 0
         with self.content.open() as stream:
             for start, size in spans:
-                _skip(stream, start - at)
-                yield replace(self, start=start, rows=_filled(stream, size))
+                skip(stream, start - at)
+                yield replace(self, start=start, rows=filled(stream, size))
                 at = start + size
 
     def read(
-        self, as_text: Collection[str] = (), block_bytes: int = _BLOCK_BYTES, only: Collection[str] | None = None
+        self, as_text: Collection[str] = (), block_bytes: int = BLOCK_BYTES, only: Collection[str] | None = None
     ) -> pa.Table:
         """The typed columns, or `only` some; those named in `as_text` keep every value as it was written."""
         rows = bytearray().join(self.content.chunks(self.start)) if self.rows is None else self.rows
@@ -483,12 +364,6 @@ def _are_codes(column: pa.ChunkedArray) -> bool:
     return bool(column.type == TEXT and column.num_chunks and are_codes(column.chunk(0).dictionary))
 
 
-def unpacked(name: str) -> str:
-    """The name of a file in small letters, without the ending of a packed one."""
-    stem, ending = os.path.splitext(name.lower())
-    return stem if ending in PACKINGS else stem + ending
-
-
 def open_text(name: str, content: Content, format: TableFormat) -> TextFile:
     """Reads the header of a text file and finds its separator.
 
@@ -546,30 +421,6 @@ def records(text: str, separator: str, open_quote: Callable[[int], SourceError])
         line += len(taken)
 
 
-def _filled(stream: Any, size: int, rest: bytes | bytearray = b"") -> bytearray:
-    """What was left and what comes next: `size` bytes in all, or all there are."""
-    text, end = bytearray(size), len(rest)
-    text[:end] = rest
-    with memoryview(text) as view:
-        while end < size and (count := stream.readinto(view[end:])):
-            end += count
-    del text[end:]
-    return text
-
-
-def _skip(stream: BinaryIO, count: int) -> None:
-    """Passes over the next `count` bytes."""
-    if stream.seekable():
-        stream.seek(count, io.SEEK_CUR)
-        return
-    while count and (chunk := stream.read(min(count, _BLOCK_BYTES))):
-        count -= len(chunk)
-
-
-def _line_breaks(text: bytes | bytearray) -> int:
-    return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
-
-
 def _line_end(text: bytearray, stop: int) -> int:
     r"""Behind the last line break before byte `stop`, 0 where there is none; \r at the very end may be half of one."""
     end = text.rfind(b"\n", 0, stop) + 1
@@ -597,7 +448,7 @@ def _head(name: str, content: Content) -> tuple[int, str]:
         head = content.head(size)
     if (at := head.find(b"\0")) >= 0:
         raise _nul_byte(name, content.line(at))
-    mark = _MARK if head.startswith(_MARK) else b""
+    mark = MARK if head.startswith(MARK) else b""
     return len(mark), head.removeprefix(mark).decode("latin-1")
 
 
@@ -634,7 +485,7 @@ def _width(head: str, separator: str) -> int:
 
 def _is_aligned(head: str) -> bool:
     """Blanks make equally many values, several, of the first lines, and numbers among those of each but the header."""
-    lines = _aligned(head.encode("latin-1")).decode("latin-1")
+    lines = aligned_lines(head.encode("latin-1")).decode("latin-1")
     return _width(lines, " ") > 1 and all(any(map(_NUMBER.fullmatch, each)) for each in _first_records(lines, " ")[1:])
 
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as parquet
 
 from schuss.errors import DataError, OutputError, SourceError, one_line
 from schuss.table.columns import ahead, check_names, narrowed, words
-from schuss.table.delimited import MISSING, PACKINGS, Content, TableFormat, TextFile, open_text, unpacked
+from schuss.table.content import PACKINGS, Content, unpacked
+from schuss.table.delimited import MISSING, TableFormat, TextFile, open_text
 from schuss.table.paths import ARROW_ENDINGS, TEXT_ENDINGS, File, Identity, reading_remotely
 from schuss.table.pieces import Source
 from schuss.table.rejects import Rejects, Writer

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
 from schuss.errors import SourceError, one_line
-from schuss.table.delimited import unpacked
+from schuss.table.content import unpacked
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data")
 ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
