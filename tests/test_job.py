@@ -22,7 +22,6 @@ from schuss.table import encoded, formats, memory
 from schuss.table.delimited import TableFormat
 from schuss.table.pieces import Pieces
 from schuss.table.shards import pack
-from schuss.table.store import labels
 from schuss.training.loop import Epoch, Finished
 from schuss.view.inspection import inspect_table
 
@@ -62,7 +61,8 @@ def test_test_rows_take_no_part_in_the_training() -> None:
     first, events = watched(epochs=3, hidden=(8,))
     assert isinstance(events[0], Prepared)
     assert events[0].test is not None
-    targets = events[0].encoding.decode(labels(events[0].test.blocks()).targets)
+    (rows,) = events[0].test.blocks()
+    targets = events[0].encoding.decode(rows.targets)
     is_test = np.abs(FRAME["y"].to_numpy()[:, np.newaxis] - targets).min(axis=1) < 1e-3
     assert is_test.sum() == len(targets) == 40
     second = schuss.train(
@@ -200,6 +200,20 @@ def test_fault_34_rows_on_disk_are_trained_on_in_the_same_order_every_time(packe
     assert (found[0].W == found[1].W).all()
     for model in found[2:]:
         assert np.abs(model.W - found[0].W).max() < 0.01
+
+
+@pytest.mark.parametrize("targets", [["y"], ["y", "c"], ["word"]])
+def test_fault_34_held_out_rows_on_disk_are_scored_as_in_memory(packed: list[int], targets: list[str]) -> None:
+    found = {}
+    for size in ("1GB", "20kB"):
+        events: list[JobEvent] = []
+        model = schuss.train(SORTED, targets, memory=size, epochs=1, hidden=(8,), learning_rate=1e-30,
+                             weight_decay=0.0, observers=[events.append])  # fmt: skip
+        scores = [event.scores for event in events if isinstance(event, Epoch)]
+        tests = [(event.scores, event.constant) for event in events if isinstance(event, Evaluated)]
+        found[size] = (model.record.scores, scores, tests)
+    assert packed == [4800, 600, 600]
+    assert found["20kB"] == found["1GB"]
 
 
 def test_fault_34_a_file_beyond_memory_is_trained_on_predicted_evaluated_and_inspected(

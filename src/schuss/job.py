@@ -14,12 +14,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Matrix, Outputs
+from schuss.arrays import Vector
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
-from schuss.model.model import Model, Record, parts_to_score, read_for, scores_of_epochs, total_losses
+from schuss.model.model import Model, Record, parts_to_score, read_for
+from schuss.model.scores import scores_of
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
@@ -32,8 +33,8 @@ from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
-from schuss.table.store import Store, labels, looked_at
-from schuss.table.table import Table
+from schuss.table.store import Store
+from schuss.table.table import BLOCK_ROWS, Table
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -194,8 +195,8 @@ def update(
     start = TrainingState(EngineState.start(model.W, recipe.optimizer))
     validated = _validation(prepared)
     if validated is not None:
-        outputs, _ = looked_at(validated.store.blocks(), model.outputs_of)
-        start = replace(start, best_W=model.W, best_loss=validated.scores(outputs[np.newaxis])[0]["loss"])
+        outputs = ((model.outputs_of(rows)[np.newaxis], rows) for rows in validated.store.blocks())
+        start = replace(start, best_W=model.W, best_loss=validated.scores(outputs)[0]["loss"])
     updated, state = fit(prepared, chosen, start=start, observers=observers, interrupted=interrupted)
     notes = updated.record.notes
     if validated is not None and not state.best_epoch:
@@ -381,16 +382,7 @@ def _validation(prepared: Prepared) -> Validation | None:
     """The validation rows, and how they are scored."""
     if prepared.validation is None:
         return None
-    rows = labels(prepared.validation.blocks())
-    loss, encoding = prepared.recipe.cost.loss, prepared.encoding
-
-    def scores(outputs: Outputs) -> list[dict[str, float]]:
-        found = scores_of_epochs(encoding, loss, outputs, rows)
-        if len(encoding.schema.target.names) > 1:  # the best W is chosen as W is trained: no target counts for more
-            averages = total_losses(loss, outputs, rows.targets, rows.weights) / rows.total_weight
-            found = [{**own, "loss": average} for own, average in zip(found, averages.tolist(), strict=True)]
-        return found
-
+    scores = partial(scores_of, prepared.encoding, prepared.recipe.cost.loss, as_trained=True)
     return Validation(prepared.validation, prepared.recipe.network.outputs, scores)
 
 
@@ -415,23 +407,27 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
     for name, store in (("validation", prepared.validation), ("test", prepared.test)):
         if store is None:
             continue
-        outputs, rows = looked_at(store.blocks(), partial(engine.outputs, model.W))
-        reached = model.scores(outputs, rows)
+        constant = [_constant_outputs(prepared)] if name == "test" else []  # scored as if it were an epoch too
+        looked_at = (
+            (np.stack(np.broadcast_arrays(engine.outputs(model.W, rows), *constant)), rows)
+            for block in store.blocks()
+            for rows in block.batches(BLOCK_ROWS)
+        )
+        reached, *other = scores_of(model.encoding, model.loss, looked_at)
         found[name] = {key: value if np.isfinite(value) else None for key, value in reached.items()}
-        if name == "test":
-            constant = model.scores(_constant_outputs(prepared, len(rows)), rows)
-            _tell(watch, Evaluated(reached, constant))
+        if other:
+            _tell(watch, Evaluated(reached, *other))
     model.record = replace(model.record, scores=found)
     return model
 
 
-def _constant_outputs(prepared: Prepared, count: int) -> Matrix:
-    """Outputs [count, K] that say the same of every row: the training mean, or the training share of each class."""
+def _constant_outputs(prepared: Prepared) -> Vector:
+    """Outputs [K] that say the same of every row: the training mean, or the training share of each class."""
     shares, network = np.array(prepared.facts.shares), prepared.recipe.network
     if not prepared.encoding.schema.target.classes:
-        return np.zeros((count, network.outputs))
+        return np.zeros(network.outputs)
     logs = np.log(np.maximum(shares / shares.sum(), 1e-9))
-    return np.tile(logs[1:] - logs[0] if network.outputs == 1 else logs[: network.outputs], (count, 1))
+    return np.asarray(logs[1:] - logs[0] if network.outputs == 1 else logs[: network.outputs])
 
 
 def _tell(observers: Iterable[Observer], event: JobEvent) -> None:

@@ -1,6 +1,7 @@
 """The loop: what it yields, when it stops, what it keeps, and that nothing but the seed decides W."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -40,7 +41,12 @@ def finished(events: list[Event]) -> Finished:
 def losses_in_turn(values: list[float], rows: Rows = ROWS) -> Validation:
     """A validation that says these losses after one another."""
     left = iter(values)
-    return Validation(MemoryStore(rows), NETWORK.outputs, lambda outputs: [{"loss": next(left)} for _ in outputs])
+
+    def scores(blocks: Iterable[tuple[Outputs, Rows]]) -> list[dict[str, float]]:
+        ((outputs, _),) = blocks
+        return [{"loss": next(left)} for _ in outputs]
+
+    return Validation(MemoryStore(rows), NETWORK.outputs, scores)
 
 
 def test_every_epoch_ends_once_and_the_last_event_is_finished() -> None:
@@ -119,7 +125,9 @@ def test_scores_are_of_the_validation_rows_at_the_W_of_their_epoch(monkeypatch: 
     found: list[Matrix] = []
     held_out = ROWS.slice(40, 50)
 
-    def scores(outputs: Outputs) -> list[dict[str, float]]:
+    def scores(blocks: Iterable[tuple[Outputs, Rows]]) -> list[dict[str, float]]:
+        ((outputs, rows),) = blocks
+        assert rows is held_out
         found.extend(outputs)
         return [{"loss": float(np.abs(own).sum())} for own in outputs]
 

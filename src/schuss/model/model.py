@@ -1,6 +1,7 @@
 """Model: schema, network and W together. It predicts, evaluates, and lives in one file that holds no code."""
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import schuss
-from schuss import metrics
-from schuss.arrays import Matrix, Outputs, Rows, Vector
+from schuss.arrays import Matrix, Rows, Vector
 from schuss.descent.optimizers import GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
-from schuss.errors import ModelFileError, SettingError
+from schuss.errors import CellError, ModelFileError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.losses import LOSSES, Loss, loss_named
+from schuss.model.scores import scores_of
 from schuss.network import Network
 from schuss.table.delimited import TableFormat
 from schuss.table.drift import Drift, drift
@@ -26,7 +27,6 @@ from schuss.table.memory import memory_for
 from schuss.table.order import TRAINING
 from schuss.table.parts import Parts
 from schuss.table.source import read_table
-from schuss.table.store import looked_at
 from schuss.table.table import Table
 
 FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
@@ -131,7 +131,7 @@ class Model:
         Raises:
             DataError: the table cannot be read, or a column is missing or of another kind.
         """
-        return self.encoding.decode(self.outputs(table, format))
+        return self._each(table, format, self.encoding.decode)
 
     def predict_proba(self, table: object, format: TableFormat | None = None) -> Matrix:
         """The probability of each class, [N, classes] float64, columns in the order of `classes`.
@@ -140,7 +140,7 @@ class Model:
             SettingError: the model is a regression.
             DataError: as predict.
         """
-        return self.probabilities(self.outputs(table, format))
+        return self._each(table, format, self.probabilities)
 
     def probabilities(self, outputs: Matrix) -> Matrix:
         """As predict_proba, from outputs [N, K]."""
@@ -150,9 +150,26 @@ class Model:
 
     def outputs(self, table: object, format: TableFormat | None = None) -> Matrix:
         """Outputs of the network before link and units, [N, K]. Raises DataError as predict."""
+        return self._each(table, format, lambda outputs: outputs)
+
+    def output_blocks(self, table: Table) -> Iterator[Matrix]:
+        """As outputs, of a table from `read_for`, block by block [n, K]."""
+        for block in table.blocks([column.name for column in self.encoding.schema.columns]):
+            yield self.outputs_of(self.encoding.encode(block, target=False))
+
+    def _each(
+        self, table: object, format: TableFormat | None, meaning: Callable[[Matrix], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """What outputs mean, [N, …]: nothing else of the length of the table is held."""
         read = read_for(self.encoding, table, format)
-        blocks = read.blocks([column.name for column in self.encoding.schema.columns])
-        return np.concatenate([self.outputs_of(self.encoding.encode(block, target=False)) for block in blocks])
+        found, start = np.empty(0), 0
+        for outputs in self.output_blocks(read):
+            values = meaning(outputs)
+            if not start:
+                found = np.empty((len(read), *values.shape[1:]), values.dtype)
+            found[start : start + len(values)] = values
+            start += len(values)
+        return found
 
     def evaluate(self, table: object, format: TableFormat | None = None) -> dict[str, float]:
         """Scores on a table that holds the target: average and total loss, and the metrics of the task.
@@ -165,11 +182,8 @@ class Model:
         read = read_for(self.encoding, table, format)
         parts = parts_to_score(self.encoding, read)
         blocks = (self.encoding.encode(block, rows) for block, rows in parts.blocks(TRAINING))
-        return self.scores(*looked_at(blocks, self.outputs_of))
-
-    def scores(self, outputs: Matrix, rows: Rows) -> dict[str, float]:
-        """As evaluate, from outputs [N, K] and encoded rows."""
-        return scores(self.encoding, self.loss, outputs, rows)
+        looked_at = ((self.outputs_of(rows)[np.newaxis], rows) for rows in blocks)
+        return scores_of(self.encoding, self.loss, looked_at)[0]
 
     def outputs_of(self, rows: Rows) -> Matrix:
         """As outputs, of encoded rows."""
@@ -258,45 +272,6 @@ def _read_card(text: str) -> _Card:
     return msgspec.json.decode(text, type=_Card)
 
 
-def scores(encoding: Encoding, loss: Loss, outputs: Matrix, rows: Rows) -> dict[str, float]:
-    """Average and total loss in the target's units, and the metrics of the task.
-
-    Arguments:
-        outputs: [N, K] before the link. rows: encoded, with targets.
-    """
-    return scores_of_epochs(encoding, loss, outputs[np.newaxis], rows)[0]
-
-
-def scores_of_epochs(encoding: Encoding, loss: Loss, outputs: Outputs, rows: Rows) -> list[dict[str, float]]:
-    """As scores, for each of some epochs, from outputs [epochs, N, K]: for small tables in the time of one."""
-    outputs, target = outputs.astype(np.float64), encoding.schema.target
-    if target.task == "regression":
-        deviation = np.asarray(target.deviation)
-        actual, predicted = rows.targets * deviation, outputs * deviation  # differences need no mean
-        found = metrics.regression_scores(actual, predicted, rows.weights)
-        for number, name in enumerate(target.names if len(target.names) > 1 else ()):
-            own = metrics.regression_scores(actual[:, [number]], predicted[..., [number]], rows.weights)
-            found[f"rmse of {name}"] = own["rmse"]
-        total = total_losses(loss, predicted, actual, rows.weights)
-    else:
-        predicted = loss.prediction(outputs.reshape(-1, outputs.shape[-1])).reshape(*outputs.shape[:2], -1)
-        found = metrics.class_scores(rows.targets[:, 0], predicted, rows.weights)
-        total = total_losses(loss, outputs, rows.targets, rows.weights)
-    found = {"loss": total / rows.total_weight, "total_loss": total, **found}
-    return [dict(zip(found, each, strict=True)) for each in zip(*(of.tolist() for of in found.values()), strict=True)]
-
-
-def total_losses(loss: Loss, outputs: Outputs, targets: Matrix, weights: Vector | None) -> Vector:
-    """Σ w_i L_i in float64 of each epoch [epochs], from outputs [epochs, N, K], targets [N, T] and weights [N]."""
-    epochs, count, width = outputs.shape
-    flat = np.broadcast_to(targets, (epochs, *targets.shape)).reshape(epochs * count, -1)
-    losses = loss.value(outputs.reshape(epochs * count, width), flat).reshape(epochs, count)
-    if weights is None:
-        return np.array([own.sum() for own in losses])
-    weight = weights.astype(np.float64)
-    return np.array([own @ weight for own in losses])
-
-
 def parts_to_score(encoding: Encoding, table: Table) -> Parts:
     """The rows that have a target, and a weight above 0 where the table has weights.
 
@@ -304,7 +279,10 @@ def parts_to_score(encoding: Encoding, table: Table) -> Parts:
         DataError: there is none, or a weight or target is impossible.
     """
     schema = encoding.schema
-    return Parts(table, schema.target, schema.weight if schema.weight in table.names else None)
+    parts = Parts(table, schema.target, schema.weight if schema.weight in table.names else None)
+    if not parts.usable:
+        raise CellError(f"{table.name}: all weights in {schema.weight!r} are 0. At least one row must count.")
+    return parts
 
 
 def read_for(encoding: Encoding, table: object, format: TableFormat | None, memory: float | None = None) -> Table:

@@ -1,17 +1,20 @@
-"""Predictions of a whole table, written to a file."""
+"""Predictions of a table of any size, written to a file block by block."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from numpy.typing import NDArray
 
+from schuss.arrays import Matrix
 from schuss.errors import SettingError
 from schuss.files import STORAGE, Storage, replacing
 from schuss.model.model import Model
 from schuss.table.table import Table
+
+_GROUP_ROWS = 65_536  # that are written together, a row group of Parquet
 
 
 def write_predictions(
@@ -20,28 +23,50 @@ def write_predictions(
     """Writes one row for each row of the table, in order: the prediction, under the target's name.
 
     Arguments:
+        table: from `read_for`; what it holds in memory is all that grows with its rows.
         path: .csv or .parquet; the ending decides.
         probabilities: adds "probability of CLASS" for each class.
 
     Raises:
         SettingError: the ending is another, or probabilities are asked of a regression.
+        DataError: a column is missing or of another kind.
         OutputError: the file cannot be written.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise SettingError(f"{path}: predictions are written as .csv or .parquet; end the name with one of them.")
-    outputs = model.outputs(table)
-    predicted = model.encoding.decode(outputs)
-    names = model.encoding.schema.target.names
-    columns = {name: _column(predicted, number) for number, name in enumerate(names)}
+    groups = (_columns(model, outputs, probabilities) for outputs in _groups(model.output_blocks(table)))
+    first = next(groups)
+    with replacing(path, storage) as file, pa.PythonFile(file, mode="w") as sink:
+        if path.suffix == ".csv":
+            writer = pyarrow.csv.CSVWriter(sink, first.schema)
+        else:
+            repeated = list(model.encoding.schema.target.names) if model.classes else False  # labels, and nothing else
+            writer = pyarrow.parquet.ParquetWriter(sink, first.schema, use_dictionary=repeated)
+        with writer:
+            writer.write(first)
+            for group in groups:
+                writer.write(group)
+
+
+def _groups(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
+    """Outputs of as many rows each, the last fewer, however the blocks were cut."""
+    held: list[Matrix] = []
+    room = _GROUP_ROWS
+    for block in blocks:
+        while len(block) >= room:
+            yield np.concatenate([*held, block[:room]])
+            block, held, room = block[room:], [], _GROUP_ROWS
+        held.append(block)
+        room -= len(block)
+    if room < _GROUP_ROWS:
+        yield np.concatenate(held)
+
+
+def _columns(model: Model, outputs: Matrix, probabilities: bool) -> pa.Table:
+    """The columns of the file for some rows, from their outputs [n, K]."""
+    predicted, names = model.encoding.decode(outputs), model.encoding.schema.target.names
+    columns = dict(zip(names, predicted.reshape(len(predicted), -1).T, strict=True))
     if probabilities:
         shares = model.probabilities(outputs)
-        columns |= {f"probability of {label}": pa.array(shares[:, i]) for i, label in enumerate(model.classes)}
-    with replacing(path, storage) as file:
-        if path.suffix == ".csv":
-            pyarrow.csv.write_csv(pa.table(columns), pa.PythonFile(file, mode="w"))
-        else:
-            pyarrow.parquet.write_table(pa.table(columns), pa.PythonFile(file, mode="w"))
-
-
-def _column(predicted: NDArray[np.generic], number: int) -> pa.Array:
-    return pa.array(predicted if predicted.ndim == 1 else predicted[:, number])
+        columns |= {f"probability of {label}": shares[:, i] for i, label in enumerate(model.classes)}
+    return pa.table(columns)

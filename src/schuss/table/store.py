@@ -1,11 +1,11 @@
 """Encoded rows as training asks for them: windows of rows with the order to visit them in."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Matrix, RowIndex, Rows
+from schuss.arrays import RowIndex, Rows
 from schuss.table.order import permutations
 
 Windows: TypeAlias = Generator[tuple[Rows, RowIndex], None, None]
@@ -28,24 +28,6 @@ class Store(Protocol):
         and positions may be overwritten as soon as the next item is asked for, here or in another call.
         """
         ...
-
-
-def looked_at(blocks: Iterable[Rows], outputs: Callable[[Rows], Matrix]) -> tuple[Matrix, Rows]:
-    """The outputs of all rows, and their targets and weights, without features; one block is held at a time."""
-    found, seen = [], []
-    for block in blocks:
-        found.append(outputs(block))
-        seen.append((block.targets, block.weights))
-    targets = np.concatenate([targets for targets, _ in seen])
-    weights = [weights for _, weights in seen if weights is not None]
-    nothing = np.empty((len(targets), 0), np.float32)
-    rows = Rows(nothing, nothing.astype(np.int32), targets, np.concatenate(weights) if weights else None)
-    return np.concatenate(found), rows
-
-
-def labels(blocks: Iterable[Rows]) -> Rows:
-    """Targets and weights of all rows, without features."""
-    return looked_at(blocks, lambda block: block.targets[:, :0])[1]
 
 
 class MemoryStore:

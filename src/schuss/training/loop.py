@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import msgspec
 import numpy as np
 
-from schuss.arrays import Outputs, RowIndex, Rows, Vector
+from schuss.arrays import Matrix, Outputs, RowIndex, Rows, Vector
 from schuss.descent.schedules import Schedule
-from schuss.engine.protocol import Engine, EngineState, Watched
+from schuss.engine.protocol import Engine, EngineState
 from schuss.table.store import MemoryStore, Store
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -91,13 +91,21 @@ Event: TypeAlias = Chunk | Epoch | Finished
 class Validation:
     """Rows by which the best W is chosen.
 
-    outputs: K. scores: outputs [epochs, N, K] of these rows -> the named scores of each epoch, with "loss", the one to
-    make small.
+    outputs: K. scores: blocks of these rows, each with its outputs [epochs, n, K] -> the named scores of each epoch,
+    with "loss", the one to make small.
     """
 
     store: Store
     outputs: int
-    scores: Callable[[Outputs], Sequence[Mapping[str, float]]]
+    scores: Callable[[Iterable[tuple[Outputs, Rows]]], Sequence[Mapping[str, float]]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What there is to judge some epochs by: W after each, [epochs, P], and what Validation.scores takes."""
+
+    path: Matrix
+    blocks: Iterable[tuple[Outputs, Rows]]
 
 
 def descend(
@@ -161,7 +169,7 @@ def _most_together(state: TrainingState, plan: Plan, validation: Validation | No
 def _judged(
     state: TrainingState,
     losses: list[float],
-    seen: Watched | None,
+    seen: _Seen | None,
     validation: Validation | None,
     plan: Plan,
     step_at: Callable[[int], int],
@@ -171,7 +179,7 @@ def _judged(
     An epoch that explodes does not count, nor do those after it. step_at: the steps taken at the end of an epoch.
     """
     outcome, ended = None, []
-    scores = validation.scores(seen.outputs) if validation and seen else [_NO_SCORES] * len(losses)
+    scores = validation.scores(seen.blocks) if validation and seen else [_NO_SCORES] * len(losses)
     finite = np.asarray(np.isfinite(seen.path).all(axis=1)) if seen else np.ones(len(losses), np.bool_)
     best, best_loss, most = None, state.best_loss, _EXPLODED * plan.loss_unit
     for epoch, (loss, found, is_finite) in enumerate(zip(losses, scores, finite, strict=True), state.epoch + 1):
@@ -203,7 +211,7 @@ def _chunks(
     pace: "_Pace",
     clock: "_Clock",
     validation: Validation | None,
-) -> Iterator[tuple[Chunk, list[float], Watched | None]]:
+) -> Iterator[tuple[Chunk, list[float], _Seen | None]]:
     """Takes the steps of these epochs; yields after each chunk its event, and the epochs that it ended.
 
     A chunk is a part of one epoch, or whole epochs. Of those that it ended there are the losses and, with validation
@@ -223,8 +231,7 @@ def _chunks(
             rates, seen = plan.learning_rate * shares, None
             passed += len(order) // together
             if validation and passed == rows_per_epoch:
-                seen = _watched(engine, rows, order, plan.batch_size, rates, validation.store, together)
-                losses = seen.losses
+                losses, seen = _watched(engine, rows, order, plan.batch_size, rates, validation.store, together)
             else:
                 losses = engine.train(rows, order, plan.batch_size, rates, together)
             pace.took(steps, clock.now() - began)
@@ -252,14 +259,15 @@ def _chunks(
 
 def _watched(
     engine: Engine, rows: Rows, order: RowIndex, batch_size: int, rates: Vector, watched: Store, together: int
-) -> Watched:
-    """As Engine.train_watched; rows that do not lie in memory are looked at after one epoch alone."""
+) -> tuple[Vector, _Seen]:
+    """The losses of all steps, and what is seen; rows that do not lie in memory are looked at after one epoch alone."""
     if isinstance(watched, MemoryStore):
-        return engine.train_watched(rows, order, batch_size, rates, watched.rows, together)
+        found = engine.train_watched(rows, order, batch_size, rates, watched.rows, together)
+        return found.losses, _Seen(found.path, [(found.outputs, watched.rows)])
     losses = engine.train(rows, order, batch_size, rates)
     W = engine.state().W
-    outputs = np.concatenate([engine.outputs(W, block) for block in watched.blocks()])
-    return Watched(losses, W[np.newaxis], outputs[np.newaxis])
+    blocks = ((engine.outputs(W, block)[np.newaxis], block) for block in watched.blocks())
+    return losses, _Seen(W[np.newaxis], blocks)
 
 
 def _batch_sizes(rows: int, batch_size: int) -> Vector:
