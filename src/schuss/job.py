@@ -29,6 +29,7 @@ from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import Table, TableFormat, read_table
+from schuss.table.sparse import WINDOW_BYTES, SparseStore, SparseTable
 from schuss.table.store import MemoryStore, Store, labels, looked_at
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
@@ -184,7 +185,7 @@ def prepare(
     if len(target.classes) == 1:
         warnings.warn(f"Every row has the same class, {target.classes[0]}: the model can only say that.", stacklevel=3)
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
-    if not isinstance(training, MemoryStore):
+    if not isinstance(training, MemoryStore | SparseStore):
         size = len(training) * encoding.row_bytes / 1e6
         notes += (f"the training rows take {size:,.1f} MB, more than --memory: they are read from a copy on disk",)
     return Prepared(table, encoding, training, of_validation, of_test, shares.weights, recipe, parts.left_out, notes)
@@ -284,6 +285,10 @@ def _stores(
         look = (lambda rows: rows) if stores else shares.add  # training comes first
         if not size:
             stores.append(None)
+        elif isinstance(own.table, SparseTable) and size > WINDOW_BYTES:
+            of_part = look(encoding.encode_labels(own.blocks(part), own.count(part)))
+            write = partial(encoding.write_stored, own.table)
+            stores.append(SparseStore(of_part, own.rows(part), encoding.features, write))
         elif size <= room:
             stores.append(MemoryStore(look(encoding.encode_blocks(own.blocks(part), own.count(part)))))
         else:

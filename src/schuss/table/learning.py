@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from schuss.table.schema import (
     row_weights,
 )
 from schuss.table.source import Blocks, Table, row_count
+from schuss.table.sparse import SparseTable, column_name
 
 MOST_LEVELS = 1000
 FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
@@ -59,6 +60,7 @@ def learn_schema(
     taken = {*target.names, *exclude, weight}
     learners = {name: _learner(table, name) for name in table.names if name not in taken}
     scales = [_Numeric(name) for name in target.names] if target.task == "regression" else []
+    stored = _Stored()
     count, any_weight = 0, weight is None
     with workers(len(table)) as each:
         for block, rows in blocks:
@@ -67,13 +69,16 @@ def learn_schema(
             if weights is not None and (weights == 1).all():
                 weights = None  # that is the same, bit for bit
             each(_Lesson(block, rows, weights), [*learners.values(), *scales])
+            if isinstance(block, SparseTable):
+                stored.add(block.matrix[rows], weights)
             count += row_count(block, rows)
     if not any_weight:
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
+    learners |= stored.learners()
     learned = {name: learner.learned(count) for name, learner in learners.items()}
     reasons = {name: reason for name, reason in learned.items() if isinstance(reason, str)}
     reasons |= dict.fromkeys(exclude, "excluded by you")
-    dropped = tuple((name, reasons[name]) for name in table.names if name in reasons)
+    dropped = tuple((name, reasons[name]) for name in dict.fromkeys([*table.names, *learned]) if name in reasons)
     columns = tuple(column for column in learned.values() if not isinstance(column, str))
     if not columns and target.names:
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
@@ -126,7 +131,11 @@ class _Numeric:
         values = numbers(column)
         check_finite(block, self.name, values)
         values = values[rows]
-        if column.null_count:
+        self.take_in(values, weights, bool(column.null_count))
+
+    def take_in(self, values: Numbers, weights: Numbers | None, gaps: bool) -> None:
+        """Learns from values [n], NaN where missing, and their weights. gaps: whether some may be missing."""
+        if gaps:
             valid = ~np.isnan(values)
             self.missing += int(len(values) - np.count_nonzero(valid))
             values, weights = values[valid], None if weights is None else weights[valid]
@@ -179,6 +188,36 @@ class _Numeric:
         if self.least == self.greatest:
             return self.least, 1.0
         return self.mean, self.deviation if self.deviation > _TINY else 1.0
+
+
+class _Stored:
+    """What rows of a sparse matrix store."""
+
+    def __init__(self) -> None:
+        self._rows: list[Any] = []
+        self._weights: list[Numbers] = []
+
+    def add(self, rows: Any, weights: Numbers | None) -> None:
+        """Some rows, csr [n, F], and their weights, None where each counts once."""
+        self._rows.append(rows)
+        self._weights.append(np.ones(rows.shape[0]) if weights is None else weights)
+
+    def learners(self) -> dict[str, _Learner]:
+        """What is known of each column; what is not stored is 0."""
+        if not self._rows:
+            return {}
+        from scipy.sparse import vstack  # for those who give sparse matrices
+
+        columns, weights = vstack(self._rows, "csc"), np.concatenate(self._weights)
+        total, found = weights.sum(), dict[str, _Learner]()
+        for number in range(columns.shape[1]):
+            stored = slice(*columns.indptr[number : number + 2])
+            values, own = columns.data[stored].astype(np.float64), weights[columns.indices[stored]]
+            if len(own) < len(weights):  # one 0 stands for all, with their weight
+                values, own = np.append(values, 0.0), np.append(own, max(total - own.sum(), 0.0))
+            learner = found[column_name(number)] = _Numeric(column_name(number), counted=True)
+            learner.take_in(values, own, gaps=True)
+        return found
 
 
 class _Boolean:
