@@ -38,7 +38,7 @@ from schuss.table.schema import (
     row_weights,
 )
 from schuss.table.source import Blocks, Table, row_count
-from schuss.table.sparse import Cells, SparseTable, column_number
+from schuss.table.sparse import SparseTable, column_number
 
 _PLURALS = {
     "date": "dates or times",
@@ -177,16 +177,8 @@ class Encoding:
         """As encode_blocks, without features."""
         return Encoding(replace(self.schema, columns=())).encode_blocks(blocks, count)
 
-    def write_stored(self, table: SparseTable, rows: RowIndex | slice, to: Matrix, last: Cells | None = None) -> Cells:
-        """Writes the features of rows of a sparse matrix: in few cells they differ from those of a row of zeros.
-
-        Arguments:
-            rows: n of them.
-            to: [at least n, F] float32, of which the first n rows are written.
-            last: where `to` differs from rows of zeros, as the last call returned it; None for anywhere.
-
-        Returns:
-            The cells that were written, as their rows and their places.
+    def write_stored(self, table: SparseTable, rows: RowIndex | slice, to: Matrix) -> None:
+        """Writes the features of these rows into [n, F] float32: first as if every cell were 0, then what is stored.
 
         Raises:
             ColumnError: the schema has a column that no sparse matrix has.
@@ -204,16 +196,12 @@ class Encoding:
             stored = ((matrix.data[used] - center[place]) / scale[place]).astype(np.float32)
         stored[np.isnan(stored)] = 0.0
         row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-        cells = np.append(row[used], row[gone]), np.append(place, missing[gone])
-        if last is None:
-            to[...] = empty
-        else:
-            to[last] = empty[last[1]]
-        to[cells] = np.append(stored, np.ones(len(gone), np.float32))
+        to[...] = empty
+        to[row[used], place] = stored
+        to[row[gone], missing[gone]] = 1.0
         if not np.isfinite(np.append(empty, stored)).all():
-            for first, feature in np.argwhere(~np.isfinite(to[: matrix.shape[0]]))[:1].tolist():
+            for first, feature in np.argwhere(~np.isfinite(to))[:1].tolist():
                 raise _too_far(table, rows, first, self.layout[feature].column, "leave it empty")
-        return cells
 
     def decode(self, outputs: Matrix) -> NDArray[Any]:
         """What the outputs [N, K] of a network mean.

@@ -209,13 +209,15 @@ class _Stored:
         from scipy.sparse import vstack  # for those who give sparse matrices
 
         columns, weights = vstack(self._rows, "csc"), np.concatenate(self._weights)
-        total, found = weights.sum(), dict[str, _Learner]()
-        for number in range(columns.shape[1]):
+        nothing, total = _Numeric("", counted=True), weights.sum()
+        nothing.take_in(np.zeros(1), None, gaps=False)
+        found: dict[str, _Learner] = dict.fromkeys(map(column_name, range(columns.shape[1])), nothing)
+        for number in np.flatnonzero(np.diff(columns.indptr)).tolist():
             stored = slice(*columns.indptr[number : number + 2])
             values, own = columns.data[stored].astype(np.float64), weights[columns.indices[stored]]
             if len(own) < len(weights):  # one 0 stands for all, with their weight
                 values, own = np.append(values, 0.0), np.append(own, max(total - own.sum(), 0.0))
-            learner = found[column_name(number)] = _Numeric(column_name(number), counted=True)
+            found[column_name(number)] = learner = _Numeric(column_name(number), counted=True)
             learner.take_in(values, own, gaps=True)
         return found
 

@@ -6,7 +6,7 @@ Columns are called column_1, column_2, … as those of an array are, so that a m
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from schuss.arrays import Matrix, RowIndex, Rows
 from schuss.table.order import permutation
 from schuss.table.source import BLOCK_ROWS, Table
 from schuss.table.store import Windows
-
-Cells: TypeAlias = tuple[RowIndex, RowIndex]  # [n] rows and [n] places in them
 
 WINDOW_BYTES = 1 << 25  # of dense features
 
@@ -67,11 +65,11 @@ class SparseStore:
         labels: the rows, without features.
         numbers: [N] of the rows in their matrix.
         features: F.
-        write: writes the features of the rows of some numbers into a matrix, as Encoding.write_stored.
+        write: writes the features of the rows of some numbers, [n] and [n, F] float32.
     """
 
     def __init__(
-        self, labels: Rows, numbers: RowIndex, features: int, write: Callable[[RowIndex, Matrix, Cells | None], Cells]
+        self, labels: Rows, numbers: RowIndex, features: int, write: Callable[[RowIndex, Matrix], None]
     ) -> None:
         self._labels, self._numbers, self._features, self._write = labels, numbers, features, write
 
@@ -82,24 +80,24 @@ class SparseStore:
         """All rows, a window at a time."""
         size = _rows_in_window(self._features)
         for start in range(0, len(self), size):
-            block = self._labels.slice(start, start + size)
-            features = np.empty((len(block), self._features), np.float32)
-            self._write(self._numbers[start : start + size], features, None)
-            yield replace(block, features=features)
+            places = np.arange(start, min(start + size, len(self)))
+            yield self._dense(places, np.empty((len(places), self._features), np.float32))
 
     def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
         """The rows of these epochs in their orders, from batch number `start` of the first on."""
         size = max(1, _rows_in_window(self._features) // batch_size) * batch_size
         memory = np.empty((min(size, len(self)), self._features), np.float32)
-        cells = None
         for epoch in epochs:
             order = permutation(seed, epoch, len(self))
             for first in range(start * batch_size, len(self), size):
                 places = order[first : first + size]
-                cells = self._write(self._numbers[places], memory, cells)
-                rows = replace(self._labels.take(places), features=memory[: len(places)])
-                yield rows, np.arange(len(places))
+                yield self._dense(places, memory[: len(places)]), np.arange(len(places))
             start = 0
+
+    def _dense(self, places: RowIndex, features: Matrix) -> Rows:
+        """The rows at these places, with features in the memory given."""
+        self._write(self._numbers[places], features)
+        return replace(self._labels.take(places), features=features)
 
 
 def column_name(number: int) -> str:
