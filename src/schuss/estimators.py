@@ -25,6 +25,7 @@ from schuss.settings import Settings
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Target
 from schuss.table.source import read_table
+from schuss.table.sparse import SparseTable
 from schuss.table.table import Table
 from schuss.training.loop import Epoch
 from schuss.training.state import TrainingState
@@ -149,7 +150,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self, X: Any, targets: Columns, sample_weight: Any = None, *, reset: bool
     ) -> tuple[Table, Target]:
         """One table of features, target and weights, these in the last column."""
-        table = read_table(self._validated(X, reset))
+        table = _table(self._validated(X, reset))
         for column in targets.values():
             if len(column) != len(table):
                 raise ValueError(f"X has {len(table)} rows and y {len(column)}: they must be as many.")
@@ -162,7 +163,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         weight = _free_names([_WEIGHT], [*table.names, *names])
         columns = [*table.data.columns, *targets.values(), from_numpy(weights)]
         data = pa.table(columns, names=[*table.names, *names, *weight])
-        return Table(table.name, data, table.notes, dates=table.dates), self._target(names)
+        return replace(table, held=data), self._target(names)
 
     def _validated(self, X: Any, reset: bool) -> Any:
         """X checked as scikit-learn does: a frame keeps its columns and their kinds, all else becomes a float array."""
@@ -177,6 +178,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             self,
             X,
             reset=reset,
+            accept_sparse="csr",
             dtype=[np.float64, np.float32],
             ensure_all_finite="allow-nan",
             ensure_min_samples=2 if reset else 1,
@@ -185,7 +187,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any) -> Matrix:
         """Outputs before the link, [N, K]."""
         check_is_fitted(self)
-        return self.model_.outputs(self._validated(X, reset=False))
+        table = _table(self._validated(X, reset=False))
+        parts = table.windows(self.model_.encoding.features) if isinstance(table, SparseTable) else [table]
+        return np.concatenate([self.model_.outputs(part) for part in parts])
 
     def _target_columns(self, y: Any) -> Columns:
         """Y, checked, as columns of a table."""
@@ -197,7 +201,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = tags.input_tags.sparse = True
         return tags
 
 
@@ -230,7 +234,7 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         precision: float32; bf16 for products in bf16 with sums and W in float32, where the processor has it; auto for
             bf16 where a trial on the first steps finds its gradients close enough; float64 for the slow NumPy engine.
         memory: for the encoded rows, such as "2GB"; more of them are read from a packed copy on disk. None for half of
-            what is free.
+            what is free. Of a large sparse matrix 32 MiB of rows, or one batch, are dense at a time.
         verbose: whether to show progress.
         warm_start: whether fit goes on from the present W.
 
@@ -249,7 +253,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         """Trains a network.
 
         Arguments:
-            X: array [N, F] (NaN is missing) or a DataFrame with numeric, boolean and categorical columns.
+            X: array or SciPy sparse matrix [N, F] (NaN is missing, what is not stored is 0), or a DataFrame with
+                numeric, boolean and categorical columns.
             y: [N], or [N, T] for several numbers.
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
@@ -309,7 +314,8 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         """Trains a network.
 
         Arguments:
-            X: array [N, F] (NaN is missing) or a DataFrame with numeric, boolean and categorical columns.
+            X: array or SciPy sparse matrix [N, F] (NaN is missing, what is not stored is 0), or a DataFrame with
+                numeric, boolean and categorical columns.
             y: [N] labels: text, numbers or booleans.
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
@@ -363,6 +369,16 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
         return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
+
+
+def _table(X: Any) -> Table:
+    """A frame, an array, or a csr matrix, as a table."""
+    if not hasattr(X, "indptr"):
+        return read_table(X)
+    if not X.has_canonical_format:  # cells that are stored twice are to be added up
+        X = X.copy()
+        X.sum_duplicates()
+    return SparseTable("sparse matrix", pa.table({}), matrix=X)
 
 
 def _report() -> Any:

@@ -252,7 +252,8 @@ def prepare(
         _held_out(parts, VALIDATION, validation, encoding, format, memory),
         _held_out(parts, TEST, test, encoding, format, memory),
     ]
-    nulls = {name: count for name in table.names if (count := table.null_count(name))}
+    used = [column.name for column in encoding.schema.columns]
+    nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
     facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
     return _decided(*encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, entry=entry), settings)

@@ -15,7 +15,7 @@ from schuss.errors import CellError, OutputError, SettingError
 from schuss.files import Storage
 from schuss.model import predictions
 from schuss.model.predictions import write_predictions
-from schuss.table import source
+from schuss.table import table as tables
 from schuss.table.source import read_table
 
 RANDOM = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def test_any_blocks_give_the_same_bytes(
     written = set()
     monkeypatch.setattr(predictions, "_GROUP_ROWS", 40)
     for block_rows in (1, 7, 40, 64, COUNT):
-        monkeypatch.setattr(source, "BLOCK_ROWS", block_rows)
+        monkeypatch.setattr(tables, "BLOCK_ROWS", block_rows)
         write_predictions(model, read_table(FRAME), tmp_path / f"p{ending}", bool(model.classes))
         written.add((tmp_path / f"p{ending}").read_bytes())
     assert len(written) == 1
@@ -67,7 +67,7 @@ def test_an_error_in_a_later_block_leaves_what_was_there(
 ) -> None:
     path = tmp_path / f"p{ending}"
     path.write_text("of yesterday")
-    monkeypatch.setattr(source, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(tables, "BLOCK_ROWS", 20)
     monkeypatch.setattr(predictions, "_GROUP_ROWS", 20)
     with pytest.raises(CellError, match="row 141"):
         write_predictions(model, read_table(FRAME.assign(a=np.where(FRAME.index == 140, np.inf, 1))), path)
@@ -106,7 +106,7 @@ def test_a_regression_has_no_probabilities_and_no_file(model: Model, tmp_path: P
 def test_outputs_are_let_go_of_when_they_are_written(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(tables, "BLOCK_ROWS", 10)
     monkeypatch.setattr(predictions, "_GROUP_ROWS", 10)
     seen: list[weakref.ref[Any]] = []
     held: list[int] = []

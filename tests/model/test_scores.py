@@ -14,7 +14,8 @@ from schuss import Model
 from schuss.errors import CellError
 from schuss.model import scores as scores_module
 from schuss.model.scores import scores_of
-from schuss.table import source
+from schuss.table import table as tables
+from schuss.table.source import read_table
 
 RANDOM = np.random.default_rng(0)
 COUNT = 300
@@ -41,7 +42,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 @pytest.fixture(params=[7, 64, 65_536])
 def block_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    for module in (source, scores_module):
+    for module in (tables, scores_module):
         monkeypatch.setattr(module, "BLOCK_ROWS", request.param)
     return int(request.param)
 
@@ -89,7 +90,7 @@ def test_a_table_without_any_weight_is_refused(model: Model) -> None:
 
 def test_for_choosing_W_targets_count_as_in_training() -> None:
     trained = model_of("two")
-    rows = trained.encoding.encode(source.read_table(FRAME))
+    rows = trained.encoding.encode(read_table(FRAME))
     outputs = trained.outputs(FRAME)
     (scores,) = scores_of(trained.encoding, trained.loss, [(outputs[np.newaxis], rows)], as_trained=True)
     assert rows.weights is not None
@@ -101,7 +102,7 @@ def test_for_choosing_W_targets_count_as_in_training() -> None:
 
 
 def test_no_more_than_two_blocks_of_outputs_are_held(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "BLOCK_ROWS", 20)
+    monkeypatch.setattr(tables, "BLOCK_ROWS", 20)
     seen: list[weakref.ref[Any]] = []
     held: list[int] = []
     kind = type(model._engine)

@@ -113,7 +113,7 @@ class _Quantity:
             yield Drift(known.name, "outside", min((outside + 9 * self.far) / present, 1.0), "; ".join(words))
         values = np.sort(self._sample[:count])
         values = values[: np.count_nonzero(values == values)]
-        if len(values):
+        if len(values) and known.quantiles:
             yield from self._moved(values, min(seen, SAMPLE_ROWS))
 
     def _moved(self, values: Numbers, seen: int) -> Iterator[Drift]:

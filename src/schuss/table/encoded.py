@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ from schuss.table.memory import half_of_free_memory
 from schuss.table.parts import Parts
 from schuss.table.paths import files_of
 from schuss.table.shards import PackedStore, pack
+from schuss.table.sparse import WINDOW_BYTES, SparseStore, SparseTable
 from schuss.table.store import MemoryStore, Store
 
 FORMAT = 1  # of the entries
@@ -98,18 +100,11 @@ def encode(
         OutputError: the cache cannot be written, or its disk is too small.
     """
     encoding, counts = facts.encoding, [own.count(part) for own, part in parts]
-    size = sum(counts) * encoding.row_bytes
-    room = _LITTLE_MEMORY if memory is None else memory - taken
-    if memory is None and size > room:
-        room = half_of_free_memory()
     shares = _Shares(len(encoding.schema.target.classes))
-    if size <= room:
-        training, validation, test = (
-            MemoryStore(encoding.encode_blocks(own.blocks(part), count)) if count else None
-            for (own, part), count in zip(parts, counts, strict=True)
-        )
+    if isinstance(parts[0][0].table, SparseTable) or _fits(sum(counts) * encoding.row_bytes, memory, taken):
+        training, validation, test = (_held(encoding, own, part) for own, part in parts)
         assert training
-        shares.add(training.rows)
+        shares.add(training.rows if isinstance(training, MemoryStore) else training.labels)
         return replace(facts, shares=shares.found()), (training, validation, test)
     key = entry.key if entry else ""
     place = cache_folder() / (key or os.urandom(16).hex())
@@ -158,6 +153,24 @@ def _loaded(entry: Path, memory: float | None) -> tuple[Facts, Stores]:
     size = len(training) * row_bytes / 1e6
     note = f"the training rows take {size:,.1f} MB, more than --memory: they are read from a copy on disk"
     return replace(facts, notes=(*facts.notes, note)), (training, validation, test)
+
+
+def _held(encoding: Encoding, own: Parts, part: int) -> MemoryStore | SparseStore | None:
+    """The rows of a part in memory, those of a sparse matrix as they are stored there."""
+    count = own.count(part)
+    if not count:
+        return None
+    if not isinstance(own.table, SparseTable) or count * encoding.row_bytes <= WINDOW_BYTES:
+        return MemoryStore(encoding.encode_blocks(own.blocks(part), count))
+    labels = encoding.encode_labels(own.blocks(part), count)
+    return SparseStore(labels, own.rows(part), encoding.features, partial(encoding.write_stored, own.table))
+
+
+def _fits(size: int, memory: float | None, taken: int) -> bool:
+    """Whether so many bytes are there, beside those that are taken; as few as can be are not asked for."""
+    if memory is not None:
+        return size <= memory - taken
+    return size <= _LITTLE_MEMORY or size <= half_of_free_memory()
 
 
 def _memory(given: float | None) -> float:

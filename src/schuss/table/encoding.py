@@ -38,6 +38,7 @@ from schuss.table.schema import (
     check_finite,
     row_weights,
 )
+from schuss.table.sparse import SparseTable, column_number
 from schuss.table.table import Blocks, Table, row_count
 
 _PLURALS = {
@@ -117,6 +118,18 @@ class Encoding:
         weights = self.schema.weight is not None
         return 4 * (self.features + len(self._categorical) + self.targets + weights)
 
+    @cached_property
+    def _numbered(self) -> tuple[RowIndex, RowIndex, Numbers, Numbers]:
+        """Of each feature [F] the number of its column in a matrix, 1 for an indicator, center and scale."""
+        for column in self.schema.columns:
+            if not isinstance(column, NumericColumn) or column.date or column_number(column.name) < 0:
+                raise ColumnError(f"A sparse matrix has columns of numbers, called column_1, column_2, …, and no "
+                                  f"{column.name!r}. Give a DataFrame with the columns of the training.")  # fmt: skip
+        columns = np.array([column_number(feature.column) for feature in self.layout], np.int64)
+        indicator = np.array([feature.indicator for feature in self.layout], np.int64)
+        scales = np.array([(feature.center, feature.scale) for feature in self.layout]).reshape(-1, 2)
+        return columns, indicator, scales[:, 0], scales[:, 1]
+
     @property
     def _categorical(self) -> tuple[CategoricalColumn, ...]:
         return tuple(column for column in self.schema.columns if isinstance(column, CategoricalColumn))
@@ -161,6 +174,36 @@ class Encoding:
                 start += len(part)
         return rows if any_weight or not weighed else replace(rows, weights=None)
 
+    def encode_labels(self, blocks: Blocks, count: int) -> Rows:
+        """As encode_blocks, without features."""
+        return Encoding(replace(self.schema, columns=())).encode_blocks(blocks, count)
+
+    def write_stored(self, table: SparseTable, rows: RowIndex | slice, to: Matrix) -> None:
+        """Writes the features of these rows into [n, F] float32: first as if every cell were 0, then what is stored.
+
+        Raises:
+            ColumnError: the schema has a column that no sparse matrix has.
+            CellError: a value is too far out.
+        """
+        columns, indicator, center, scale = self._numbered
+        places = np.full((2, table.matrix.shape[1]), -1)  # of the value and the indicator of each column, if any
+        places[indicator, columns] = np.arange(len(columns))
+        matrix = table.matrix[rows]
+        place, missing = places[:, matrix.indices]
+        used, gone = np.flatnonzero(place >= 0), np.flatnonzero((missing >= 0) & np.isnan(matrix.data))
+        place = place[used]
+        with np.errstate(over="ignore"):
+            empty = np.where(indicator, 0.0, -center / scale).astype(np.float32)
+            stored = ((matrix.data[used] - center[place]) / scale[place]).astype(np.float32)
+        stored[np.isnan(stored)] = 0.0
+        row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        to[...] = empty
+        to[row[used], place] = stored
+        to[row[gone], missing[gone]] = 1.0
+        if not np.isfinite(np.append(empty, stored)).all():
+            for first, feature in np.argwhere(~np.isfinite(to))[:1].tolist():
+                raise _too_far(table, rows, first, self.layout[feature].column, "leave it empty")
+
     def decode(self, outputs: Matrix) -> NDArray[Any]:
         """What the outputs [N, K] of a network mean.
 
@@ -183,6 +226,9 @@ class Encoding:
 
     def _write_inputs(self, table: Table, span: RowIndex | slice, to: Rows, each: Each) -> None:
         """Features, computed in float64, a few rows at a time, column by column; and levels."""
+        if isinstance(table, SparseTable):
+            self.write_stored(table, span, to.features)
+            return
         for column in self.schema.columns:
             check_kind(table, column)
         plain = [column for column in self.schema.columns if not isinstance(column, CategoricalColumn)]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import methodcaller
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from schuss.table.schema import (
     distinct_numbers,
     row_weights,
 )
+from schuss.table.sparse import SparseTable, column_name
 from schuss.table.table import Blocks, Table, row_count
 
 MOST_LEVELS = 1000
@@ -63,7 +64,7 @@ def learn_schema(
     taken = {*target.names, *exclude, weight}
     learners = {name: _learner(table, name) for name in table.names if name not in taken}
     scales = [_Numeric(name) for name in target.names] if target.task == "regression" else []
-    sample, any_weight = Sample(), weight is None
+    sample, stored, any_weight = Sample(), _Stored(), weight is None
     with workers(len(table)) as each:
         for block, rows in blocks:
             weights = None if weight is None else row_weights(block, weight, rows)
@@ -72,12 +73,15 @@ def learn_schema(
                 weights = None  # that is the same, bit for bit
             sampled = sample.next(row_count(block, rows))
             each(methodcaller("learn", block, rows, weights, sampled), [*learners.values(), *scales])
+            if isinstance(block, SparseTable):
+                stored.add(block.matrix[rows], weights)
+        learners |= stored.learners()
         learned = dict(zip(learners, each(methodcaller("learned", sample.seen), [*learners.values()]), strict=True))
     if not any_weight:
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
     reasons = {name: reason for name, reason in learned.items() if isinstance(reason, str)}
     reasons |= dict.fromkeys(exclude, "excluded by you")
-    dropped = tuple((name, reasons[name]) for name in table.names if name in reasons)
+    dropped = tuple((name, reasons[name]) for name in dict.fromkeys([*table.names, *learned]) if name in reasons)
     columns = tuple(column for column in learned.values() if not isinstance(column, str))
     if not columns and target.names:
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
@@ -101,19 +105,21 @@ def _learner(table: Table, name: str) -> _Learner:
         return _Categorical(name)
     if kind == "boolean":
         return _Boolean(name)
-    return _Numeric(name, date=name in table.dates, counted=True, whole=kind == "integer")
+    return _Numeric(name, date=name in table.dates, counted=True, whole=kind == "integer", sampled=True)
 
 
 class _Numeric:
-    """A column of numbers; counted: with its distinct values; whole: of whole numbers."""
+    """A column of numbers; counted: with its distinct values; whole: of whole numbers; sampled: with quantiles."""
 
-    def __init__(self, name: str, date: bool = False, counted: bool = False, whole: bool = False) -> None:
+    def __init__(
+        self, name: str, date: bool = False, counted: bool = False, whole: bool = False, sampled: bool = False
+    ) -> None:
         self.name, self.date, self.whole = name, date, whole
         self.missing = self.present = 0
         self.least, self.greatest = math.inf, -math.inf
         self.weight, self.mean, self.deviation = 0.0, 0.0, 0.0
         self._distinct: Numbers | None = np.empty(0) if counted else None  # None: there are too many
-        self._sample = np.empty(SAMPLE_ROWS) if counted else None
+        self._sample = np.empty(SAMPLE_ROWS) if sampled else None
 
     def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None, sampled: Sampled) -> None:
         """As _Learner."""
@@ -124,7 +130,11 @@ class _Numeric:
         if self._sample is not None:
             taken, places = sampled
             self._sample[places] = values[taken]
-        if column.null_count:
+        self.take_in(values, weights, bool(column.null_count))
+
+    def take_in(self, values: Numbers, weights: Numbers | None, gaps: bool) -> None:
+        """Learns from values [n], NaN where missing, and their weights. gaps: whether some may be missing."""
+        if gaps:
             valid = ~np.isnan(values)
             self.missing += int(len(values) - np.count_nonzero(valid))
             values, weights = values[valid], None if weights is None else weights[valid]
@@ -161,7 +171,7 @@ class _Numeric:
                 "an identifier: whole numbers of 2^53 and more; make them text if they are categories, or divide them"
             )
         mean, deviation = self.scale()
-        assert self._sample is not None
+        quantiles = () if self._sample is None else _quantiles(self._sample[:count], self.least, self.greatest)
         return NumericColumn(
             name=self.name,
             missing=self.missing,
@@ -170,7 +180,7 @@ class _Numeric:
             greatest=self.greatest,
             mean=mean,
             deviation=deviation,
-            quantiles=_quantiles(self._sample[:count], self.least, self.greatest),
+            quantiles=quantiles,
             date=self.date,
         )
 
@@ -179,6 +189,38 @@ class _Numeric:
         if self.least == self.greatest:
             return self.least, 1.0
         return self.mean, self.deviation if self.deviation > _TINY else 1.0
+
+
+class _Stored:
+    """What rows of a sparse matrix store."""
+
+    def __init__(self) -> None:
+        self._rows: list[Any] = []
+        self._weights: list[Numbers] = []
+
+    def add(self, rows: Any, weights: Numbers | None) -> None:
+        """Some rows, csr [n, F], and their weights, None where each counts once."""
+        self._rows.append(rows)
+        self._weights.append(np.ones(rows.shape[0]) if weights is None else weights)
+
+    def learners(self) -> dict[str, _Learner]:
+        """What is known of each column; what is not stored is 0."""
+        if not self._rows:
+            return {}
+        from scipy.sparse import vstack  # for those who give sparse matrices
+
+        columns, weights = vstack(self._rows, "csc"), np.concatenate(self._weights)
+        nothing, total = _Numeric("", counted=True), weights.sum()
+        nothing.take_in(np.zeros(1), None, gaps=False)
+        found: dict[str, _Learner] = dict.fromkeys(map(column_name, range(columns.shape[1])), nothing)
+        for number in np.flatnonzero(np.diff(columns.indptr)).tolist():
+            stored = slice(*columns.indptr[number : number + 2])
+            values, own = columns.data[stored].astype(np.float64), weights[columns.indices[stored]]
+            if len(own) < len(weights):  # one 0 stands for all, with their weight
+                values, own = np.append(values, 0.0), np.append(own, max(total - own.sum(), 0.0))
+            found[column_name(number)] = learner = _Numeric(column_name(number), counted=True)
+            learner.take_in(values, own, gaps=True)
+        return found
 
 
 class _Boolean:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from schuss.arrays import RowIndex
 from schuss.errors import ColumnError
 from schuss.table.columns import as_slice
 from schuss.table.encoding import class_numbers
@@ -30,7 +31,7 @@ class Parts:
     """
 
     def __init__(self, table: Table, target: Target, weight: str | None = None) -> None:
-        self._table, self._target = table, target
+        self.table, self._target = table, target
         columns = [*target.names, *([] if weight is None else [weight])]
         self._of_row = np.empty(len(table), np.int8)
         for block, own in self._by_block(columns):
@@ -44,6 +45,10 @@ class Parts:
     def count(self, part: int) -> int:
         """Rows of TRAINING, VALIDATION or TEST."""
         return int(np.count_nonzero(self._of_row == part))
+
+    def rows(self, part: int) -> RowIndex:
+        """The numbers of the rows of that part."""
+        return np.flatnonzero(self._of_row == part)
 
     def deal(self, seed: int, validation: float, test: float) -> None:
         """Gives rows to validation and testing, as `divide` does; before, all are for training."""
@@ -77,7 +82,7 @@ class Parts:
     def _by_block(self, columns: Sequence[str] | None) -> Iterator[tuple[Table, NDArray[np.int8]]]:
         """The blocks of the table, each with what its rows are for."""
         start = 0
-        for block in self._table.blocks(columns):
+        for block in self.table.blocks(columns):
             yield block, self._of_row[start : start + len(block)]
             start += len(block)
 

@@ -48,7 +48,8 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     """A column of numbers. missing, distinct, least … are those of the training rows; date: dates or times, as days.
 
     distinct: exact up to MOST_COUNTED; one more than that stands for any larger number.
-    quantiles: QUANTILES values that stand at equal steps from the least to the greatest, in ascending order.
+    quantiles: QUANTILES values that stand at equal steps from the least to the greatest, in ascending order; () of a
+        column of a sparse matrix.
     """
 
     name: str
