@@ -12,6 +12,7 @@
 
 #include "dispatch.hpp"
 #include "engine.hpp"
+#include "features.hpp"
 #include "numbers.hpp"
 #include "order.hpp"
 #include "team.hpp"
@@ -145,6 +146,23 @@ std::tuple<int64_t, std::vector<int>, std::vector<int64_t>> read_numbers(
     return {rows, held, gaps};
 }
 
+// columns: (values, center, scale) of each feature; rows: [count], or [0] for the first ones.
+bool write_features(
+    const std::vector<std::tuple<In<double, 1>, double, double>>& columns, In<int64_t, 1> rows, Out<float, 2> to
+) {
+    const size_t count = to.shape(0);
+    if (columns.size() != to.shape(1) || (rows.size() && rows.size() != count))
+        throw nb::value_error("the arrays do not fit each other.");
+    std::vector<schuss::Feature> features;
+    for (const auto& [values, center, scale] : columns) {
+        if (!rows.size() && values.size() < count) throw nb::value_error("a column is too short.");
+        features.push_back({values.data(), center, scale});
+    }
+    const int64_t* const numbers = rows.size() ? rows.data() : nullptr;
+    const nb::gil_scoped_release released;
+    return schuss::write_features(features, numbers, static_cast<int64_t>(count), to.data());
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
@@ -156,6 +174,7 @@ NB_MODULE(_core, module) {
                nb::arg("count"), nb::arg("memory"), nb::arg("part") = 0);
 
     module.def("read_numbers", read_numbers);
+    module.def("write_features", write_features);
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("features"), nb::arg("levels"),

@@ -6,6 +6,10 @@
 #include <charconv>
 #include <cstring>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 namespace schuss {
 namespace {
 
@@ -30,6 +34,25 @@ struct Cursor {
     }
 };
 
+// Up to eight digits at once, where the bytes of a number lie from the lowest on.
+struct Digits {
+    uint64_t word = 0;    // each in its byte, the last one highest
+    uint64_t others = 0;  // not 0 where some are no digits
+
+    Digits(const char* first, int count) {  // reads eight bytes
+        if (!count) return;
+        std::memcpy(&word, first, 8);
+        word = (word ^ 0x3030303030303030) << (64 - 8 * count);
+        others = ((word + 0x7676767676767676) | word) & 0x8080808080808080;
+    }
+
+    uint64_t value() const {
+        const uint64_t pairs = word * 10 + (word >> 8);  // in every other byte a number of two digits
+        return ((pairs & 0x000000ff000000ff) * 0x000f424000000064 +
+                ((pairs >> 16) & 0x000000ff000000ff) * 0x0000271000000001) >> 32;
+    }
+};
+
 // The digits that follow, behind those of `value`; returns how many.
 inline int take_digits(Cursor& text, uint64_t& value) {
     const char* const first = text.at;
@@ -42,11 +65,7 @@ inline int take_digits(Cursor& text, uint64_t& value) {
                 (((word & 0x7f7f7f7f7f7f7f7f) + 0x7676767676767676) | word) & 0x8080808080808080;
             const int count = std::countr_zero(others) / 8;  // 8 without others
             if (!count) break;
-            word <<= 64 - 8 * count;
-            word = word * 10 + (word >> 8);  // in every other byte a number of two digits
-            word = (((word & 0x000000ff000000ff) * 0x000f424000000064) +
-                    (((word >> 16) & 0x000000ff000000ff) * 0x0000271000000001)) >> 32;
-            value = value * shifts[count] + word;
+            value = value * shifts[count] + Digits(text.at, count).value();
             text.at += count;
             if (count < 8) return static_cast<int>(text.at - first);
         }
@@ -56,10 +75,53 @@ inline int take_digits(Cursor& text, uint64_t& value) {
 }
 
 struct Number {
-    Held held;  // integers, floats or other
-    int64_t integer;
-    double real;
+    Held held = Held::other;  // integers, floats or other
+    int64_t integer = 0;
+    double real = 0;
+
+    static Number of_integer(bool negative, uint64_t size) {
+        const auto value = static_cast<int64_t>(size), sign = -static_cast<int64_t>(negative);
+        return {Held::integers, (value ^ sign) - sign, 0};
+    }
+    // size / 10^digits, both of them exact as doubles: rounded once
+    static Number of_float(bool negative, uint64_t size, int digits) {
+        const double value = static_cast<double>(size) / powers[static_cast<size_t>(digits)];
+        const auto bits = std::bit_cast<uint64_t>(value) | static_cast<uint64_t>(negative) << 63;  // half are: no branch
+        return {Held::floats, 0, std::bit_cast<double>(bits)};
+    }
 };
+
+#ifdef __SSE2__
+// Whole numbers and decimal fractions of at most eight digits before and behind the point, without a step that waits
+// for the one before: most tables hold nothing else. Moves the cursor behind the number, or leaves it where it is.
+inline bool take_short(Cursor& text, char separator, Number& number) {
+    constexpr int most = 8;
+    if (text.end - text.at < 32) return false;
+    const __m128i letters = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.at));
+    const auto places_of = [&](char letter) {
+        return static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(letters, _mm_set1_epi8(letter))));
+    };
+    const uint32_t ends = places_of(separator) | places_of('\n') | places_of('\r');
+    if (!ends) return false;
+    const int length = std::countr_zero(ends), negative = text.is('-');
+    const uint32_t points = places_of('.') & ((1u << length) - 1);
+    const bool has_point = points != 0;
+    const int before = (has_point ? std::countr_zero(points) : length) - negative;
+    const int behind = has_point ? length - negative - before - 1 : 0;
+    if (before < 1 || before > most || behind > most || (has_point && !behind)) return false;
+    const char* const first = text.at + negative;
+    const Digits high(first, before), low(first + before + 1, behind);
+    if (high.others | low.others) return false;
+    if (!has_point && before > 1 && *first == '0') return false;  // may be a code
+    const uint64_t value = high.value() * shifts[behind] + low.value();
+    if (value > most_exact) return false;
+    number = has_point ? Number::of_float(negative, value, behind) : Number::of_integer(negative, value);
+    text.at += length;
+    return true;
+}
+#else
+inline bool take_short(Cursor&, char, Number&) { return false; }
+#endif
 
 // digits: of mantissa, at most 19 that count. exponent: of ten.
 inline Number real(const char* first, const char* last, bool negative, uint64_t mantissa, int digits, int64_t exponent) {
@@ -73,7 +135,7 @@ inline Number real(const char* first, const char* last, bool negative, uint64_t 
     const auto [end, error] = std::from_chars(first, last, value);
     if (error == std::errc() && end == last) return {Held::floats, 0, value};
 #endif
-    return {Held::other, 0, 0};
+    return {};
 }
 
 // A number, and the text behind it. Signs, digits, a point with digits before and behind it, and an exponent: whatever
@@ -86,13 +148,13 @@ inline Number take_number(Cursor& text) {
     uint64_t mantissa = 0;
     int digits = take_digits(text, mantissa);
     const bool is_code = leads_with_zero && digits > 1;
-    if (!digits) return {Held::other, 0, 0};
+    if (!digits) return {};
     int64_t exponent = 0;
     const bool has_point = text.is('.');
     if (has_point) {
         text.at++;
         const int behind = take_digits(text, mantissa);
-        if (!behind) return {Held::other, 0, 0};
+        if (!behind) return {};
         exponent = -behind;
         digits += behind;
     }
@@ -102,14 +164,13 @@ inline Number take_number(Cursor& text) {
         text.at += down || text.is('+');
         uint64_t given = 0;
         const int count = take_digits(text, given);
-        if (!count || count > 5) return {Held::other, 0, 0};
+        if (!count || count > 5) return {};
         exponent += down ? -static_cast<int64_t>(given) : static_cast<int64_t>(given);
         return real(first, text.at, negative, mantissa, digits, exponent);
     }
     if (has_point) return real(first, text.at, negative, mantissa, digits, exponent);
-    if (is_code || digits > most_digits || mantissa > INT64_MAX) return {Held::other, 0, 0};
-    const auto value = static_cast<int64_t>(mantissa);
-    return {Held::integers, negative ? -value : value, 0};
+    if (is_code || digits > most_digits || mantissa > INT64_MAX) return {};
+    return Number::of_integer(negative, mantissa);
 }
 
 // Goes to the end of a value that is not wanted; false where a quote is not closed.
@@ -182,6 +243,7 @@ inline void take_value(Cursor& text, char separator, NumberColumn& column, int64
     const auto is_end = [&] { return text.is(separator) || text.is_line_end(); };
     if (is_end()) return put_missing(column, row);
     const Cursor start = text;
+    if (Number number; !missing.like_numbers && take_short(text, separator, number)) return put(column, row, number);
     if (!missing.like_numbers || !missing.has(start, separator)) {
         while (text.is(' ')) text.at++;
         const Number number = take_number(text);

@@ -22,6 +22,9 @@ def read_numbers(
     present: NDArray[np.uint8],
     /,
 ) -> tuple[int, list[int], list[int]]: ...
+def write_features(
+    columns: Sequence[tuple[_Float64, float, float]], rows: NDArray[np.int64], to: _Float32, /
+) -> bool: ...
 
 class Engine:
     def __init__(

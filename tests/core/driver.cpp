@@ -12,11 +12,13 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "dispatch.hpp"
 #include "engine.hpp"
+#include "numbers.hpp"
 
 namespace {
 
@@ -332,6 +334,31 @@ void a_forked_child_has_threads_of_its_own(const Case& of) {
 }
 #endif
 
+// Any text is read to its end and no further.
+void numbers_are_read_from_any_text() {
+    constexpr std::string_view letters = "0123456789012345678.-,\n\r\"eE x";
+    const std::vector<std::string_view> missing = {"x", "-1"};
+    const std::vector<int> places = {1, -1, 0};
+    Numbers numbers;
+    for (int again = 0; again < 20000; again++) {
+        std::string text;
+        for (int length = static_cast<int>(numbers.next() * 150); length > 0; length--)
+            text += letters[static_cast<size_t>(numbers.next() * letters.size())];
+        const std::vector<char> exact(text.c_str(), text.c_str() + text.size() + 1);  // so that a byte more is seen
+        const int64_t most = std::count(text.begin(), text.end(), '\n') + 1;
+        std::vector<int64_t> values(static_cast<size_t>(2 * most));
+        std::vector<uint8_t> present(static_cast<size_t>(2 * most), 0xff);
+        std::vector<schuss::NumberColumn> columns;
+        for (int64_t i = 0; i < 2; i++) {
+            int64_t* const data = values.data() + i * most;
+            columns.push_back({data, reinterpret_cast<double*>(data), present.data() + i * most, 0, {}});
+        }
+        const std::string_view view(exact.data(), text.size());
+        const int64_t rows = schuss::read_numbers(view, ',', places, columns, missing, most);
+        expect(rows >= -1 && rows <= most, "rows of '" + text + "'");
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -348,6 +375,7 @@ int main() {
     callers_of_one_engine_take_turns(cases()[0]);
     no_more_helpers_are_at_work_than_are_usable();
     images_do_not_depend_on_the_width_of_a_number();
+    numbers_are_read_from_any_text();
 #if !defined(__SANITIZE_THREAD__)
     a_forked_child_has_threads_of_its_own(cases()[0]);
 #endif

@@ -1,5 +1,6 @@
 """Encoded rows: what training saw and what prediction sees are the same function of the same values."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import schuss
 from schuss.errors import CellError, ColumnError
+from schuss.table import encoding as encoding_module
 from schuss.table.delimited import TableFormat
 from schuss.table.encoding import Encoding, places_of
 from schuss.table.learning import learn_schema
@@ -412,3 +415,25 @@ def test_flights_leave_out_rows_without_a_target_and_drop_what_says_nothing() ->
     assert (target.task, len(rows)) == ("regression", 336_776 - 9_430)
     assert dict(schema.dropped) == {"year": "constant"}
     assert np.isfinite(Encoding(schema).encode(table, rows).features).all()
+
+
+@given(
+    st.lists(st.tuples(st.floats(), st.floats(-9, 9)), min_size=1, max_size=200),
+    st.lists(st.tuples(st.integers(0, 1), st.floats(-5, 5), st.sampled_from([0.0, 1.0, 0.3, 1e-30])), max_size=4),
+    st.integers(0, 2**32),
+)
+def test_the_core_writes_the_features_that_numpy_defines(
+    numbers: list[tuple[float, float]], layout: list[tuple[int, float, float]], seed: int
+) -> None:
+    values = [np.array(column) for column in zip(*numbers, strict=True)]
+    columns = [(values[place], center, scale) for place, center, scale in layout]
+    chosen = np.random.default_rng(seed).integers(0, len(numbers), len(numbers) // 2 + 1)
+    for rows in (slice(len(numbers) // 3, len(numbers)), chosen):
+        count = len(values[0][rows])
+        found, expected = (np.full((count, len(columns)), 7, np.float32) for _ in range(2))
+        native = encoding_module._write_features(columns, rows, found)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delattr(schuss, "_core", raising=False)
+            patch.setitem(sys.modules, "schuss._core", None)
+            assert native == encoding_module._write_features(columns, rows, expected)
+        assert np.array_equal(found, expected, equal_nan=True)

@@ -76,6 +76,18 @@ def test_rows_of_other_widths_and_broken_quotes_are_left_to_others(text: str) ->
     assert columns(text) == {}
 
 
+@pytest.mark.parametrize("separator", [" ", "-", ".", "5", "e"])
+def test_what_may_be_part_of_a_number_separates_none(separator: str) -> None:
+    assert number_columns(bytearray(f"1{separator}2\n".encode()), separator, ["a", "b"], ["a"], []) == {}
+
+
+@pytest.mark.parametrize("separator", list(",;|\t:_"))
+def test_anything_else_separates_numbers(separator: str) -> None:
+    text = bytearray(f"1{separator}2\n-3.25{separator}\n".encode())
+    found = number_columns(text, separator, ["a", "b"], ["b", "a"], [])
+    assert {name: column.to_pylist() for name, column in found.items()} == {"a": [1, -3.25], "b": [2, None]}
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n", "\n\r\n"])
 def test_lines_end_as_they_may(end: str) -> None:
     assert numbers(f'1,a\r\n\r\n\n2,"b,""\n,"\n3,c{end}') == [1, 2, 3]

@@ -6,7 +6,7 @@ is beyond doubt, and is otherwise an error that names the column, the value and 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ _PLURALS = {
     "boolean": "truth values",
     "text": "text",
 }
+_NO_ROWS = np.empty(0, np.int64)
 _BLOCK_ROWS = 8192  # a block of features stays in the cache of one core while its columns are written
 
 
@@ -60,15 +61,6 @@ class Feature:
     center: float = 0.0
     scale: float = 1.0
     indicator: bool = False
-
-    def of(self, values: Numbers, gaps: bool) -> NDArray[Any]:
-        """[n] column, NaN where missing -> [n] feature; a missing value becomes 0 after scaling. gaps: there may be."""
-        if self.indicator:
-            return np.isnan(values)
-        scaled = (values - self.center) / self.scale
-        if gaps:
-            scaled[np.isnan(values)] = 0.0
-        return scaled
 
 
 @dataclass(frozen=True)
@@ -232,18 +224,15 @@ class Encoding:
         for column in self.schema.columns:
             check_kind(table, column)
         plain = [column for column in self.schema.columns if not isinstance(column, CategoricalColumn)]
-        values = {column.name: column_numbers(table, column) for column in plain}
-        gaps = {column.name: bool(table.data[column.name].null_count) for column in plain}
+        values = dict(zip((column.name for column in plain), each(partial(column_numbers, table), plain), strict=True))
+        columns = [(values[own.column], own.center, 0.0 if own.indicator else own.scale) for own in self.layout]
 
         def write(part: slice) -> bool:
             if isinstance(span, slice):
                 rows: RowIndex | slice = slice(span.start + part.start, span.start + part.stop)
             else:
-                rows = as_slice(span[part])
-            with np.errstate(over="ignore"):
-                for place, feature in enumerate(self.layout):
-                    to.features[part, place] = feature.of(values[feature.column][rows], gaps[feature.column])
-            return bool(np.isfinite(to.features[part]).all())
+                rows = span[part]
+            return _write_features(columns, rows, to.features[part])
 
         if not all(each(write, _blocks(len(to)))):
             for name in values:
@@ -284,6 +273,24 @@ def class_numbers(table: Table, target: Target, span: RowIndex | slice) -> Codes
         raise CellError(f"{table.where(row)}: the class {column[row].as_py()!r} in {name!r} did not occur in "
                         "training. Leave such rows out.")  # fmt: skip
     return found
+
+
+def _write_features(columns: Sequence[tuple[Numbers, float, float]], rows: RowIndex | slice, to: Matrix) -> bool:
+    """Writes [n, F] features of these rows of F columns; whether all of them are finite.
+
+    columns: each with center and scale; with a scale of 0 it is told whether a value is missing.
+    """
+    try:
+        from schuss import _core  # needs a compiler
+    except ImportError:
+        for place, (values, center, scale) in enumerate(columns):
+            some, missing = values[rows], np.isnan(values[rows])
+            with np.errstate(over="ignore"):
+                to[:, place] = np.where(missing, 0.0, (some - center) / scale) if scale else missing
+        return bool(np.isfinite(to).all())
+    if isinstance(rows, slice):
+        return _core.write_features([(values[rows], center, scale) for values, center, scale in columns], _NO_ROWS, to)
+    return _core.write_features(columns, rows, to)
 
 
 def places_of(column: pa.ChunkedArray, labels: Sequence[Label], otherwise: int, missing: int) -> Codes:

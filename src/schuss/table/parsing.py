@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pyarrow as pa
 
+_IN_NUMBERS = "+-. "  # and digits and letters: none of them can stand between numbers here
 _NOTHING, _INTEGERS, _FLOATS = range(3)  # what a column holds; beyond them: something else
 _TYPES = {_INTEGERS: pa.int64(), _FLOATS: pa.float64()}
 
@@ -14,7 +15,8 @@ def number_columns(
 ) -> dict[str, pa.Array]:
     """Those of the wanted columns that hold nothing but whole numbers (int64), or numbers (float64), or nothing (null).
 
-    There are none without the core, or where a row has not a value for each name: then somebody else must look.
+    There are none without the core, with a separator that could be part of a number, or where a row has not a value for
+    each name: then somebody else must look.
 
     Arguments:
         text: rows of separated values, without NUL. names: of all columns.
@@ -23,6 +25,8 @@ def number_columns(
     try:
         from schuss import _core  # needs a compiler
     except ImportError:
+        return {}
+    if separator.isalnum() or separator in _IN_NUMBERS:
         return {}
     places, count = [-1] * len(names), len(wanted)
     for place, name in enumerate(wanted):

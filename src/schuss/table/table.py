@@ -22,8 +22,8 @@ class Table:
     """What was read.
 
     name:    for messages: "houses.csv", "DataFrame", "array".
-    held:    every column is int64, float64, bool or dictionary<int32, string>, in one piece; null is missing. Or what
-             gives such columns piece by piece, where they are more than the memory for them.
+    held:    every column is int64, float64, bool or dictionary<int32, string>, text in one piece; null is missing. Or
+             what gives such columns piece by piece, where they are more than the memory for them.
     notes:   what a person should know about the reading, such as "3 files".
     places:  the files in their order, or the object in memory.
     dates:   the columns that were dates or times, and are days now.

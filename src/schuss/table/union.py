@@ -3,15 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schuss.errors import ColumnError, SourceError
-from schuss.table.columns import Kind, check_names, common_kind, from_numpy
+from schuss.table.columns import Kind, check_names, common_kind
 from schuss.table.pieces import Memory, Part, Piece, Pieces, Source, made_piece, of_kind, unchanged
 from schuss.table.spool import Spooled
-from schuss.table.table import Table
+from schuss.table.table import BLOCK_ROWS, Table
 
 
 def read_part(source: Source, text: Collection[str], only: Collection[str] | None, memory: Memory) -> Part:
@@ -19,7 +18,10 @@ def read_part(source: Source, text: Collection[str], only: Collection[str] | Non
     check_names(source.names, source.name)
     names = wanted_names(source.names, only)
     tables = source.tables(names, text, None)
-    return Part(source, list(map(lambda table: memory.keep(made_piece(table, source.name, text), source), tables)))
+    pieces = list(map(lambda table: memory.keep(made_piece(table, source.name, text), source), tables))
+    if any(piece.columns is None for piece in pieces):  # the others would only take memory
+        pieces = [memory.let_go(piece) for piece in pieces]
+    return Part(source, pieces)
 
 
 def union(parts: Sequence[Part], notes: list[str], memory: Memory) -> Table:
@@ -104,12 +106,9 @@ def _reread(part: Part, kinds: Mapping[str, Kind], memory: Memory) -> Part:
     return Part(source, pieces)
 
 
-def _column(name: str, kind: Kind, pieces: Sequence[dict[str, pa.Array]]) -> pa.Array:
-    """One column of all pieces in one; they give it up."""
-    arrays = [of_kind(piece.pop(name), kind) for piece in pieces]
-    if len(arrays) == 1:
-        return arrays[0]  # combine_chunks would copy it
-    if kind in ("integer", "float", "date") and not any(array.null_count for array in arrays):
-        return from_numpy(np.concatenate([np.from_dlpack(array) for array in arrays]))  # NumPy asks for large pages
-    joined = pa.chunked_array(arrays)
-    return (joined.unify_dictionaries() if kind == "text" else joined).combine_chunks()
+def _column(name: str, kind: Kind, pieces: Sequence[dict[str, pa.Array]]) -> pa.ChunkedArray:
+    """One column of all pieces, which give it up: text in one, and a few rows; the numbers of many as they lie."""
+    joined = pa.chunked_array([of_kind(piece.pop(name), kind) for piece in pieces])
+    if joined.num_chunks == 1 or (kind != "text" and len(joined) > BLOCK_ROWS):
+        return joined
+    return pa.chunked_array([(joined.unify_dictionaries() if kind == "text" else joined).combine_chunks()])
