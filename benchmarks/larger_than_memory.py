@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from facts import facts
-from tables import write_table
+from tables import apart, write_table
 
 ROW_BYTES = 4 * 21  # encoded
 READERS = {
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     folder, rows = arguments.folder, arguments.rows
-    write_tables(folder, rows)
+    apart(write_tables, folder, rows)
     found = measured(folder, arguments.rounds, rows)
     memory = rows * ROW_BYTES // 10
 
@@ -151,7 +151,7 @@ def main() -> None:
         peak = max(each["peak"] for each in found[name])
         print(f"{name}: at most {peak / 1e6:,.0f} MB, memory + {(peak - memory) / 1e6:,.0f} MB")
     few = min(rows, 2_000_000)
-    write_ordered(folder, few)
+    apart(write_ordered, folder, few)
     losses = {}
     for name in ("mixed", "ordered"):
         ran = run(TRAIN, folder, table=f"{name}.csv", memory=few * ROW_BYTES // 10, epochs=5)

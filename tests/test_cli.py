@@ -448,8 +448,12 @@ def test_the_cache_is_shown_and_cleared(program: Terminal, tmp_path: Path, monke
     monkeypatch.setenv("SCHUSS_CACHE", str(folder))
     program("train", "houses.csv", "-t", "price", "-q", *FAST, "--memory", "2kB")
     shown = program("cache")
+    assert "houses.csv: " in shown
     assert f"{folder}: 1 entries" in shown
-    assert "removed" in program("cache", "--clear")
+    (manifest,) = folder.glob("*/manifest.json")
+    manifest.write_text("no JSON")
+    assert "removed" in (shown := program("cache", "--clear"))
+    assert f"{manifest.parent} (damaged), " in shown
     assert f"{folder}: 0 entries" in program("cache")
 
 

@@ -158,6 +158,12 @@ def _default_model(table: tuple[str, ...]) -> Path:
     return Path(f"{name or 'model'}.schuss")
 
 
+def _tell_notes(table: "Table") -> None:
+    """What a person should know about the reading, such as rows that were left out."""
+    for note in table.notes:
+        click.echo(f"note: {note}", err=True)
+
+
 def _warn_of_drift(model: schuss.Model, table: "Table") -> None:
     """One line where a table differs much from the training rows; one beyond its memory is not read again for that."""
     from schuss.table.drift import ALARMING, drift
@@ -276,6 +282,7 @@ def predict(
     source: object = list(table) if len(table) > 1 else table[0]
     read = read_for(trained.encoding, source, format)
     write_predictions(trained, read, out, probabilities)
+    _tell_notes(read)
     click.echo(f"{len(read):,} predictions written to {out}")
     _warn_of_drift(trained, read)
 
@@ -293,6 +300,7 @@ def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss
     trained = schuss.Model.load(model)
     read = read_for(trained.encoding, list(table) if len(table) > 1 else table[0], format)
     scores = trained.evaluate(read)
+    _tell_notes(read)
     click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))
     _warn_of_drift(trained, read)
 
@@ -317,11 +325,14 @@ def inspect(path: str, target: tuple[str, ...], as_json: bool, format: "schuss.T
 def cache(clear: bool) -> None:
     """Shows what is kept of tables that were larger than memory, and where."""
     from schuss.table import cache as cached
+    from schuss.table.encoded import name_of
 
     folder = cached.cache_folder()
-    found = cached.clear(folder) if clear else cached.entries(folder)
+    found = cached.entries(folder)
     for entry in found:
-        click.echo(f"{entry.folder.name}  {entry.bytes / 1e6:,.1f} MB  {entry.seconds / 3600:,.1f} hours old")
+        click.echo(f"{name_of(entry)}, {entry.bytes / 1e6:,.1f} MB, {entry.seconds / 3600:,.1f} hours old")
+    if clear:
+        cached.clear(folder)
     size = sum(entry.bytes for entry in found) / 1e6
     click.echo(f"{folder}: {len(found):,} entries, {size:,.1f} MB" + (", removed" if clear else ""))
 

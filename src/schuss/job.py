@@ -25,7 +25,7 @@ from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fr
 from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
 from schuss.table.drift import Drift, drift
-from schuss.table.encoded import Entry, Facts, Stores, encode, load
+from schuss.table.encoded import Facts, Origin, Stores, encode, load
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
 from schuss.table.memory import memory_for
@@ -120,8 +120,8 @@ def train(
     chosen = make_settings(settings)
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
     memory = _memory(chosen)
-    entry = _entry(chosen, table, validation, test, format, names, task, weight, exclude)
-    found = entry and load(entry, memory)
+    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude)
+    found = origin and load(origin, memory)
     if found:
         prepared = _decided(*found, chosen)
     else:
@@ -135,7 +135,7 @@ def train(
             validation=validation,
             test=test,
             format=format,
-            entry=entry,
+            origin=origin,
         )
         del read  # its columns need not be there while the network is trained
     model, _ = fit(prepared, chosen, observers=observers, interrupted=interrupted)
@@ -192,6 +192,7 @@ def update(
     )
     recipe = going_on(prepared.recipe, chosen, network)
     prepared = replace(prepared, recipe=recipe, drift=drift(schema, read))
+    del read  # as in train
     start = TrainingState(EngineState.start(model.W, recipe.optimizer))
     validated = _validation(prepared)
     if validated is not None:
@@ -228,14 +229,14 @@ def prepare(
     validation: float | object = None,
     test: float | object = None,
     format: TableFormat | None = None,
-    entry: Entry | None = None,
+    origin: Origin | None = None,
 ) -> Prepared:
     """Everything before the first step: split, schema, encoded rows, recipe. Arguments as in train, and
 
     Arguments:
         target: what is predicted.
         encoding: of an earlier training that is to go on; None learns it from the training rows.
-        entry: of the cache, where rows that take more than memory are kept for other runs; None keeps none.
+        origin: of the rows, by which other runs find those that take more than memory; None keeps none.
     """
     parts = Parts(table, target, weight)
     parts.deal(
@@ -256,20 +257,22 @@ def prepare(
     nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
     facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
-    return _decided(*encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, entry=entry), settings)
+    return _decided(
+        *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
+    )
 
 
-def _entry(
+def _origin(
     settings: Settings, table: object, validation: object, test: object, format: TableFormat | None, *others: Any
-) -> Entry | None:
-    """The place in the cache for all that encoded rows depend on; none where the table must be read in any case."""
+) -> Origin | None:
+    """All that encoded rows depend on; None where the table must be read in any case."""
     if format and format.rejects:
         return None
     held_out = [validation, test]
     sources = [table, *(part for part in held_out if not _is_fraction(part))]
     fractions = [float(part) if isinstance(part, Real) else _is_fraction(part) for part in held_out]
     linear = settings.hidden == ()  # such a network has no validation rows of its own accord
-    return Entry.of(sources, fractions, settings.seed, settings.memory, linear, format, *others)
+    return Origin.of(sources, fractions, settings.seed, settings.memory, linear, format, *others)
 
 
 def _decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:

@@ -149,7 +149,7 @@ class TextFile:
 
     def _numbers(self, rows: bytearray, names: list[str]) -> dict[str, pa.ChunkedArray]:
         """Those columns that hold nothing but plain numbers."""
-        if len(self.names) == 1 or self.separator == " ":  # blank lines may be values, and blanks belong to none
+        if len(self.names) == 1:  # where blank lines are values
             return {}
         missing = [word for word in self.format.missing if word]
         found = number_columns(rows, self.separator, self.names, names, missing)

@@ -19,6 +19,7 @@ import numpy as np
 import schuss
 from schuss.arrays import Rows
 from schuss.errors import SourceError
+from schuss.table import cache
 from schuss.table.cache import MANIFEST, cache_folder, new_entry, read_signed, write_signed
 from schuss.table.encoding import Encoding
 from schuss.table.memory import half_of_free_memory
@@ -55,21 +56,21 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A place in the cache for what is made of some sources. files: of each; key: its name, "" where one has none."""
+class Origin:
+    """What encoded rows depend on. files: of each source; key: the name of their entry, "" if a source is no file."""
 
     sources: Sequence[object]
     files: Sequence[Any]
     key: str
 
     @classmethod
-    def of(cls, sources: Sequence[object], *what: Any) -> "Entry":
-        """The place for what depends on these sources and on these plain values."""
+    def of(cls, sources: Sequence[object], *what: Any) -> "Origin":
+        """That of rows made of these sources, and of plain values that tell how."""
         files = [files_of(source) for source in sources]
-        described = msgspec.json.encode((schuss.__version__, FORMAT, files, what)) if None not in files else b""
-        return cls(sources, files, hashlib.sha256(described).hexdigest()[:32] if described else "")
+        described = msgspec.json.encode((schuss.__version__, FORMAT, files, what), enc_hook=str)
+        return cls(sources, files, "" if None in files else hashlib.sha256(described).hexdigest()[:32])
 
-    def is_valid(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether the files are still the same."""
         return self.files == [files_of(source) for source in self.sources]
 
@@ -81,7 +82,7 @@ def encode(
     seed: int,
     memory: float | None,
     taken: int = 0,
-    entry: Entry | None = None,
+    origin: Origin | None = None,
 ) -> tuple[Facts, Stores]:
     """The encoded rows of the parts, and the facts with the shares of the training rows.
 
@@ -93,7 +94,8 @@ def encode(
         facts: without shares.
         seed: deals packed rows.
         memory: bytes; None for half of what is free. taken: bytes of it that the table holds meanwhile.
-        entry: where packed rows are kept for other runs; None gives the disk back when this process lets go of them.
+        origin: by which other runs find the rows when they are packed; None gives the disk back when this process
+            lets go of them.
 
     Raises:
         DataError: a row cannot be encoded, or a file was changed meanwhile.
@@ -106,7 +108,7 @@ def encode(
         assert training
         shares.add(training.rows if isinstance(training, MemoryStore) else training.labels)
         return replace(facts, shares=shares.found()), (training, validation, test)
-    key = entry.key if entry else ""
+    key = origin.key if origin else ""
     place = cache_folder() / (key or os.urandom(16).hex())
     with new_entry(place) as folder:
         for (own, part), count, name, share in zip(parts, counts, _PARTS, _SHARES, strict=True):
@@ -115,7 +117,7 @@ def encode(
             if count:
                 passing = map(shares.add, blocks) if trained else blocks
                 pack(passing, folder / name, count, seed=seed, memory=most, deal=trained)
-        if entry and not entry.is_valid():
+        if origin and not origin.is_unchanged():
             raise SourceError(f"{facts.name} was changed while it was read. Start again.")
         write_signed(folder / MANIFEST, FORMAT, replace(facts, shares=shares.found()))
     found = _loaded(place, memory)
@@ -124,17 +126,26 @@ def encode(
     return found
 
 
-def load(entry: Entry, memory: float | None) -> tuple[Facts, Stores] | None:
+def load(origin: Origin, memory: float | None) -> tuple[Facts, Stores] | None:
     """As encode, of the rows that an earlier run left there; None where none has.
 
     Raises:
         SourceError: the entry is damaged.
     """
-    place = cache_folder() / entry.key
-    if not entry.key or not (place / MANIFEST).is_file():
+    place = cache_folder() / origin.key
+    if not origin.key or not (place / MANIFEST).is_file():
         return None
     facts, stores = _loaded(place, memory)
     return replace(facts, notes=(*facts.notes, "the copy is that of an earlier run (see `schuss cache`)")), stores
+
+
+def name_of(entry: cache.Entry) -> str:
+    """What a person knows an entry of the cache by: its table, or where it lies if it is damaged."""
+    try:
+        facts = read_signed(entry.folder / MANIFEST, FORMAT, Facts)
+    except SourceError:
+        return f"{entry.folder} (damaged)"
+    return f"{facts.name}: {facts.rows:,} rows"
 
 
 def _loaded(entry: Path, memory: float | None) -> tuple[Facts, Stores]:

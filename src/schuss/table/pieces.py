@@ -1,5 +1,6 @@
 """What is read of a source: pieces of rows, in memory, in a spool, or to be read again."""
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -94,10 +95,10 @@ class Piece:
 
 
 class Memory:
-    """Keeps the columns of pieces, as many bytes of them in memory as are allowed."""
+    """Keeps the columns of pieces, as many bytes of them in memory as are allowed; of several files side by side."""
 
     def __init__(self, allowed: int | None) -> None:
-        self._left = allowed
+        self._left, self._lock = allowed, threading.Lock()
         self.taken = 0
         self._spool: Spool | None = None
 
@@ -105,15 +106,28 @@ class Memory:
         """The piece, or one that knows where its columns are."""
         if self._left is None or not isinstance(piece.columns, dict):
             return piece
-        size = sum(array.nbytes for array in piece.columns.values())
-        if size <= self._left:
-            self._left -= size
-            self.taken += size
-            return piece
-        if source.typed:
-            return replace(piece, columns=None)
-        self._spool = self._spool or Spool()
-        return replace(piece, columns=self._spool.keep(piece.columns))
+        size = _size(piece.columns)
+        with self._lock:
+            if size <= self._left:
+                self._left -= size
+                self.taken += size
+                return piece
+            if source.typed:
+                return replace(piece, columns=None)
+            self._spool = self._spool or Spool()
+            return replace(piece, columns=self._spool.keep(piece.columns))
+
+    def let_go(self, piece: Piece) -> Piece:
+        """The piece without its columns, which are to be read again."""
+        if isinstance(piece.columns, dict):
+            with self._lock:
+                self.taken -= _size(piece.columns)
+        return replace(piece, columns=None)
+
+
+def _size(columns: Mapping[str, pa.Array]) -> int:
+    """Bytes in memory."""
+    return sum(array.nbytes for array in columns.values())
 
 
 @dataclass(frozen=True)

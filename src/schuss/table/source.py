@@ -5,11 +5,13 @@ contradicts the others is read again. Nothing is told from a first part, nothing
 values as they were written.
 """
 
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
 from schuss.errors import SourceError
+from schuss.table.columns import ahead
 from schuss.table.delimited import TableFormat
 from schuss.table.formats import open_file
 from schuss.table.objects import from_iterator, from_matrix, from_memory
@@ -80,8 +82,15 @@ def _read_files(
 ) -> Table:
     """All files as one table."""
     memory = Memory(allowed)
-    with rejects_file(format.rejects, [file.address for file in files]) as writer:
-        parts = [_not_ragged(read_part(open_file(file, format, writer), text, only, memory)) for file in files]
+    with (
+        warnings.catch_warnings(),  # a thread for each file silences those of Arrow: here they all come back
+        rejects_file(format.rejects, [file.address for file in files]) as writer,
+    ):
+
+        def read(file: File) -> Part:
+            return _not_ragged(read_part(open_file(file, format, writer), text, only, memory))
+
+        parts = list(map(read, files) if writer else ahead(read, files))  # rejects are written in their order
         notes = [f"{len(parts):,} files"] if len(parts) > 1 else []
         if rejected := sum(_rejected(part) for part in parts):
             rows = "row" if rejected == 1 else "rows"
