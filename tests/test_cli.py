@@ -91,7 +91,10 @@ def test_train_evaluate_predict_inspect(program: Terminal) -> None:
     expected = schuss.Model.load("houses.schuss").predict("houses.csv")
     np.testing.assert_allclose(predicted, expected, rtol=1e-12)
     assert "hidden: 8 (chosen by you)" in program("inspect", "houses.schuss")
-    assert "categorical" in program("inspect", "houses.csv", "--target", "price")
+    shown = program("inspect", "houses.csv", "--target", "price")
+    assert "categorical" in shown
+    assert "a standardised number" in shown
+    assert "one of 2 levels" in shown
 
 
 def test_predictions_of_classes_with_probabilities_as_parquet(program: Terminal) -> None:
@@ -111,7 +114,8 @@ def test_quiet_says_nothing_and_json_says_json(program: Terminal) -> None:
     scores = json.loads(program("evaluate", "houses.schuss", "houses.csv", "--json"))
     assert scores["total_loss"] == pytest.approx(scores["loss"] * COUNT)
     assert json.loads(program("inspect", "houses.schuss", "--json"))["network"]["hidden"] == [8]
-    assert json.loads(program("inspect", "houses.csv", "--json"))["rows"] == COUNT
+    shown = json.loads(program("inspect", "houses.csv", "--json", "-t", "price"))
+    assert (shown["rows"], shown["task"], shown["left_out"], shown["notes"]) == (COUNT, "regression", {}, [])
 
 
 def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) -> None:

@@ -22,6 +22,7 @@ from schuss.table.schema import (
     Schema,
     Target,
     count_words,
+    doubtful_columns,
     find_target,
 )
 from schuss.table.source import read_table
@@ -70,13 +71,14 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
     nothing = Target((), "regression", "", "float")
     target = find_target(table, target_names, None) if target_names else nothing
     schema = learn_schema(table, target, ((block, slice(0, len(block))) for block in table.blocks()))
+    notes = (*table.notes, *doubtful_columns(table, schema))
     if as_json:
-        columns = msgspec.to_builtins(schema.columns)
-        print(json.dumps({"rows": len(table), "columns": columns}))
+        told = {"columns": msgspec.to_builtins(schema.columns), "left_out": dict(schema.dropped), "notes": notes}
+        print(json.dumps({"rows": len(table), **told, "task": target.task if target_names else None}))
         return
     console = _console()
     console.print(f"{table.name}: {len(table):,} rows, {len(table.names)} columns", markup=False)
-    for note in table.notes:
+    for note in notes:
         console.print(f"note: {note}", markup=False)
     console.print(_columns(schema))
     for name, reason in schema.dropped:
@@ -92,11 +94,13 @@ def _console() -> Console:
 
 
 def _columns(schema: Schema) -> Grid:
-    grid = Grid("column", "kind", "missing", "distinct", "values", box=None)
+    grid = Grid("column", "kind", "missing", "distinct", "values", "becomes", box=None)
     for column in schema.columns:
         kind = type(column).__name__.removesuffix("Column").lower()
         distinct = "2" if isinstance(column, BooleanColumn) else count_words(column.distinct)
-        grid.add_row(_plain(column.name), kind, f"{column.missing:,}", distinct, _plain(_values(column)))
+        grid.add_row(
+            _plain(column.name), kind, f"{column.missing:,}", distinct, _plain(_values(column)), _becomes(column)
+        )
     return grid
 
 
@@ -109,6 +113,17 @@ def _values(column: Column) -> str:
         )
         return shown + (", …" if len(column.levels) > 4 else "")
     return f"true in {column.share:.1%}"
+
+
+def _becomes(column: Column) -> str:
+    """What a column is to the network."""
+    if isinstance(column, CategoricalColumn):
+        rest = " and ".join([*(["other"] if column.other else []), *(["missing"] if column.missing else [])])
+        return f"one of {len(column.levels):,} levels" + (f", {rest}" if rest else "")
+    varies = not isinstance(column, NumericColumn) or column.distinct > 1
+    return " + ".join(
+        [*(["a standardised number"] if varies else []), *(["whether it is missing"] if column.missing else [])]
+    )
 
 
 def _plain(text: Any) -> str:
