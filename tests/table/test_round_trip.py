@@ -35,7 +35,8 @@ TYPES = {"integer": pa.int64(), "float": pa.float64(), "boolean": pa.bool_(), "t
 def tables(draw: st.DrawFn) -> pa.Table:
     """Some columns of any kinds, with gaps, and a target."""
     count = draw(st.integers(2, 30))
-    columns = {"y": pa.array(draw(st.lists(st.floats(-100, 100), min_size=count, max_size=count)))}
+    targets = draw(st.lists(st.integers(-400, 400), min_size=count, max_size=count))
+    columns = {"y": pa.array(np.array(targets) / 4)}
     for number, kind in enumerate(draw(st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4))):
         value = st.one_of(st.none(), VALUES[kind]) if draw(st.booleans()) else VALUES[kind]
         values = draw(st.lists(value, min_size=count, max_size=count))
