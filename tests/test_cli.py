@@ -250,6 +250,27 @@ def test_an_interruption_before_the_first_epoch_keeps_the_model_that_was_there(p
     assert Path("houses.schuss").read_bytes() == before
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_fault_04_an_interruption_of_the_reading_ends_at_once(
+    program: Terminal, number: int, code: int, tmp_path: Path
+) -> None:
+    os.mkfifo("pipe.csv")  # nobody will ever write to its end
+    environment = {**os.environ, "SCHUSS_CACHE": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "schuss", "train", "pipe.csv", "-t", "y"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    ) as running, Path("pipe.csv").open("w") as pipe:  # fmt: skip
+        pipe.write("a,y\n1,2\n")
+        pipe.flush()
+        time.sleep(0.2)
+        running.send_signal(number)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == code, err
+    assert err == "interrupted while the table was read: nothing was saved\n"
+    assert out == ""
+    assert not Path("pipe.schuss").exists()
+
+
 def test_a_reader_that_goes_away_loses_no_training(program: Terminal) -> None:
     command = f"{sys.executable} -m schuss train houses.csv -t price --epochs 5 --hidden 8 | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

@@ -31,16 +31,22 @@ _PART = "FRACTION|FILE"
 
 
 class _Interrupt:
-    """The first Ctrl-C or SIGTERM asks for an orderly end, the second ends at once."""
+    """The first Ctrl-C or SIGTERM asks for an orderly end of a training; the second, or one before it, ends at once."""
 
     def __init__(self) -> None:
-        self.signal = 0
+        self.signal, self._trains = 0, False
 
     def __call__(self) -> bool:
         return self.signal != 0
 
+    def begin(self, event: object) -> None:
+        """The training has begun, whatever its event is."""
+        self._trains = True
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        if not self._trains:
+            click.echo("interrupted while the table was read: nothing was saved", err=True)
+        if self.signal or not self._trains:
             sys.exit(128 + number)
         self.signal = number
 
@@ -242,7 +248,7 @@ def train(
         model = train(
             list(table) if len(table) > 1 else table[0],
             format=format,
-            observers=[report],
+            observers=[interrupt.begin, report],
             interrupted=interrupt,
             **{name: value for name, value in others.items() if value is not None},
         )
