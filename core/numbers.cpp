@@ -37,7 +37,7 @@ struct Cursor {
 // Up to eight digits at once, where the bytes of a number lie from the lowest on.
 struct Digits {
     uint64_t word = 0;    // each in its byte, the last one highest
-    uint64_t others = 0;  // not 0 where some are no digits
+    uint64_t others = 0;  // not 0 where some are no digits; its lowest bit is in the first of them
 
     Digits(const char* first, int count) {  // reads eight bytes
         if (!count) return;
@@ -58,12 +58,7 @@ inline int take_digits(Cursor& text, uint64_t& value) {
     const char* const first = text.at;
     if constexpr (std::endian::native == std::endian::little) {  // up to eight at a time
         while (text.end - text.at >= 8) {
-            uint64_t word;
-            std::memcpy(&word, text.at, 8);
-            word ^= 0x3030303030303030;  // digits become 0 to 9
-            const uint64_t others =
-                (((word & 0x7f7f7f7f7f7f7f7f) + 0x7676767676767676) | word) & 0x8080808080808080;
-            const int count = std::countr_zero(others) / 8;  // 8 without others
+            const int count = std::countr_zero(Digits(text.at, 8).others) / 8;  // 8 without others
             if (!count) break;
             value = value * shifts[count] + Digits(text.at, count).value();
             text.at += count;

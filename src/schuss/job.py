@@ -179,7 +179,7 @@ def update(
     network, schema = model.network, model.encoding.schema
     own = {"hidden": network.hidden, "activation": network.activation, "loss": model.loss, "dropout": network.dropout}
     chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
-    read = read_for(model.encoding, table, format, None if chosen.memory is None else float(chosen.memory))
+    read = read_for(model.encoding, table, format, _memory(chosen))
     prepared = prepare(
         read,
         schema.target,
@@ -245,7 +245,8 @@ def prepare(
         _fraction("test", test, test_fraction(parts.usable)),
     )
     if encoding is None:
-        schema = learn_schema(table, target, parts.blocks(TRAINING), weight=weight, exclude=exclude)
+        wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
+        schema = learn_schema(table, target, parts.blocks(TRAINING, wanted), weight=weight, exclude=exclude)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
     memory = _memory(settings)
     chosen = [

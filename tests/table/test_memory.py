@@ -3,6 +3,9 @@
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from schuss.table import memory
@@ -50,6 +53,9 @@ def test_a_container_sees_its_own_group_as_the_root(groups: Path) -> None:
 
 
 def test_a_source_in_memory_already_has_no_limit() -> None:
-    assert memory_for({"a": [1]}) is None
+    for table in ({"a": [1]}, np.ones((2, 2)), pa.table({"a": [1]}), pd.DataFrame({"a": [1]})):
+        assert memory_for(table) is None
+    for several in ([{"a": [1]}], iter([{"a": [1]}]), {1: {"a": [1]}}.values(), Path("file.csv")):
+        assert memory_for(several, 1000) == 500
     assert memory_for("file.csv", 1000) == 500
     assert memory_for("file.csv", math.inf) is None

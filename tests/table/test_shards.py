@@ -175,7 +175,7 @@ def test_the_core_gives_the_orders_of_windows_that_numpy_defines(count: int, mon
 def test_rows_that_are_not_dealt_come_back_as_they_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
 ) -> None:
-    monkeypatch.setattr(shards, "_BLOCK", 64)
+    monkeypatch.setattr(shards, "BLOCK_ROWS", 64)
     rows = table(1000)
     blocks = list(packed(tmp_path, rows, memory, deal=False).blocks())
     assert [len(block) for block in blocks] == [64] * 15 + [40]

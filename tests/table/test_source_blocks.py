@@ -123,6 +123,8 @@ def test_an_iterator_over_tables_is_read_once(cache: Path) -> None:
         assert any(cache.iterdir()) == (memory is not None)
         assert (table.name, table.where(40_000)) == ("list_iterator", "list_iterator, row 40,001")
         assert written(table).equals(written(read_table(MIXED)))
+    for many in (pieces, tuple(pieces), dict(enumerate(pieces)).values()):
+        assert written(read_table(many)).equals(written(read_table(MIXED)))
     frames = (frame for frame in [{"a": [1, 2]}, {"a": np.array(["x"])}])
     assert read_table(frames).data.to_pydict() == {"a": ["1", "2", "x"]}
     with pytest.raises(ColumnError, match="dict 2 has other columns than the first: 'a' is missing, 'b' is not"):

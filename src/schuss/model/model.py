@@ -292,7 +292,6 @@ def read_for(encoding: Encoding, table: object, format: TableFormat | None, memo
     """
     target = encoding.schema.target
     text = encoding.category_names + (target.names if target.kind == "text" else ())
-    only = {column.name for column in encoding.schema.columns}.union(target.names, [encoding.schema.weight or ""])
     format, schema = format or TableFormat(), encoding.schema
     format = replace(format, missing=format.missing + schema.missing, suffix=format.suffix or schema.suffix)
-    return read_table(table, format, text=text, only=only, memory=memory_for(table, memory))
+    return read_table(table, format, text=text, only=encoding.column_names, memory=memory_for(table, memory))

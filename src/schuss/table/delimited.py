@@ -1,8 +1,8 @@
 """Text files of separated values: the bytes of one file in, typed columns or the exact line of a fault out.
 
-A file is read in pieces, of which one is in memory at a time. Arrow's reader does the work, on all cores. It knows no
-line numbers and lets some faults pass, so the header, and a whole piece once something is wrong with it, are read here
-as well.
+A file is read in pieces, a few of them in memory at a time. The core reads columns of plain numbers, Arrow's reader all
+others. They know no line numbers and let some faults pass, so the header, and a whole piece once something is wrong
+with it, are read here as well.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from schuss.arrays import RowIndex
 from schuss.errors import SettingError, SourceError
 from schuss.table.columns import TEXT, are_codes, check_names, kind_of, narrowed, words
 from schuss.table.content import BLOCK_BYTES, MARK, Content, aligned_lines, filled, line_breaks, skip, unpacked
-from schuss.table.parsing import number_columns
+from schuss.table.numbers import number_columns
 from schuss.table.rejects import Reject, Rejects
 
 _SEPARATORS = ",;\t|"
@@ -93,7 +93,7 @@ class TextFile:
     line: int | None = None
 
     def pieces(self, size: int) -> Iterator["TextFile"]:
-        """The file in pieces of some `size` bytes, one in memory at a time; each ends where a record ends.
+        """The file in pieces of some `size` bytes, read as they are asked for; each ends where a record ends.
 
         Raises:
             SourceError: a quoted value does not end, or the quotes are such that records must be told apart one by

@@ -113,7 +113,7 @@ def encode(
     with new_entry(place) as folder:
         for (own, part), count, name, share in zip(parts, counts, _PARTS, _SHARES, strict=True):
             trained, most = name == "training", int(share * _memory(memory))
-            blocks = (encoding.encode(block, rows) for block, rows in own.blocks(part))
+            blocks = (encoding.encode(block, rows) for block, rows in own.blocks(part, encoding.column_names))
             if count:
                 passing = map(shares.add, blocks) if trained else blocks
                 pack(passing, folder / name, count, seed=seed, memory=most, deal=trained)
@@ -172,7 +172,7 @@ def _held(encoding: Encoding, own: Parts, part: int) -> MemoryStore | SparseStor
     if not count:
         return None
     if not isinstance(own.table, SparseTable) or count * encoding.row_bytes <= WINDOW_BYTES:
-        return MemoryStore(encoding.encode_blocks(own.blocks(part), count))
+        return MemoryStore(encoding.encode_blocks(own.blocks(part, encoding.column_names), count))
     labels = encoding.encode_labels(own.blocks(part), count)
     return SparseStore(labels, own.rows(part), encoding.features, partial(encoding.write_stored, own.table))
 

@@ -90,6 +90,12 @@ class Encoding:
         return tuple(feature.name for feature in self.layout)
 
     @property
+    def column_names(self) -> tuple[str, ...]:
+        """Every column that rows are made of: features, targets and the weight."""
+        weight = () if self.schema.weight is None else (self.schema.weight,)
+        return (*(column.name for column in self.schema.columns), *self.schema.target.names, *weight)
+
+    @property
     def category_names(self) -> tuple[str, ...]:
         """The categorical columns in the order of their codes; to be read as text at prediction."""
         return tuple(column.name for column in self._categorical)

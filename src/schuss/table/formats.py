@@ -4,7 +4,6 @@ import contextlib
 import difflib
 import itertools
 import os
-import shutil
 import stat
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -88,7 +87,7 @@ def _watched(source: Source, file: File, identity: Identity) -> Source:
             return source.line_of(row, rows) if file.identity() == identity else None
         return None
 
-    return replace(source, tables=tables, line_of=line_of, identity=identity)
+    return replace(source, tables=tables, line_of=line_of)
 
 
 def _keyed(source: Source, keys: Mapping[str, str]) -> Source:
@@ -184,10 +183,7 @@ def _piped(first: bytes, pipe: BinaryIO) -> Content:
     if len(first) < PIECE_BYTES and not packing:
         return Content(first)
     spool = Spool()
-    path = spool.path()
-    with path.open("wb") as file:
-        file.write(first)
-        shutil.copyfileobj(pipe, file, PIECE_BYTES)
+    path = spool.write(itertools.chain([first], iter(lambda: pipe.read(PIECE_BYTES), b"")))
     return Content(opened=lambda: pa.OSFile(str(spool.folder / path.name)), packing=packing)  # which keeps the spool
 
 

@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
+
+from schuss.table.objects import gives_tables
 
 _GROUPS = Path("/proc/self/cgroup")
 _ROOT = Path("/sys/fs/cgroup")
@@ -14,7 +15,7 @@ def memory_for(source: object, memory: float | None = None) -> int | None:
 
     None for what is in memory already.
     """
-    if not isinstance(source, str | os.PathLike | list | tuple | Iterator):
+    if not (isinstance(source, str | os.PathLike) or gives_tables(source)):
         return None
     half = (half_of_free_memory() if memory is None else memory) / 2
     return None if half == math.inf else int(half)
@@ -43,13 +44,12 @@ def _free_in_groups() -> float:
     left = math.inf
     for line in _lines(_GROUPS):
         _, controllers, path = line.split(":", 2)
-        first = "memory" in controllers.split(",")  # of version 1, where each controller has groups of its own
-        if not (first or controllers == ""):
+        if controllers == "":
+            root, limit, used, cache = _ROOT, "max", "current", "file"
+        elif controllers == "memory":  # of version 1, where each controller has groups of its own
+            root, limit, used, cache = _ROOT / "memory", "limit_in_bytes", "usage_in_bytes", "total_cache"
+        else:
             continue
-        limit, used, cache = (
-            ("limit_in_bytes", "usage_in_bytes", "total_cache") if first else ("max", "current", "file")
-        )
-        root = _ROOT / "memory" if first else _ROOT
         own = root / path.lstrip("/")
         for group in (own, *own.parents[: len(own.relative_to(root).parts)]):
             stated = dict(line.split() for line in _lines(group / "memory.stat"))

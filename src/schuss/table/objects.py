@@ -3,8 +3,8 @@
 import contextlib
 import itertools
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -42,15 +42,24 @@ def from_memory(source: object, only: Collection[str] | None) -> tuple[str, pa.T
     )
 
 
-def from_iterator(
-    tables: Iterator[Any], text: Collection[str], only: Collection[str] | None, allowed: int | None
+def gives_tables(source: object) -> TypeGuard[Iterable[Any]]:
+    """Whether something is gone through for its tables, and is none itself."""
+    if isinstance(source, Iterator):
+        return True
+    table = isinstance(source, np.ndarray | Mapping | pa.RecordBatch) or hasattr(source, "__arrow_c_stream__")
+    return isinstance(source, Iterable) and not table and not hasattr(source, "columns")
+
+
+def from_tables(
+    given: Iterable[Any], text: Collection[str], only: Collection[str] | None, allowed: int | None
 ) -> Table:
-    """Tables that are given once, one under another: kept as they came, for columns that become text later."""
-    kind, spool, spooled, notes = type(tables).__name__, Spool(), list[Spooled](), list[str]()
+    """Tables that are gone through once, one under another: kept as they came, for columns that become text later."""
+    kind, tables = type(given).__name__, iter(given)
     first = next(tables, None)
     if first is None:
         raise SourceError(f"The {kind} gives no tables. Give one with rows.")
     names = from_memory(first, None)[1].column_names
+    spool, spooled, notes = Spool(), list[Spooled](), list[str]()
 
     def again(columns: Sequence[str], _: Collection[str], which: Sequence[int] | None) -> Iterator[pa.Table]:
         if which is not None:

@@ -1,6 +1,6 @@
 """Which rows of a table count, and which of them are for training, for validation and for testing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,10 @@ class Parts:
             own[own == TRAINING] = division.parts(first, classes)
             first += len(classes)
 
-    def blocks(self, part: int) -> Blocks:
-        """Blocks of the table, each with its rows of that part."""
-        for block, own in self._by_block(None):
+    def blocks(self, part: int, columns: Collection[str] | None = None) -> Blocks:
+        """Blocks of the table, each with its rows of that part; of the columns named, those that the table has."""
+        there = None if columns is None else [name for name in self.table.names if name in columns]
+        for block, own in self._by_block(there):
             rows = np.flatnonzero(own == part)
             if len(rows):
                 yield block, as_slice(rows)

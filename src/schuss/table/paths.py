@@ -94,7 +94,7 @@ def files_in(source: object) -> list[File] | None:
 
 
 def files_of(source: object) -> tuple[Identity, ...] | None:
-    """What the files of a source are now, as `Table.files` has them, before anything is read.
+    """What the files of a source are now, in their order, before anything is read.
 
     None where the source is no path or list of paths, or one of the files is not there or is a pipe.
     """

@@ -11,7 +11,6 @@ import pyarrow as pa
 from schuss.errors import ColumnError, SourceError
 from schuss.table.columns import TEXT, Kind, canonical, kind_of
 from schuss.table.delimited import BLANK, CODES
-from schuss.table.paths import Identity
 from schuss.table.rejects import Rejects
 from schuss.table.spool import Spool, Spooled
 
@@ -56,7 +55,6 @@ class Source:
 
     tables: (columns, those that stay text, numbers of pieces or None for all) -> those columns of each of the pieces.
     line_of: as in Place, where there are so many rows in all. missing: as in Table. rejects: rows that were left out.
-    identity: of a file that can be read again, as it was when it was opened first.
     """
 
     name: str
@@ -65,7 +63,6 @@ class Source:
     line_of: Callable[[int, int], int | None] = lambda row, rows: None
     missing: tuple[str, ...] = ()
     typed: bool = False  # quick to read again
-    identity: Identity | None = None
     rejects: Rejects | None = None
 
 

@@ -303,7 +303,7 @@ def _several_targets(table: Table, names: tuple[str, ...], kinds: Sequence[Targe
 
 def _text_regression(table: Table, name: str) -> SettingError:
     """Text as the target of a regression, with the first value that is no number."""
-    strange = first_not_number(table.column(name))
+    _, strange = _numbers_among(table, name)
     told = "" if strange is None else f" {table.where(strange[0])} holds {strange[1]!r}."
     return SettingError(f"The task is regression and the target {name!r} holds text.{told} Correct it, or name what "
                         "stands for a missing value.")  # fmt: skip
@@ -366,6 +366,6 @@ def _check_classes(table: Table, name: str, kind: TargetKind, task: Task, labels
     told = f"{table.name}: the target {name!r} has {count:,} classes in {rows:,} rows."
     if kind != "text":
         raise ColumnError(f"{told} Make it a regression (task regression).")
-    strange = first_not_number(table.column(name))
+    _, strange = _numbers_among(table, name)
     example = "" if strange is None else f" (if it should be numbers: {table.where(strange[0])} holds {strange[1]!r})"
     raise ColumnError(f"{told} It looks like an identifier{example}. Choose another target, or correct its values.")

@@ -33,9 +33,9 @@ from schuss.files import STORAGE, Storage
 from schuss.table.cache import CLEAR, read_signed, write_signed
 from schuss.table.order import permutation, permutations
 from schuss.table.store import Windows
+from schuss.table.table import BLOCK_ROWS
 
 FORMAT = 1
-_BLOCK = 65_536  # rows
 _DEAL_COUNTER = (0, 0, 0, 2)  # far beyond orders and splits
 _SHARDS_IN_WINDOW = 8
 _PAGE_BYTES = 2**20  # at most: longer pages read no faster
@@ -100,7 +100,7 @@ class _Plan:
         """Two windows fit into memory, and pages that are being filled into half of it."""
         window = max(1, memory // (2 * row_bytes + 8))  # 8: a position
         shards = max(1, math.ceil(_SHARDS_IN_WINDOW * rows / window))
-        most = min(memory // (2 * shards * row_bytes), _PAGE_BYTES // row_bytes, _BLOCK)
+        most = min(memory // (2 * shards * row_bytes), _PAGE_BYTES // row_bytes, BLOCK_ROWS)
         page = 2 ** (max(most, 1).bit_length() - 1)  # so that whole pages make up a block
         return cls(window, shards, page * math.ceil(max(rows, 1) / (shards * page)), page)
 
@@ -415,7 +415,7 @@ def _together(pages: Iterable[_Page]) -> Iterator[list[_Page]]:
     together: list[_Page] = []
     count = 0
     for page in pages:
-        if count + page.rows > _BLOCK:
+        if count + page.rows > BLOCK_ROWS:
             yield together
             together, count = [], 0
         together.append(page)

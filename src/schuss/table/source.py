@@ -6,7 +6,7 @@ values as they were written.
 """
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from schuss.errors import SourceError
 from schuss.table.columns import ahead
 from schuss.table.delimited import TableFormat
 from schuss.table.formats import open_file
-from schuss.table.objects import from_iterator, from_matrix, from_memory
+from schuss.table.objects import from_matrix, from_memory, from_tables, gives_tables
 from schuss.table.paths import File, files_in
 from schuss.table.pieces import Memory, Part, Source
 from schuss.table.rejects import rejects_file
@@ -37,7 +37,7 @@ def read_table(
             .ipc; a pipe of text), a glob pattern, a folder of such files (its folders named key=value make columns),
             the same as an address that pyarrow's file systems know (s3://bucket/x.parquet, gs://, abfs://, hdfs://),
             an Arrow table or whatever offers Arrow's stream interface, a pandas or polars DataFrame, a NumPy array
-            [N, F], a dict of columns, or an iterator over any of the latter, which is read once and spooled.
+            [N, F], a dict of columns, or an iterable of any of the latter, which is gone through once and spooled.
         format: how text files are read.
         text: columns to keep as text exactly as written, such as those that a model knows as categories
             ("01" is then not taken for a number); names that do not occur are passed over.
@@ -65,8 +65,8 @@ def read_table(
         and not (only or text)
     ):
         return from_matrix(source)
-    if isinstance(source, Iterator):
-        return from_iterator(source, text, only, memory)
+    if gives_tables(source):
+        return from_tables(source, text, only, memory)
     name, data, notes = from_memory(source, only)
     names = data.column_names
     given = Source(name, names, lambda wanted, *_: iter([data if len(wanted) == len(names) else data.select(wanted)]))

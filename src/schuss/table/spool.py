@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,21 @@ class Spool:
         weakref.finalize(self, _remove, self.folder, lock, os.getpid())
         self._count = 0
 
-    def path(self) -> Path:
+    def write(self, chunks: Iterable[bytes]) -> Path:
+        """Writes bytes, one chunk after another, to a file.
+
+        Raises:
+            OutputError: there is no room.
+        """
+        path = self._path()
+        with path.open("wb") as file:
+            for chunk in chunks:
+                with _told(self.folder.parent):
+                    file.write(chunk)
+                    file.flush()
+        return path
+
+    def _path(self) -> Path:
         """A name that is free."""
         self._count += 1
         return self.folder / str(self._count)
@@ -53,7 +67,7 @@ class Spool:
             OutputError: there is no room.
         """
         table = pa.table(dict(columns))
-        path = self.path()
+        path = self._path()
         with (
             _told(self.folder.parent),
             pa.OSFile(str(path), "wb") as file,

@@ -11,7 +11,6 @@ import pyarrow as pa
 from schuss.arrays import RowIndex
 from schuss.errors import ColumnError
 from schuss.table.columns import as_slice, nearest
-from schuss.table.paths import Identity
 from schuss.table.pieces import Pieces, Place, one
 
 BLOCK_ROWS = 65_536  # of which Table.blocks makes a block
@@ -29,7 +28,6 @@ class Table:
     dates:   the columns that were dates or times, and are days now.
     missing: the words that stood for a missing value in text files; () where there was none.
     taken:   bytes of the columns that are in memory because they fitted into what was allowed.
-    files:   what each file was when it was read, in their order; () where something else was read, or a pipe.
     """
 
     name: str
@@ -39,7 +37,6 @@ class Table:
     dates: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
     taken: int = 0
-    files: tuple[Identity, ...] = ()
 
     def __len__(self) -> int:
         return int(self.held.num_rows)

@@ -43,9 +43,7 @@ def union(parts: Sequence[Part], notes: list[str], memory: Memory) -> Table:
         raise SourceError(f"{name} has no {'rows' if kinds else 'columns'}. Give a table with both.")
     dates = frozenset(column for column, kind in kinds.items() if kind == "date")
     missing = next((part.source.missing for part in parts if part.source.missing), ())
-    files = tuple(part.source.identity for part in parts if part.source.identity)
-    files = files if len(files) == len(parts) else ()
-    return Table(name, held, tuple(notes), places, dates, missing, memory.taken, files)
+    return Table(name, held, tuple(notes), places, dates, missing, memory.taken)
 
 
 def wanted_names(names: Sequence[str], only: Collection[str] | None) -> Sequence[str]:

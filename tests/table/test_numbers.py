@@ -11,7 +11,7 @@ from hypothesis import example, given, strategies as st
 
 import schuss
 from schuss.table.delimited import MISSING, TableFormat
-from schuss.table.parsing import number_columns
+from schuss.table.numbers import number_columns
 from schuss.table.source import read_table
 
 pytest.importorskip("schuss._core")
