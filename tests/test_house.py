@@ -16,6 +16,7 @@ FLOORS = (
     "errors",
     "arrays",
     "files",
+    "groups",
     "network",
     "losses",
     "metrics",

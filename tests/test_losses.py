@@ -22,7 +22,7 @@ CASES: dict[str, tuple[Matrix, Matrix]] = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_derivative_agrees_with_central_differences(name: str) -> None:
     outputs, targets = CASES[name]
-    loss, step = LOSSES[name], 1e-6
+    loss, step = loss_named(name), 1e-6
     for k in range(outputs.shape[1]):
         move = np.zeros_like(outputs)
         move[:, k] = step
@@ -37,10 +37,10 @@ def test_squared_error_is_actual_minus_output_squared() -> None:
 @pytest.mark.parametrize("name", ["log_loss", "cross_entropy"])
 def test_class_losses_are_minus_the_logarithm_of_the_probability_of_the_class(name: str) -> None:
     outputs, targets = CASES[name]
-    probabilities = LOSSES[name].prediction(outputs)
+    probabilities = loss_named(name).prediction(outputs)
     of_class = np.take_along_axis(probabilities, targets.astype(int), axis=1)[:, 0]
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    np.testing.assert_allclose(LOSSES[name].value(outputs, targets), -np.log(of_class))
+    np.testing.assert_allclose(loss_named(name).value(outputs, targets), -np.log(of_class))
 
 
 @pytest.mark.parametrize("loss", [LogLoss(), CrossEntropy()])

@@ -100,9 +100,12 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             kind = click.Choice(limits["names"])
         elif limits.get("whole"):
             kind = int
-        elif limits.get("bytes"):
+        elif limits.get("bytes") or "groups" in limits:
             kind = str
-        text = limits["help"] if default in (None, MISSING) else f"{limits['help']} [default: {default}]"
+        text = limits["help"]
+        if "groups" in limits:
+            text = f"{text[:-1]}: {', '.join(limits['groups'])}; with numbers in brackets, such as NAME(number=value)."
+        text = text if default in (None, MISSING) else f"{text} [default: {default}]"
         command = click.option(f"--{item.name.replace('_', '-')}", item.name, type=kind, default=None, help=text)(
             command
         )

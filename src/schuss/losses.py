@@ -9,7 +9,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from schuss.arrays import Mask, Matrix, Vector
-from schuss.errors import DataError, SettingError
+from schuss.errors import DataError
+from schuss.groups import from_words
 from schuss.network.activations import sigmoid, softplus
 
 
@@ -151,17 +152,9 @@ def _class_numbers(targets: Matrix) -> np.typing.NDArray[np.int64]:
     return targets.astype(np.int64)
 
 
-LOSSES: dict[str, Loss] = {each.name: each for each in (SquaredError(), LogLoss(), CrossEntropy())}
+LOSSES: dict[str, type[Loss]] = {each.name: each for each in (SquaredError, LogLoss, CrossEntropy)}
 
 
 def loss_named(choice: str | Loss) -> Loss:
-    """The loss of that name, or the given one.
-
-    Raises:
-        SettingError: the name is unknown.
-    """
-    if not isinstance(choice, str):
-        return choice
-    if choice not in LOSSES:
-        raise SettingError(f"There is no loss {choice!r}: choose one of {', '.join(LOSSES)}.")
-    return LOSSES[choice]
+    """The loss in these words (see groups.py), or the given one. Raises SettingError as from_words."""
+    return from_words(choice, LOSSES, "loss") if isinstance(choice, str) else choice

@@ -5,13 +5,14 @@ What a person sets is taken; what is None is decided here. Figures behind the de
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
 from schuss.descent.schedules import schedule_named
 from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
+from schuss.groups import in_words
 from schuss.losses import Loss, loss_named
 from schuss.network import Network
 from schuss.settings import Settings
@@ -154,7 +155,9 @@ def _epochs(task: str, steps_per_epoch: int) -> int:
     return min(max(least, math.ceil(steps / steps_per_epoch)), 200)
 
 
-def _words(value: object) -> str:
+def _words(value: Any) -> str:
     if isinstance(value, tuple):
         return "-".join(str(width) for width in value) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(getattr(value, "name", value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return in_words(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -11,6 +11,7 @@ from typing import Any
 from schuss.descent.optimizers import OPTIMIZERS, Optimizer
 from schuss.descent.schedules import SCHEDULES, Schedule
 from schuss.errors import SettingError
+from schuss.groups import from_words
 from schuss.losses import LOSSES, Loss
 from schuss.network.activations import ACTIVATIONS
 
@@ -18,7 +19,7 @@ PRECISIONS = ("float32", "float64", "bf16", "auto")
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A field with what a person reads about it, and its limits: least, below, above, names."""
+    """A field with what a person reads about it, and its limits: least, below, above, names, groups."""
     return field(default=default, metadata={"help": help, **limits})
 
 
@@ -37,11 +38,11 @@ class Settings:
         None, "Widths of the hidden layers, such as 256,256; 'none' is linear or logistic regression.", widths=True
     )
     activation: str | None = setting(None, "Function of the hidden layers.", names=tuple(ACTIVATIONS))
-    loss: str | Loss | None = setting(None, "What is made small.", names=tuple(LOSSES), instance=Loss)
-    optimizer: str | Optimizer | None = setting(None, "Rule for the step.", names=tuple(OPTIMIZERS), instance=Optimizer)
+    loss: str | Loss | None = setting(None, "What is made small.", groups=LOSSES, instance=Loss)
+    optimizer: str | Optimizer | None = setting(None, "Rule for the step.", groups=OPTIMIZERS, instance=Optimizer)
     learning_rate: float | None = setting(None, "Length of the step, α.", above=0.0)
     schedule: str | Schedule | None = setting(
-        None, "How the learning rate changes over the training.", names=tuple(SCHEDULES), instance=Schedule
+        None, "How the learning rate changes over the training.", groups=SCHEDULES, instance=Schedule
     )
     l2: float = setting(0.0, "Penalty ½ λ ‖weights‖² in the cost: λ.", least=0.0)
     weight_decay: float | None = setting(None, "Decoupled decay of the weights, per unit of learning rate.", least=0.0)
@@ -95,6 +96,8 @@ def checked(name: str, value: Any, limits: Any) -> Any:
     """The value in its proper type, or SettingError with the name, the value and what would do."""
     if limits.get("widths"):
         return _widths(name, value)
+    if "groups" in limits:
+        return _group(name, value, limits)
     if "names" in limits:
         return _choice(name, value, limits)
     if limits.get("bytes"):
@@ -136,11 +139,17 @@ def _bytes(name: str, value: Any) -> int:
     return int(size)
 
 
-def _choice(name: str, value: Any, limits: Any) -> Any:
+def _group(name: str, value: Any, limits: Any) -> Any:
+    """A plain name stays one; words with numbers become the typed group."""
+    if isinstance(value, limits["instance"]):
+        return value
     if not isinstance(value, str):
-        if isinstance(value, limits.get("instance", ())):
-            return value
-        raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['names'])}.")
+        raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['groups'])}.")
+    group = from_words(value, limits["groups"], name)
+    return value if value in limits["groups"] else group
+
+
+def _choice(name: str, value: Any, limits: Any) -> Any:
     if value not in limits["names"]:
         raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['names'])}.")
     return value

@@ -20,7 +20,7 @@ from schuss.engine.native import NativeEngine
 from schuss.engine.precision import engine_by_trial
 from schuss.engine.protocol import Cost, EngineState
 from schuss.errors import EngineError
-from schuss.losses import LOSSES
+from schuss.losses import LOSSES, loss_named
 from schuss.network import Network
 from schuss.network.activations import ACTIVATIONS
 
@@ -33,7 +33,7 @@ def engine_for(
     network: Network, loss: str = "squared_error", optimizer: Optimizer | None = None, **options: Any
 ) -> NativeEngine:
     options = {"precision": "bf16"} | options
-    return NativeEngine(network, Cost(LOSSES[loss]), optimizer or GradientDescent(), **options)
+    return NativeEngine(network, Cost(loss_named(loss)), optimizer or GradientDescent(), **options)
 
 
 def some_W(network: Network) -> Vector:
@@ -78,7 +78,10 @@ def rounded_gradient(network: Network, loss: str, W: Vector, rows: Rows) -> Vect
         z = rounded(x) @ weights + layer.biases(W)
         passed.append((layer, multiplied, x, weights, z))
         x = ACTIVATIONS[layer.activation].value(z)
-    d = LOSSES[loss].derivative(x @ output.weights(W) + output.biases(W), rows.targets) * rows.weights[:, np.newaxis]
+    d = (
+        loss_named(loss).derivative(x @ output.weights(W) + output.biases(W), rows.targets)
+        * rows.weights[:, np.newaxis]
+    )
     output.weights(gradient)[...] = x.T @ d
     output.biases(gradient)[...] = d.sum(axis=0)
     d = d @ output.weights(W).T
@@ -99,7 +102,7 @@ def test_gradients_are_those_of_rounded_numbers(activation: str, loss: str) -> N
     rows, W = some_rows(network, 200, loss, weights=WEIGHTS), some_W(network)
     total, gradient = engine_for(network, loss).gradient(W, rows)
     assert off(gradient, rounded_gradient(network, loss, W, rows)) < NEAR
-    exact_total, exact = make_engine(network, Cost(LOSSES[loss]), Adam(), "reference").gradient(W, rows)
+    exact_total, exact = make_engine(network, Cost(loss_named(loss)), Adam(), "reference").gradient(W, rows)
     assert off(gradient, exact) < (0.025 if activation in ("relu", "selu") else 0.01)
     assert abs(total - exact_total) < 2e-3 * exact_total
 
@@ -241,7 +244,7 @@ def test_a_precision_that_the_core_does_not_have_is_refused() -> None:
 
 @here
 def test_the_trial_takes_bf16_for_a_network_that_it_fits() -> None:
-    network, cost = Network(20, (64, 64), 3, "tanh"), Cost(LOSSES["cross_entropy"])
+    network, cost = Network(20, (64, 64), 3, "tanh"), Cost(loss_named("cross_entropy"))
     rows = some_rows(network, 1000, "cross_entropy", weights=WEIGHTS)
     state, order = EngineState.start(network.initial(0), Adam()), np.arange(1000)
     engine, words = engine_by_trial(

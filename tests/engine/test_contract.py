@@ -15,7 +15,7 @@ from schuss.arrays import Matrix, Rows, Vector
 from schuss.descent.optimizers import OPTIMIZERS, Adam, GradientDescent, Optimizer
 from schuss.engine import make_engine, reference
 from schuss.engine.protocol import Cost, Engine, EngineState
-from schuss.losses import LOSSES
+from schuss.losses import LOSSES, loss_named
 from schuss.network import Network
 from schuss.network.activations import ACTIVATIONS
 from schuss.network.masks import Draw
@@ -82,7 +82,7 @@ def test_the_gradient_of_the_reference_agrees_with_central_differences(activatio
     network = network_for(activation, loss)
     W = start(network).astype(np.float64)
     rows = next(rows for seed in range(99) if away_from_kinks(network, rows := rows_for(loss, 12, seed), W))
-    engine = make_engine(network, Cost(LOSSES[loss]), GradientDescent(), "reference")
+    engine = make_engine(network, Cost(loss_named(loss)), GradientDescent(), "reference")
     total, gradient = engine.gradient(W, rows)
     assert total == engine.total_loss(W, rows)
     step, differences = 1e-5, np.empty(len(W))
@@ -98,7 +98,7 @@ def test_the_gradient_of_the_reference_agrees_with_central_differences(activatio
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_native_outputs_losses_and_gradients_agree_with_the_reference(activation: str, loss: str) -> None:
     network, rows = network_for(activation, loss), rows_for(loss, 333)
-    native, reference = both(network, Cost(LOSSES[loss]), GradientDescent())
+    native, reference = both(network, Cost(loss_named(loss)), GradientDescent())
     W = start(network)
     outputs, expected = native.outputs(W, rows), reference.outputs(W, rows)
     assert outputs.shape == expected.shape
@@ -118,7 +118,7 @@ def test_native_outputs_losses_and_gradients_agree_with_the_reference(activation
 def test_native_training_agrees_with_the_reference(activation: str, loss: str, optimizer: str) -> None:
     network, rows = network_for(activation, loss), rows_for(loss, 333)
     rule = replace(OPTIMIZERS[optimizer](), weight_decay=0.1)
-    native, reference = both(network, Cost(LOSSES[loss], l2=0.05, mean_weight=0.8), rule)
+    native, reference = both(network, Cost(loss_named(loss), l2=0.05, mean_weight=0.8), rule)
     state = EngineState.start(start(network), rule)
     generator = np.random.default_rng(3)
     order = np.concatenate([generator.permutation(333) for _ in range(5)])
@@ -140,7 +140,7 @@ def test_one_step_of_gradient_descent_is_W_minus_the_rate_times_the_average_grad
     for count in (1, 7, 128, 129, 1000):
         rows = replace(rows_for("squared_error", count), weights=None)
         network = network_for("tanh", "squared_error")
-        engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name)
+        engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(), name)
         W = start(network)
         W[~network.is_weight] = 0
         _, gradient = engine.gradient(W, rows)
@@ -157,7 +157,7 @@ def test_one_call_of_ten_steps_equals_ten_calls_of_one(name: str, optimizer: str
     order, rates = np.random.default_rng(0).permutation(100)[:95], np.linspace(0.01, 0.001, 10)
     reached = []
     for cut in (10, 1):
-        engine = make_engine(network, Cost(LOSSES["log_loss"], l2=0.01), rule, name)
+        engine = make_engine(network, Cost(loss_named("log_loss"), l2=0.01), rule, name)
         engine.load(EngineState.start(start(network), rule))
         losses = [engine.train(rows, order[i * 10 : (i + cut) * 10], 10, rates[i : i + cut]) for i in range(0, 10, cut)]
         reached.append((np.concatenate(losses), engine.state().W, engine.state().vectors))
@@ -172,7 +172,7 @@ def test_a_state_that_was_loaded_comes_out_as_it_went_in(name: str, optimizer: s
     generator = np.random.default_rng(0)
     W = generator.normal(size=network.parameters).astype(np.float32)
     vectors = generator.normal(size=(rule.memory, network.parameters)).astype(np.float32)
-    engine = make_engine(network, Cost(LOSSES["cross_entropy"]), rule, name)
+    engine = make_engine(network, Cost(loss_named("cross_entropy")), rule, name)
     engine.load(EngineState(W, vectors, 17))
     state = engine.state()
     np.testing.assert_array_equal(state.W, W)
@@ -189,7 +189,7 @@ def test_several_epochs_in_one_call_are_as_one_call_for_each(name: str, batch_si
     orders = np.array([permutation(0, epoch, 12) for epoch in range(5)])
     steps = -(-12 // batch_size)
     rates = np.linspace(0.05, 0.01, 5 * steps)
-    engines = [make_engine(network, Cost(LOSSES["squared_error"]), Adam(), name) for _ in range(2)]
+    engines = [make_engine(network, Cost(loss_named("squared_error")), Adam(), name) for _ in range(2)]
     for engine in engines:
         engine.load(EngineState.start(start(network), Adam()))
     together = engines[0].train(rows, orders.reshape(-1), batch_size, rates, 5)
@@ -209,7 +209,7 @@ def test_what_is_watched_is_W_and_outputs_after_each_epoch(name: str, loss: str,
     network, rows, watched = dropping("gelu", loss), rows_for(loss, 12), rows_for(loss, 200, seed=1)
     orders = np.array([permutation(0, epoch, 12) for epoch in range(epochs)])
     rates = np.linspace(0.05, 0.01, epochs * -(-12 // batch_size))
-    engines = [make_engine(network, Cost(LOSSES[loss]), Adam(), name, seed=5) for _ in range(2)]
+    engines = [make_engine(network, Cost(loss_named(loss)), Adam(), name, seed=5) for _ in range(2)]
     for engine in engines:
         engine.load(EngineState.start(start(network), Adam()))
     seen = engines[0].train_watched(rows, orders.reshape(-1), batch_size, rates, watched, epochs)
@@ -229,7 +229,7 @@ def test_looking_at_a_W_does_not_disturb_training(name: str) -> None:
     network, rows = network_for("gelu", "squared_error"), rows_for("squared_error", 64)
     reached = []
     for looks in (False, True):
-        engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name)
+        engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(), name)
         engine.load(EngineState.start(start(network), GradientDescent()))
         for _ in range(3):
             engine.train(rows, np.arange(64), 32, np.array([0.01, 0.01]))
@@ -244,7 +244,7 @@ def test_looking_at_a_W_does_not_disturb_training(name: str) -> None:
 def test_the_total_loss_is_the_sum_over_batches_of_any_size(name: str) -> None:
     for loss in LOSSES:
         network, rows = network_for("silu", loss), rows_for(loss, 1000)
-        engine = make_engine(network, Cost(LOSSES[loss]), GradientDescent(), name)
+        engine = make_engine(network, Cost(loss_named(loss)), GradientDescent(), name)
         W = start(network)
         total = engine.total_loss(W, rows)
         for size in (1, 7, 77, 128, 999):
@@ -255,7 +255,7 @@ def test_the_total_loss_is_the_sum_over_batches_of_any_size(name: str) -> None:
 def test_a_batch_whose_weights_are_all_0_leaves_W_as_it_is(name: str) -> None:
     network = network_for("relu", "squared_error")
     rows = replace(rows_for("squared_error", 8), weights=np.zeros(8))
-    engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name)
+    engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(), name)
     engine.load(EngineState.start(start(network), GradientDescent()))
     assert engine.train(rows, np.arange(8), 8, np.array([0.1]))[0] == 0
     np.testing.assert_array_equal(engine.state().W, start(network))
@@ -272,7 +272,7 @@ def one_step(engine: Engine, W: Vector, rows: Rows, rate: float, step: int = 0) 
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus"])
 def test_the_gradient_of_a_step_with_masks_agrees_with_central_differences(activation: str, loss: str) -> None:
     network, rows = dropping(activation, loss), rows_for(loss, 12)
-    engine = make_engine(network, Cost(LOSSES[loss]), GradientDescent(), "reference", seed=11)
+    engine = make_engine(network, Cost(loss_named(loss)), GradientDescent(), "reference", seed=11)
     W = start(network).astype(np.float64)
     gradient = W - one_step(engine, W, rows, rate=1.0, step=5)[1]
     width, differences = 1e-5, np.empty(len(W))
@@ -282,13 +282,13 @@ def test_the_gradient_of_a_step_with_masks_agrees_with_central_differences(activ
         right, left = (one_step(engine, W + sign * move, rows, rate=0.0, step=5)[0] for sign in (1, -1))
         differences[i] = (right - left) / (2 * width)
     assert np.abs(gradient - differences).max() < 1e-6 * np.abs(gradient).max()
-    without = make_engine(network_for(activation, loss), Cost(LOSSES[loss]), GradientDescent(), "reference")
+    without = make_engine(network_for(activation, loss), Cost(loss_named(loss)), GradientDescent(), "reference")
     assert np.abs(gradient - (W - one_step(without, W, rows, rate=1.0)[1])).max() > 0.1 * np.abs(gradient).max()
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_dropout_is_in_training_and_in_nothing_else(name: str) -> None:
-    rows, cost = rows_for("squared_error", 64), Cost(LOSSES["squared_error"])
+    rows, cost = rows_for("squared_error", 64), Cost(loss_named("squared_error"))
     network, plain = dropping("silu", "squared_error"), network_for("silu", "squared_error")
     engine = make_engine(network, cost, GradientDescent(), name, seed=3)
     without = make_engine(plain, cost, GradientDescent(), name)
@@ -310,13 +310,13 @@ def test_the_masks_of_a_step_are_those_of_its_seed_its_number_and_each_layer(nam
             x = np.where(kept, np.tanh(x) * 65536 / (65536 - 19661), 0)
     assert rows.weights is not None
     expected = np.mean(rows.weights * np.square(rows.targets - x).sum(axis=1))
-    engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), name, seed=2**40 + 9)
+    engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(), name, seed=2**40 + 9)
     np.testing.assert_allclose(one_step(engine, W, rows, rate=0.1, step=17)[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_masks_depend_on_seed_step_and_place_in_the_batch_and_on_nothing_else(name: str) -> None:
-    rows, cost = replace(rows_for("log_loss", 64), weights=None), Cost(LOSSES["log_loss"])
+    rows, cost = replace(rows_for("log_loss", 64), weights=None), Cost(loss_named("log_loss"))
     network = dropping("tanh", "log_loss")
     W = start(network)
 
@@ -336,7 +336,7 @@ def test_training_with_dropout_goes_on_after_a_stop_as_if_there_had_been_none(na
     for cut in (10, 5, 1):
         state, losses = EngineState.start(start(network), rule), []
         for i in range(0, 10, cut):  # every part in an engine of its own
-            engine = make_engine(network, Cost(LOSSES["cross_entropy"], l2=0.01), rule, name, seed=9)
+            engine = make_engine(network, Cost(loss_named("cross_entropy"), l2=0.01), rule, name, seed=9)
             engine.load(state)
             losses.append(engine.train(rows, order[i * 10 : (i + cut) * 10], 10, rates[i : i + cut]))
             state = engine.state()
@@ -351,7 +351,7 @@ def test_a_row_keeps_its_place_in_the_batch_however_the_reference_cuts_it(monkey
     reached = []
     for tile in (1024, 100, 7):
         monkeypatch.setattr(reference, "_TILE", tile)
-        engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(), "reference", seed=2)
+        engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(), "reference", seed=2)
         reached.append(one_step(engine, start(network).astype(np.float64), rows, rate=0.1)[1])
     np.testing.assert_allclose(reached[1], reached[0], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(reached[2], reached[0], rtol=1e-12, atol=1e-14)
@@ -370,7 +370,7 @@ def test_native_training_with_dropout_and_limits_agrees_with_the_reference(
 ) -> None:
     network, rows = replace(network_for("silu", loss), dropout=dropout), rows_for(loss, 333)
     rule = replace(OPTIMIZERS[optimizer](), weight_decay=0.1, **limits)
-    cost = Cost(LOSSES[loss], l2=0.05, mean_weight=0.8)
+    cost = Cost(loss_named(loss), l2=0.05, mean_weight=0.8)
     state = EngineState(start(network), np.zeros((rule.memory, network.parameters)), 1000)
     generator = np.random.default_rng(3)
     order = np.concatenate([generator.permutation(333) for _ in range(5)])[: STEPS * BATCH - 9]
@@ -393,7 +393,7 @@ def test_what_is_clipped_is_the_gradient_of_the_cost_with_its_penalty_and_not_th
 ) -> None:
     network, rows = network_for("tanh", "squared_error"), rows_for("squared_error", 64)
     W, l2, rate, decay = start(network), 0.5, 0.1, 0.2
-    cost = Cost(LOSSES["squared_error"], l2=l2, mean_weight=0.8)
+    cost = Cost(loss_named("squared_error"), l2=l2, mean_weight=0.8)
     engine = make_engine(network, cost, GradientDescent(weight_decay=decay, **limits), name)
     whole = engine.gradient(W, rows)[1] / (64 * 0.8) + l2 * np.where(network.is_weight, W, 0)
     assert np.linalg.norm(whole) > 1  # the limits are felt
@@ -410,7 +410,7 @@ def test_what_is_clipped_is_the_gradient_of_the_cost_with_its_penalty_and_not_th
 def test_a_gradient_that_is_not_a_number_is_not_hidden_by_clipping(name: str, limits: dict[str, float]) -> None:
     network, rows = network_for("tanh", "squared_error"), rows_for("squared_error", 8)
     rows.targets[3, 1] = np.nan
-    engine = make_engine(network, Cost(LOSSES["squared_error"]), GradientDescent(**limits), name)
+    engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(**limits), name)
     W = start(network)
     W[network.dense[-1].bias_start] = np.nan
     loss, reached = one_step(engine, W, replace(rows, weights=None), rate=0.1)

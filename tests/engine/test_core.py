@@ -18,7 +18,7 @@ from schuss.descent.optimizers import OPTIMIZERS, GradientDescent, Optimizer
 from schuss.engine.native import NativeEngine
 from schuss.engine.protocol import Cost, EngineState
 from schuss.engine.reference import ReferenceEngine
-from schuss.losses import LOSSES
+from schuss.losses import LOSSES, loss_named
 from schuss.network import Network
 from schuss.network.activations import ACTIVATIONS
 from schuss.network.masks import Draw
@@ -26,7 +26,7 @@ from schuss.network.masks import Draw
 THREADS = (1, 2, 3, 4, 7)
 LONG = 2500  # rows of a batch that is more than two segments of WIDE: it is worked on 1,024 rows at a time
 WIDE = Network(3, (8192,), 1)
-SQUARED_ERROR = Cost(LOSSES["squared_error"], mean_weight=0.75)
+SQUARED_ERROR = Cost(loss_named("squared_error"), mean_weight=0.75)
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_no_optimizer_gives_other_bits_with_more_threads(optimizer: str) -> None
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_no_loss_gives_other_bits_with_more_threads(loss: str) -> None:
-    expect_the_same_bits(Network(17, (16,), 3), Cost(LOSSES[loss]), OPTIMIZERS["adam"]())
+    expect_the_same_bits(Network(17, (16,), 3), Cost(loss_named(loss)), OPTIMIZERS["adam"]())
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -157,7 +157,7 @@ def test_looking_at_W_gives_the_same_bits_with_more_threads(loss: str) -> None:
         rows = weighted_rows(network, count, loss)
         looks = []
         for threads in THREADS:
-            engine = NativeEngine(network, Cost(LOSSES[loss]), GradientDescent(), threads=threads, settle=False)
+            engine = NativeEngine(network, Cost(loss_named(loss)), GradientDescent(), threads=threads, settle=False)
             looks.append((*engine.gradient(W, rows), engine.total_loss(W, rows), engine.outputs(W, rows)))
         for look in looks[1:]:
             for one, other in zip(looks[0], look, strict=True):
@@ -194,7 +194,7 @@ def test_gradients_of_odd_shapes_agree_with_the_reference(network: Network, coun
     for loss in LOSSES:
         rows, cost, rule = (
             weighted_rows(network, count, loss, weighted=count > 1),
-            Cost(LOSSES[loss]),
+            Cost(loss_named(loss)),
             GradientDescent(),
         )
         total, gradient = NativeEngine(network, cost, rule).gradient(W, rows)
@@ -314,7 +314,9 @@ def masks(network: Network, shown: NDArray[np.int64], batch: int, seed: int, ste
     targets = np.zeros((batch, network.outputs), np.float32)
     targets[shown, np.arange(len(shown))] = 1
     rows = Rows(np.ones((batch, network.inputs), np.float32), np.zeros((batch, 0), np.int32), targets)
-    engine = NativeEngine(network, Cost(LOSSES["squared_error"]), GradientDescent(), seed=seed, threads=3, settle=False)
+    engine = NativeEngine(
+        network, Cost(loss_named("squared_error")), GradientDescent(), seed=seed, threads=3, settle=False
+    )
     engine.load(EngineState(W, np.zeros((0, len(W))), step))
     engine.train(rows, np.arange(batch), batch, np.array([batch / 2]))
     return network.weights(engine.state().W, "output").T

@@ -18,7 +18,7 @@ from schuss.engine import make_engine
 from schuss.engine.native import NativeEngine
 from schuss.engine.protocol import Cost, Engine, EngineState
 from schuss.errors import DataError, EngineError, SettingError
-from schuss.losses import LOSSES
+from schuss.losses import LOSSES, loss_named
 from schuss.network import Network
 from schuss.network.activations import ACTIVATIONS
 
@@ -34,7 +34,7 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def native(network: Network, loss: str = "squared_error", optimizer: Optimizer | None = None) -> NativeEngine:
-    return NativeEngine(network, Cost(LOSSES[loss]), optimizer or GradientDescent())
+    return NativeEngine(network, Cost(loss_named(loss)), optimizer or GradientDescent())
 
 
 def trained(engine: Engine, network: Network, rows: Rows, optimizer: Optimizer, steps: int = 20) -> Vector:
@@ -199,7 +199,7 @@ def test_NaN_in_W_comes_out_as_NaN_in_loss_and_W(activation: str, loss: str) -> 
 )
 def test_odd_shapes_agree_with_the_reference(network: Network, loss: str, isa: str) -> None:
     rows, W = some_rows(network, 139, loss), network.initial(seed=3)
-    cost, rule = Cost(LOSSES[loss], l2=0.01), Adam(weight_decay=0.01)
+    cost, rule = Cost(loss_named(loss), l2=0.01), Adam(weight_decay=0.01)
     engine, reference = NativeEngine(network, cost, rule), make_engine(network, cost, rule, "reference")
     expected_total, expected = reference.gradient(W, rows)
     total, gradient = engine.gradient(W, rows)

@@ -22,10 +22,10 @@ from schuss.engine import make_engine
 from schuss.engine.native import NativeEngine
 from schuss.engine.protocol import Cost, EngineState
 from schuss.errors import EngineError
-from schuss.losses import LOSSES
+from schuss.losses import loss_named
 from schuss.network import Network
 
-COST, RULE = Cost(LOSSES["squared_error"]), Adam()
+COST, RULE = Cost(loss_named("squared_error")), Adam()
 NETWORK = Network(20, (128, 64), 1)
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -12,6 +12,7 @@ import numpy as np
 
 from schuss.arrays import Mask, Matrix, Vector
 from schuss.errors import SettingError
+from schuss.groups import from_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,15 +219,13 @@ def optimizer_named(
     clip_value: float | None = None,
     clip_norm: float | None = None,
 ) -> Optimizer:
-    """The optimiser of that name with its defaults, or the given one; with this decay and these limits where given.
+    """The optimiser in these words (see groups.py), or the given one; with this decay and these limits where given.
 
     Raises:
         SettingError: the name is unknown, or a number is out of range.
     """
     if isinstance(choice, str):
-        if choice not in OPTIMIZERS:
-            raise SettingError(f"There is no optimizer {choice!r}: choose one of {', '.join(OPTIMIZERS)}.")
-        choice = OPTIMIZERS[choice]()
+        choice = from_words(choice, OPTIMIZERS, "optimizer")
     numbers = {"weight_decay": weight_decay, "clip_value": clip_value, "clip_norm": clip_norm}
     given: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     return replace(choice, **given) if given else choice

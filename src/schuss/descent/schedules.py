@@ -7,6 +7,7 @@ import numpy as np
 
 from schuss.arrays import Vector
 from schuss.errors import SettingError
+from schuss.groups import from_words
 
 
 @runtime_checkable
@@ -50,17 +51,9 @@ class Cosine:
         return self.final + (1 - self.final) * 0.5 * (1 + np.cos(np.pi * progress))
 
 
-SCHEDULES: dict[str, type[Constant] | type[Cosine]] = {each.name: each for each in (Constant, Cosine)}
+SCHEDULES: dict[str, type[Schedule]] = {each.name: each for each in (Constant, Cosine)}
 
 
 def schedule_named(choice: str | Schedule) -> Schedule:
-    """The schedule of that name with its defaults, or the given one.
-
-    Raises:
-        SettingError: the name is unknown.
-    """
-    if not isinstance(choice, str):
-        return choice
-    if choice not in SCHEDULES:
-        raise SettingError(f"There is no schedule {choice!r}: choose one of {', '.join(SCHEDULES)}.")
-    return SCHEDULES[choice]()
+    """The schedule in these words (see groups.py), or the given one. Raises SettingError as from_words."""
+    return from_words(choice, SCHEDULES, "schedule") if isinstance(choice, str) else choice

@@ -71,7 +71,7 @@ def make_engine(
 
 def _is_ours(cost: Cost, optimizer: Optimizer) -> bool:
     """Neither the loss nor the rule was written, or derived from ours, by the user."""
-    return type(optimizer) in OPTIMIZERS.values() and type(cost.loss) in map(type, LOSSES.values())
+    return type(optimizer) in OPTIMIZERS.values() and type(cost.loss) in LOSSES.values()
 
 
 _warned: list[str] = []  # reasons that were already given in this process

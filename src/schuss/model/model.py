@@ -17,6 +17,7 @@ from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
 from schuss.errors import CellError, ModelFileError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
+from schuss.groups import in_words
 from schuss.losses import LOSSES, Loss, loss_named
 from schuss.model.scores import scores_of
 from schuss.network import Network
@@ -208,14 +209,14 @@ class Model:
             OutputError: the file cannot be written.
             SettingError: the loss is the user's own.
         """
-        if type(self.loss) not in map(type, LOSSES.values()):
+        if type(self.loss) not in LOSSES.values():
             raise SettingError(f"A .schuss file knows only the losses of schuss, not {self.loss!r}: pickle the model.")
         card = _Card(
             format=FORMAT,
             version=schuss.__version__,
             encoding=self.encoding,
             network=self.network.description(),
-            loss=self.loss.name,
+            loss=in_words(self.loss),
             precision=self.precision,
             record=self.record,
         )
