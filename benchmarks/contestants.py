@@ -134,7 +134,8 @@ def schuss(job: Job, threads: int) -> Work:
     from schuss.engine.protocol import Cost, EngineState
     from schuss.losses import loss_named
     from schuss.table.store import MemoryStore
-    from schuss.training.loop import Finished, Plan, descend
+    from schuss.training.events import Finished
+    from schuss.training.loop import Plan, descend
     from schuss.training.state import TrainingState
 
     optimizer = Adam() if job.optimizer == "adam" else GradientDescent()

@@ -51,7 +51,7 @@ train({table!r}, "y", hidden=(64, 64), batch_size=256, memory={memory}, observer
 TRAIN = """
 import json, time
 import schuss
-from schuss.training.loop import Chunk, Epoch
+from schuss.training.events import Chunk, Epoch
 times, rates = [time.perf_counter()], []
 def watch(event):
     if isinstance(event, Epoch):

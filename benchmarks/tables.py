@@ -28,7 +28,7 @@ from facts import facts
 CONTESTANTS = {
     "schuss": """
 import schuss
-from schuss.training.loop import Epoch
+from schuss.training.events import Epoch
 
 def watch(event):
     if isinstance(event, Epoch):

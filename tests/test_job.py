@@ -22,7 +22,7 @@ from schuss.table import encoded, formats, memory
 from schuss.table.delimited import TableFormat
 from schuss.table.pieces import Pieces
 from schuss.table.shards import pack
-from schuss.training.loop import Epoch, Finished
+from schuss.training.events import Epoch, Finished
 from schuss.view.inspection import inspect_table
 
 RANDOM = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import schuss
 from schuss.errors import CellError, ColumnError, SettingError
 from schuss.job import JobEvent
 from schuss.progress import conclusion
-from schuss.training.loop import Finished
+from schuss.training.events import Finished
 
 RANDOM = np.random.default_rng(0)
 

@@ -100,7 +100,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             kind = click.Choice(limits["names"])
         elif limits.get("whole"):
             kind = int
-        elif limits.get("bytes") or "groups" in limits:
+        elif limits.get("bytes") or limits.get("text") or "groups" in limits:
             kind = str
         text = limits["help"]
         if "groups" in limits:

@@ -27,7 +27,7 @@ from schuss.table.schema import Target
 from schuss.table.source import read_table
 from schuss.table.sparse import SparseTable
 from schuss.table.table import Table
-from schuss.training.loop import Epoch
+from schuss.training.events import Epoch
 from schuss.training.state import TrainingState
 
 Columns: TypeAlias = dict[str, pa.Array]
@@ -61,7 +61,12 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         epochs: int | None = _DEFAULTS.epochs,
         seconds: float | None = _DEFAULTS.seconds,
         validation: float | None = None,
+        steps: int | None = _DEFAULTS.steps,
         patience: int | None = _DEFAULTS.patience,
+        metric: str = _DEFAULTS.metric,
+        min_improvement: float = _DEFAULTS.min_improvement,
+        target_score: float | None = _DEFAULTS.target_score,
+        retries: int = _DEFAULTS.retries,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = _DEFAULTS.threads,
         precision: str = _DEFAULTS.precision,
@@ -84,7 +89,12 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.epochs = epochs
         self.seconds = seconds
         self.validation = validation
+        self.steps = steps
         self.patience = patience
+        self.metric = metric
+        self.min_improvement = min_improvement
+        self.target_score = target_score
+        self.retries = retries
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.precision = precision
@@ -227,7 +237,11 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         epochs: passes over the rows, at most. seconds: time, at most.
         validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
             more, and none for a linear network. fit(validation_data=(X, y)) takes its place.
-        patience: epochs without a better validation loss after which training stops.
+        steps: at most.
+        patience: epochs without a better validation score after which training stops.
+        metric: the validation score that decides which W is best and when to stop.
+        min_improvement: by how much it must become better for patience to go on. target_score: at which training stops.
+        retries: times that training goes on with a tenth of the learning rate after it diverged.
         random_state: int for the same W every time.
         n_jobs: threads at most; None or -1 for all that the process may use. How many are worth it is measured, and W
             does not depend on it.

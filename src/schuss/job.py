@@ -35,7 +35,8 @@ from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
 from schuss.table.store import Store
 from schuss.table.table import BLOCK_ROWS, Table
-from schuss.training.loop import Event, Finished, Validation, descend
+from schuss.training.events import Event, Finished
+from schuss.training.loop import Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
@@ -106,7 +107,8 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
-            dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, precision, seed, threads, memory.
+            dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metric, min_improvement,
+            target_score, retries, precision, seed, threads, memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -197,7 +199,8 @@ def update(
     validated = _validation(prepared)
     if validated is not None:
         outputs = ((model.outputs_of(rows)[np.newaxis], rows) for rows in validated.store.blocks())
-        start = replace(start, best_W=model.W, best_loss=validated.scores(outputs)[0]["loss"])
+        start = replace(start, best_W=model.W, best_score=recipe.plan.goal.score(validated.scores(outputs)[0]))
+        start = replace(start, marked_score=start.best_score)
     updated, state = fit(prepared, chosen, start=start, observers=observers, interrupted=interrupted)
     notes = updated.record.notes
     if validated is not None and not state.best_epoch:

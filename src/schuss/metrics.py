@@ -16,6 +16,12 @@ from schuss.losses import Loss
 
 _EXACT_ROWS = 1 << 20  # for an area that is exact: sorting them takes some 90 MB
 _BIN_BITS = 20  # of float32's odds, whose sign is always 0: 8 of the exponent and 12 of the mantissa
+_GREATER_IS_BETTER = ("r2", "accuracy", "auc")
+
+
+def greater_is_better(score: str) -> bool:
+    """Whether more of a score is better, by its name."""
+    return score in _GREATER_IS_BETTER
 
 
 class LossScores:

@@ -20,7 +20,8 @@ from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
 from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
-from schuss.training.loop import Chunk, Epoch, Finished, Plan
+from schuss.training.events import Chunk, Epoch, Finished
+from schuss.training.loop import Plan
 from schuss.training.stopping import Outcome
 
 _SECONDS_BETWEEN_LINES = 2.0  # where the output is no terminal

@@ -14,10 +14,12 @@ from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
 from schuss.losses import Loss, loss_named
+from schuss.metrics import greater_is_better
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
 from schuss.training.loop import Plan
+from schuss.training.stopping import Goal
 
 _LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
 _SHARE_GOING_ON = 0.1  # of the learning rate of a training
@@ -81,8 +83,16 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         schedule=schedule_named(schedule),
         batch_size=batch_size,
         epochs=epochs,
-        patience=patience,
+        goal=Goal(
+            metric=settings.metric,
+            greater=greater_is_better(settings.metric),
+            improvement=settings.min_improvement,
+            patience=patience,
+            target=settings.target_score,
+        ),
         seconds=settings.seconds,
+        steps=settings.steps,
+        retries=settings.retries,
         seed=settings.seed,
         loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
     )

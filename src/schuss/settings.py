@@ -58,8 +58,15 @@ class Settings:
     batch_size: int | None = setting(None, "Rows a step looks at.", whole=True, least=1)
     epochs: int | None = setting(None, "Passes over the training rows, at most.", whole=True, least=1)
     seconds: float | None = setting(None, "Time to train, at most.", above=0.0)
+    steps: int | None = setting(None, "Steps, at most.", whole=True, least=1)
     patience: int | None = setting(
-        None, "Epochs without a better validation loss after which training stops.", whole=True, least=1
+        None, "Epochs without a better validation score after which training stops.", whole=True, least=1
+    )
+    metric: str = setting("loss", "The validation score that decides which W is best and when to stop.", text=True)
+    min_improvement: float = setting(0.0, "By how much that score must become better for patience to go on.", least=0.0)
+    target_score: float | None = setting(None, "The score at which training stops.")
+    retries: int = setting(
+        3, "Times that training goes on with a tenth of the learning rate after it diverged.", whole=True, least=0
     )
     precision: str = setting(
         "float32",
@@ -102,6 +109,8 @@ def checked(name: str, value: Any, limits: Any) -> Any:
         return _choice(name, value, limits)
     if limits.get("bytes"):
         return _bytes(name, value)
+    if limits.get("text"):
+        return str(value)
     number = _number(name, value, whole=limits.get("whole", False))
     least, above, below = limits.get("least"), limits.get("above"), limits.get("below")
     if least is not None and not number >= least:

@@ -2,24 +2,37 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
-import msgspec
 import numpy as np
 
-from schuss.arrays import Matrix, Outputs, RowIndex, Rows, Vector
+from schuss.arrays import Outputs, RowIndex, Rows, Vector
 from schuss.descent.schedules import Schedule
 from schuss.engine.protocol import Engine, EngineState
 from schuss.table.store import MemoryStore, Store
+from schuss.training.control import Control, NoControl
+from schuss.training.events import Chunk, Epoch, Event, Finished, Reached, Retried, Steered
 from schuss.training.state import TrainingState
-from schuss.training.stopping import Outcome
+from schuss.training.stopping import Goal, Outcome
 
 _EXPLODED = 1e12  # a loss on standardised targets, or of probabilities, that only an exploding W can have
+_SHARE_AFTER = 0.1  # of the learning rate, after each divergence
 _CHUNK_SECONDS = 0.1  # work between two looks at the clock, at progress and at commands
+_PAUSE_SECONDS = 0.05  # between two looks at commands in a pause
 _NO_SCORES: Mapping[str, float] = {}
 _MOST_WATCHED = 1 << 19  # numbers of W and of outputs that are kept until the epochs of a chunk are judged
+_MARKED_STEPS = 4096  # after so many of them a long epoch can be gone back into
+
+
+@dataclass(frozen=True)
+class NewRate:
+    """A learning rate from a step of the training on; of a command that was given after so many divergences."""
+
+    step: int
+    learning_rate: float
+    tries: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,64 +40,26 @@ class Plan:
     """What the loop is to do; every number resolved.
 
     learning_rate: α; schedule: its share at each step; batch_size: rows a step; epochs: at most.
-    patience: epochs without a better validation loss after which to stop, None for never.
+    goal: which score decides, and when to stop for it.
     seconds: time budget, None for none. seed: of the order of rows.
     loss_unit: what 1 of the engine's loss is in the target's own units, in which events report.
+    retries: divergences after which training goes on with a tenth of the learning rate.
+    steps: at most, None for no limit. last_try: divergences before which that limit does not count.
+    rates: learning rates that take the place of the first one.
     """
 
     learning_rate: float
     schedule: Schedule
     batch_size: int
     epochs: int
-    patience: int | None = None
+    goal: Goal = field(default_factory=Goal)
     seconds: float | None = None
     seed: int = 0
     loss_unit: float = 1.0
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some steps were taken: the first and the last of them, their batch losses, the last learning rate.
-
-    epoch: of the last step; rows: passed so far in this epoch; seconds: since the training began.
-    """
-
-    epoch: int
-    first_step: int
-    last_step: int
-    least: float
-    mean: float
-    greatest: float
-    learning_rate: float
-    rows: int
-    seconds: float
-
-
-class Epoch(msgspec.Struct, frozen=True):  # a tenth of what a frozen dataclass takes to make
-    """An epoch ended.
-
-    loss:    mean batch loss of the epoch, each at the W of its time.
-    scores:  of the validation rows, "loss" among them; empty without validation rows.
-    is_best: the validation loss is the least so far.
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    scores: Mapping[str, float]
-    is_best: bool
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """The end: why, and the state that was reached."""
-
-    outcome: Outcome
-    state: TrainingState
-
-
-Event: TypeAlias = Chunk | Epoch | Finished
+    retries: int = 3
+    steps: int | None = None
+    last_try: int = 0
+    rates: tuple[NewRate, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +67,12 @@ class Validation:
     """Rows by which the best W is chosen.
 
     outputs: K. scores: blocks of these rows, each with its outputs [epochs, n, K] -> the named scores of each epoch,
-    with "loss", the one to make small.
+    "loss" among them.
     """
 
     store: Store
     outputs: int
     scores: Callable[[Iterable[tuple[Outputs, Rows]]], Sequence[Mapping[str, float]]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What there is to judge some epochs by: W after each, [epochs, P], and what Validation.scores takes."""
-
-    path: Matrix
-    blocks: Iterable[tuple[Outputs, Rows]]
 
 
 def descend(
@@ -115,159 +82,313 @@ def descend(
     plan: Plan,
     validation: Validation | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    control: Control | None = None,
 ) -> Iterator[Event]:
     """Trains from `state` to the end of the plan and yields what happens; the last event is Finished.
 
-    Validation and stopping happen at the ends of epochs, so that the clock never changes W: it only decides, through
-    `plan.seconds` and `interrupted`, after which chunk to stop. Short epochs are taken together and judged afterwards,
-    never more of them than must pass before patience could end.
+    Whatever changes W depends on steps alone: validation and stopping happen at the ends of epochs, learning rates
+    change at steps. The clock only decides, through `plan.seconds`, `interrupted` and `control`, after which chunk to
+    stop. Short epochs are taken together and judged afterwards, never more of them than must pass before patience
+    could end.
+
+    When the loss explodes, training goes back to the end of the last sound epoch (or the last of 4,096 steps in a long
+    one) and on from there with a tenth of the learning rate, `plan.retries` times at most.
     """
-    engine.load(state.engine)
-    clock = _Clock(state.seconds, plan.seconds)
-    pace = _Pace(len(state.engine.W), plan.batch_size)
-    steps_per_epoch = math.ceil(len(store) / plan.batch_size)
-    steps_before = state.engine.step - state.epoch * steps_per_epoch
+    return _Descent(engine, state, store, plan, validation, interrupted, control or NoControl()).events()
 
-    def step_at(epoch: int) -> int:
-        return steps_before + epoch * steps_per_epoch
 
-    outcome = Outcome.COMPLETED if state.epoch >= plan.epochs else None
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What there is to judge some epochs by: W after each, [epochs, P], and what Validation.scores takes."""
 
-    while outcome is None:
-        together = max(1, min(pace.steps // steps_per_epoch, _most_together(state, plan, validation)))
-        epochs = range(state.epoch, min(state.epoch + together, plan.epochs))
-        for chunk, losses, seen in _chunks(engine, store, plan, epochs, pace, clock, validation):
-            yield chunk
-            end = None if chunk.mean < _EXPLODED * plan.loss_unit else Outcome.DIVERGED
-            if losses:
-                state = replace(state, seconds=clock.now())
-                state, ended, end = _judged(state, losses, seen, validation, plan, step_at)
-                yield from ended
-            outcome = end if end is Outcome.DIVERGED else _reason_to_stop(clock, interrupted) or end
+    path: Vector
+    blocks: Iterable[tuple[Outputs, Rows]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """Steps that were taken. losses: of the epochs that they ended. sound: whether each epoch's steps are."""
+
+    chunk: Chunk
+    losses: list[float]
+    sound: list[bool]
+    batch: int
+    sum: float
+    seen: _Seen | None
+
+
+class _Descent:
+    """A training that runs: its state is known up to the engine's part, which is fetched where it is wanted."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        state: TrainingState,
+        store: Store,
+        plan: Plan,
+        validation: Validation | None,
+        interrupted: Callable[[], bool],
+        control: Control,
+    ) -> None:
+        self._engine, self._store, self._plan, self._validation = engine, store, plan, validation
+        self._interrupted, self._control = interrupted, control
+        self._state, self._before = state, state.before or state
+        self._clock = _Clock(state.seconds, plan.seconds)
+        self._pace = _Pace(len(state.engine.W), plan.batch_size)
+        self._epoch_steps = math.ceil(len(store) / plan.batch_size)
+        self._earlier_steps = state.engine.step - self._step
+        engine.load(state.engine)
+
+    @property
+    def _step(self) -> int:
+        """Steps taken in this training; the engine may have taken others before."""
+        return self._state.epoch * self._epoch_steps + self._state.batch
+
+    def events(self) -> Iterator[Event]:
+        """All of them, to the end."""
+        outcome = Outcome.COMPLETED if self._state.epoch >= self._plan.epochs else self._planned()
+        while outcome is None:
+            outcome = yield from self._stretch()
+            if outcome in (Outcome.COMPLETED, Outcome.STEPS_DONE) and not self._is_finite():
+                outcome = Outcome.DIVERGED
+            if outcome is Outcome.DIVERGED and self._state.tries < self._plan.retries:
+                yield self._go_back()
+                outcome = None
+        yield self._finished(outcome)
+
+    def _finished(self, outcome: Outcome) -> Finished:
+        """What exploded is never handed on where there is something better."""
+        state = self._now()
+        outcome = outcome if np.isfinite(state.engine.W).all() else Outcome.DIVERGED
+        if outcome is Outcome.DIVERGED and state.best_W is not None:
+            nothing = np.zeros_like(state.engine.vectors)
+            step = self._earlier_steps + state.epoch * self._epoch_steps
+            state = replace(state, engine=EngineState(state.best_W, nothing, step), batch=0, sum=0.0)
+        return Finished(outcome, state)
+
+    def _is_finite(self) -> bool:
+        return bool(np.isfinite(self._engine.state().W).all())
+
+    def _now(self) -> TrainingState:
+        """The whole state."""
+        marked = self._before
+        at_mark = (marked.epoch, marked.batch, marked.tries) == (
+            self._state.epoch, self._state.batch, self._state.tries)  # fmt: skip
+        return replace(
+            self._state,
+            engine=self._engine.state(),
+            seconds=self._clock.now(),
+            before=None if at_mark else replace(marked, before=None),
+        )
+
+    # ---- some epochs, or a part of one -----------------------------------------------------------------------------
+
+    def _stretch(self) -> Generator[Event, None, Outcome | None]:
+        """Takes what is left of the running epoch, or some epochs; why to end, if there is a reason."""
+        if not self._state.batch and not self._mark():
+            return Outcome.DIVERGED
+        first = self._state.epoch
+        epochs = range(first, min(first + self._together(), self._plan.epochs))
+        with closing(self._take(self._state, epochs, self._validation)) as parts:
+            for part in parts:
+                yield part.chunk
+                outcome = (yield from self._judged(part)) or self._planned() or (yield from self._asked())
+                if outcome:
+                    return outcome
+                if self._state.batch and self._state.batch % _MARKED_STEPS == 0 and not self._mark():
+                    return Outcome.DIVERGED
+        return None
+
+    def _mark(self) -> bool:
+        """Makes this the state to go back to, unless W has exploded."""
+        state = self._now()
+        sound = bool(np.isfinite(state.engine.W).all())
+        if sound:
+            self._before = state
+        return sound
+
+    def _together(self) -> int:
+        """Epochs that may be taken before any of them is judged, and before something is to change."""
+        state, plan, steps = self._state, self._plan, self._epoch_steps
+        if state.batch or steps >= _MARKED_STEPS:
+            return 1
+        most = min(self._pace.steps, self._steps_to_change(self._step)) // steps
+        if self._validation:
+            if not isinstance(self._validation.store, MemoryStore):
+                return 1
+            watched = len(state.engine.W) + len(self._validation.store) * self._validation.outputs
+            most = min(most, _MOST_WATCHED // watched)
+            if plan.goal.patience is not None:
+                most = min(most, plan.goal.patience - (state.epoch - state.marked_epoch))
+        return max(1, most)
+
+    def _steps_to_change(self, step: int) -> int:
+        """Steps from this one to the next learning rate or to the last step."""
+        plan, tries = self._plan, self._state.tries
+        at = [rate.step for rate in plan.rates if rate.tries == tries]
+        if plan.steps is not None and tries >= plan.last_try:
+            at.append(plan.steps)
+        return min((each for each in at if each > step), default=1 << 62) - step
+
+    def _take(self, start: TrainingState, epochs: range, validation: Validation | None) -> Generator[_Taken]:
+        """Takes the steps of these epochs from `start` on, in chunks: parts of one epoch, or whole epochs."""
+        plan, rows_per_epoch = self._plan, len(self._store)
+        epoch, batch, sum_so_far = epochs.start, start.batch, start.sum
+        for rows, positions in self._store.windows(plan.seed, epochs, plan.batch_size, batch):
+            while len(positions):
+                step = epoch * self._epoch_steps + batch
+                most = min(self._pace.steps, self._steps_to_change(step), _MARKED_STEPS - batch % _MARKED_STEPS)
+                if len(positions) > rows_per_epoch:  # whole epochs: how many was asked before
+                    most = len(positions)
+                order, positions = positions[: most * plan.batch_size], positions[most * plan.batch_size :]
+                together = max(1, len(order) // rows_per_epoch)
+                sizes = _batch_sizes(len(order) // together, plan.batch_size)
+                steps = together * len(sizes)
+                shares = self._state.share * plan.schedule.shares(step, steps, plan.epochs * self._epoch_steps)
+                began = self._clock.now()
+                batch += len(sizes)
+                ends = batch == self._epoch_steps
+                losses, seen = self._train(rows, order, plan.learning_rate * shares, together, ends, validation)
+                self._pace.took(steps, self._clock.now() - began)
+                losses = plan.loss_unit * losses
+                by_epoch = losses.reshape(together, -1)
+                chunk = Chunk(
+                    epoch=epoch + together,
+                    first_step=step + 1,
+                    last_step=step + steps,
+                    least=float(losses.min()),
+                    mean=float(losses.mean()),
+                    greatest=float(losses.max()),
+                    learning_rate=plan.learning_rate * float(shares[-1]),
+                    rows=min(batch * plan.batch_size, rows_per_epoch),
+                    seconds=self._clock.now(),
+                )
+                sound = (by_epoch.max(axis=1) < _EXPLODED * plan.loss_unit).tolist()
+                sums = (by_epoch * sizes).sum(axis=1) + sum_so_far
+                if ends:
+                    epoch, batch, sum_so_far = epoch + together, 0, 0.0
+                    yield _Taken(chunk, (sums / rows_per_epoch).tolist(), sound, batch, sum_so_far, seen)
+                else:
+                    sum_so_far = float(sums[0])
+                    yield _Taken(chunk, [], sound, batch, sum_so_far, None)
+
+    def _train(
+        self, rows: Rows, order: RowIndex, rates: Vector, together: int, ends: bool, validation: Validation | None
+    ) -> tuple[Vector, _Seen | None]:
+        """The losses of all steps, and what is seen; rows that do not lie in memory are seen after one epoch alone."""
+        engine, batch_size = self._engine, self._plan.batch_size
+        if not ends or validation is None:
+            return engine.train(rows, order, batch_size, rates, together), None
+        if isinstance(validation.store, MemoryStore):
+            found = engine.train_watched(rows, order, batch_size, rates, validation.store.rows, together)
+            return found.losses, _Seen(found.path, [(found.outputs, validation.store.rows)])
+        losses = engine.train(rows, order, batch_size, rates)
+        W = engine.state().W
+        blocks = ((engine.outputs(W, block)[np.newaxis], block) for block in validation.store.blocks())
+        return losses, _Seen(W[np.newaxis], blocks)
+
+    # ---- what becomes of it ----------------------------------------------------------------------------------------
+
+    def _judged(self, part: _Taken) -> Generator[Event, None, Outcome | None]:
+        """Takes note of the steps, and of the epochs that they ended one by one; why to end, if there is a reason.
+
+        An epoch that explodes does not count, nor do those after it.
+        """
+        if not part.losses:
+            self._state = replace(self._state, batch=part.batch, sum=part.sum)
+            return None if part.sound[0] else Outcome.DIVERGED
+        state, goal, seen, seconds = self._state, self._plan.goal, part.seen, self._clock.now()
+        scores = self._validation.scores(seen.blocks) if self._validation and seen else [_NO_SCORES] * len(part.losses)
+        finite = np.asarray(np.isfinite(seen.path).all(axis=1)) if seen else np.ones(len(part.losses), np.bool_)
+        epoch, outcome, best = state.epoch, None, None
+        best_score, marked_score, marked_epoch = state.best_score, state.marked_score, state.marked_epoch
+        for loss, sound, found, is_finite in zip(part.losses, part.sound, scores, finite, strict=True):
+            if not (sound and is_finite and math.isfinite(found.get("loss", 0.0))):
+                outcome = Outcome.DIVERGED
+                break
+            epoch += 1
+            score = goal.score(found) if found else math.nan
+            if is_best := goal.is_better(score, best_score):
+                best, best_score = epoch, score
+            if goal.is_better(score, marked_score, goal.improvement):
+                marked_score, marked_epoch = score, epoch
+            step = self._earlier_steps + epoch * self._epoch_steps
+            yield Epoch(epoch, step, loss, found, is_best, seconds)
+            if goal.is_reached(score if found else loss):
+                outcome = Outcome.REACHED
+            elif found and goal.patience is not None and epoch - marked_epoch >= goal.patience:
+                outcome = Outcome.EARLY_STOPPED
+            elif epoch >= self._plan.epochs:
+                outcome = Outcome.COMPLETED
             if outcome:
                 break
+        if best is not None and seen:
+            W = seen.path[best - state.epoch - 1].copy()
+            state = replace(state, best_W=W, best_score=best_score, best_epoch=best)
+        passed = state.epoch + len(part.losses)
+        self._state = replace(state, epoch=epoch, batch=0, sum=0.0, marked_score=marked_score,
+                              marked_epoch=marked_epoch)  # fmt: skip
+        if outcome not in (None, Outcome.DIVERGED) and epoch < passed:
+            self._rewind()
+        return outcome
 
-    state = replace(state, engine=engine.state(), seconds=clock.now())
-    if not np.isfinite(state.engine.W).all():
-        outcome = Outcome.DIVERGED
-    if outcome is Outcome.DIVERGED and state.best_W is not None:  # what exploded is never handed on
-        nothing = np.zeros_like(state.engine.vectors)
-        state = replace(state, engine=EngineState(state.best_W, nothing, step_at(state.epoch)))
-    yield Finished(outcome, state)
+    def _rewind(self) -> None:
+        """Takes the engine, which has gone further, to the end of the epoch that the state tells."""
+        start = self._before
+        self._engine.load(start.engine)
+        for _ in self._take(start, range(start.epoch, self._state.epoch), None):
+            pass
 
+    def _go_back(self) -> Retried:
+        """The state after the last sound epoch, or the marked one where none has ended since; with shorter steps."""
+        failed, marked = self._state.epoch + 1, self._before
+        while self._state.epoch > marked.epoch:
+            self._rewind()
+            if self._is_finite():
+                break
+            self._state = replace(self._state, epoch=self._state.epoch - 1)
+        else:
+            self._engine.load(marked.engine)
+        at_mark = self._state.epoch == marked.epoch
+        self._state = replace(
+            self._state,
+            batch=marked.batch if at_mark else 0,
+            sum=marked.sum if at_mark else 0.0,
+            share=_SHARE_AFTER * self._state.share,
+            tries=self._state.tries + 1,
+        )
+        self._before = self._now()
+        return Retried(failed, self._step, self._state.share, self._state.tries)
 
-def _most_together(state: TrainingState, plan: Plan, validation: Validation | None) -> int:
-    """Epochs that may be taken before any of them is judged."""
-    if validation is None:
-        return plan.epochs
-    if not isinstance(validation.store, MemoryStore):
-        return 1
-    patience = plan.epochs if plan.patience is None else plan.patience - (state.epoch - state.best_epoch)
-    return min(patience, _MOST_WATCHED // (len(state.engine.W) + len(validation.store) * validation.outputs))
+    def _planned(self) -> Outcome | None:
+        """Obeys what was planned for this step; why to end, if there is a reason."""
+        plan = self._plan
+        for rate in plan.rates:
+            if (rate.step, rate.tries) == (self._step, self._state.tries):
+                self._state = replace(self._state, share=rate.learning_rate / plan.learning_rate)
+        if plan.steps is not None and self._step >= plan.steps and self._state.tries >= plan.last_try:
+            return Outcome.STEPS_DONE
+        return None
 
-
-def _judged(
-    state: TrainingState,
-    losses: list[float],
-    seen: _Seen | None,
-    validation: Validation | None,
-    plan: Plan,
-    step_at: Callable[[int], int],
-) -> tuple[TrainingState, list[Epoch], Outcome | None]:
-    """The state after some epochs, their events, and the reason to end there, if any.
-
-    An epoch that explodes does not count, nor do those after it. step_at: the steps taken at the end of an epoch.
-    """
-    outcome, ended = None, []
-    scores = validation.scores(seen.blocks) if validation and seen else [_NO_SCORES] * len(losses)
-    finite = np.asarray(np.isfinite(seen.path).all(axis=1)) if seen else np.ones(len(losses), np.bool_)
-    best, best_loss, most = None, state.best_loss, _EXPLODED * plan.loss_unit
-    for epoch, (loss, found, is_finite) in enumerate(zip(losses, scores, finite, strict=True), state.epoch + 1):
-        if not (loss < most and is_finite):
-            outcome = Outcome.DIVERGED
-            break
-        validated = found.get("loss", math.inf)
-        is_best = validated < best_loss
-        if is_best:
-            best, best_loss = epoch, validated
-        ended.append(Epoch(epoch, step_at(epoch), loss, found, is_best, state.seconds))
-        if found and not math.isfinite(validated):
-            outcome = Outcome.DIVERGED
-            break
-    if best is not None and seen:
-        W = seen.path[best - state.epoch - 1].copy()
-        state = replace(state, best_W=W, best_loss=best_loss, best_epoch=best)
-    state = replace(state, epoch=state.epoch + len(ended))
-    if outcome is None and seen and plan.patience is not None and state.epoch - state.best_epoch >= plan.patience:
-        outcome = Outcome.EARLY_STOPPED
-    return state, ended, outcome or (Outcome.COMPLETED if state.epoch >= plan.epochs else None)
-
-
-def _chunks(
-    engine: Engine,
-    store: Store,
-    plan: Plan,
-    epochs: range,
-    pace: "_Pace",
-    clock: "_Clock",
-    validation: Validation | None,
-) -> Iterator[tuple[Chunk, list[float], _Seen | None]]:
-    """Takes the steps of these epochs; yields after each chunk its event, and the epochs that it ended.
-
-    A chunk is a part of one epoch, or whole epochs. Of those that it ended there are the losses and, with validation
-    rows, what was seen of them.
-    """
-    rows_per_epoch, steps_per_epoch = len(store), math.ceil(len(store) / plan.batch_size)
-    step, epoch, passed, sum_so_far = epochs.start * steps_per_epoch, epochs.start, 0, 0.0
-    for rows, positions in store.windows(plan.seed, epochs, plan.batch_size):
-        while len(positions):
-            most = pace.steps * plan.batch_size
-            order, positions = positions[:most], positions[most:]
-            together = max(1, len(order) // rows_per_epoch)
-            sizes = _batch_sizes(len(order) // together, plan.batch_size)
-            steps = together * len(sizes)
-            shares = plan.schedule.shares(step, steps, plan.epochs * steps_per_epoch)
-            began = clock.now()
-            rates, seen = plan.learning_rate * shares, None
-            passed += len(order) // together
-            if validation and passed == rows_per_epoch:
-                losses, seen = _watched(engine, rows, order, plan.batch_size, rates, validation.store, together)
-            else:
-                losses = engine.train(rows, order, plan.batch_size, rates, together)
-            pace.took(steps, clock.now() - began)
-            losses = plan.loss_unit * losses
-            event = Chunk(
-                epoch=epoch + together,
-                first_step=step + 1,
-                last_step=step + steps,
-                least=float(losses.min()),
-                mean=float(losses.mean()),
-                greatest=float(losses.max()),
-                learning_rate=plan.learning_rate * float(shares[-1]),
-                rows=passed,
-                seconds=clock.now(),
-            )
-            sums = (losses.reshape(together, -1) * sizes).sum(axis=1) + sum_so_far
-            if passed < rows_per_epoch:
-                yield event, [], None
-                sum_so_far = float(sums[0])
-            else:
-                yield event, (sums / rows_per_epoch).tolist(), seen
-                epoch, passed, sum_so_far = epoch + together, 0, 0.0
-            step += steps
-
-
-def _watched(
-    engine: Engine, rows: Rows, order: RowIndex, batch_size: int, rates: Vector, watched: Store, together: int
-) -> tuple[Vector, _Seen]:
-    """The losses of all steps, and what is seen; rows that do not lie in memory are looked at after one epoch alone."""
-    if isinstance(watched, MemoryStore):
-        found = engine.train_watched(rows, order, batch_size, rates, watched.rows, together)
-        return found.losses, _Seen(found.path, [(found.outputs, watched.rows)])
-    losses = engine.train(rows, order, batch_size, rates)
-    W = engine.state().W
-    blocks = ((engine.outputs(W, block)[np.newaxis], block) for block in watched.blocks())
-    return losses, _Seen(W[np.newaxis], blocks)
+    def _asked(self) -> Generator[Event, None, Outcome | None]:
+        """Obeys what is asked now; why to end, if there is a reason."""
+        paused, told = False, False
+        while True:
+            for command in self._control.commands():
+                yield Steered(self._step, command.action, command.value, command.id)
+                if command.action in ("stop", "abandon"):
+                    return Outcome.STOPPED if command.action == "stop" else Outcome.ABANDONED
+                if command.action == "learning_rate" and command.value:
+                    self._state = replace(self._state, share=command.value / self._plan.learning_rate)
+                paused = command.action == "pause" or (paused and command.action != "resume")
+            if self._control.wants_state() or (paused and not told):
+                yield Reached(self._now())
+            if self._interrupted():
+                return Outcome.INTERRUPTED
+            if not paused:
+                return Outcome.OUT_OF_TIME if self._clock.is_over() else None
+            told = True
+            self._clock.pause(_PAUSE_SECONDS)
 
 
 def _batch_sizes(rows: int, batch_size: int) -> Vector:
@@ -275,13 +396,6 @@ def _batch_sizes(rows: int, batch_size: int) -> Vector:
     sizes = np.full(math.ceil(rows / batch_size), float(batch_size))
     sizes[-1] = rows - (len(sizes) - 1) * batch_size
     return sizes
-
-
-def _reason_to_stop(clock: "_Clock", interrupted: Callable[[], bool]) -> Outcome | None:
-    """Looked at after every chunk."""
-    if interrupted():
-        return Outcome.INTERRUPTED
-    return Outcome.OUT_OF_TIME if clock.is_over() else None
 
 
 class _Pace:
@@ -298,7 +412,7 @@ class _Pace:
 
 
 class _Clock:
-    """Seconds of training, earlier ones included, and whether the budget is used up."""
+    """Seconds of training, earlier ones included, and whether the budget is used up. Pauses do not count."""
 
     def __init__(self, earlier: float, budget: float | None) -> None:
         self._start, self._budget = time.monotonic() - earlier, budget
@@ -308,3 +422,8 @@ class _Clock:
 
     def is_over(self) -> bool:
         return self._budget is not None and self.now() >= self._budget
+
+    def pause(self, seconds: float) -> None:
+        began = time.monotonic()
+        time.sleep(seconds)
+        self._start += time.monotonic() - began
