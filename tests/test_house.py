@@ -26,6 +26,7 @@ FLOORS = (
     "engine",
     "objective",
     "training",
+    "configuration",
     "recipe",
     "model",
     "job",

@@ -304,7 +304,8 @@ def predict(
 def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss.TableFormat") -> None:
     """Scores MODEL on a TABLE that holds the target."""
     from schuss.model.model import read_for
-    from schuss.progress import score_words, without_nan
+    from schuss.progress import score_words
+    from schuss.training.run_folder import without_nan
 
     trained = schuss.Model.load(model)
     read = read_for(trained.encoding, list(table) if len(table) > 1 else table[0], format)

@@ -6,8 +6,11 @@
     │   ├── ColumnError      a column is missing, doubled, unnamed or of the wrong kind
     │   └── CellError        a single value is impossible: where it stands is said
     ├── SettingError         a setting is out of range or does not fit another (also a ValueError)
-    ├── ModelFileError       a .schuss file is damaged, foreign or from a newer version
+    ├── ModelFileError       a model or a checkpoint is damaged or foreign
+    │   └── NewerFormatError it is from a newer version
+    ├── RunError             a run folder is in use, holds something else, or does not fit what is asked of it
     ├── OutputError          a result cannot be written                      (also an OSError)
+    ├── AbandonedError       a training was abandoned by whoever watched it
     ├── DivergedError        the loss became infinite or undefined before any W was worth keeping
     └── EngineError          an engine that was asked for cannot be used here
 
@@ -40,7 +43,19 @@ class SettingError(SchussError, ValueError):
 
 
 class ModelFileError(SchussError):
-    """A model file is damaged, foreign or from a newer version."""
+    """A model file or a checkpoint is damaged or foreign."""
+
+
+class NewerFormatError(ModelFileError):
+    """A file is from a newer version of schuss."""
+
+
+class RunError(SchussError):
+    """A run folder is in use, holds something else, or does not fit what is asked of it."""
+
+
+class AbandonedError(SchussError):
+    """A training was abandoned: nothing was kept."""
 
 
 class OutputError(SchussError, OSError):

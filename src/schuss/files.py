@@ -42,6 +42,11 @@ class Storage:
         """Hands the bytes over."""
         file.write(content)
 
+    def append(self, file: BinaryIO, content: bytes) -> None:
+        """Adds the bytes to an unbuffered file."""
+        while content:
+            content = content[file.write(content) :]
+
     def sync(self, file: BinaryIO) -> None:
         """Waits until the content of the file is on the disk."""
         file.flush()

@@ -22,6 +22,7 @@ from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
 from schuss.training.events import Chunk, Epoch, Finished
 from schuss.training.loop import Plan
+from schuss.training.run_folder import without_nan
 from schuss.training.stopping import Outcome
 
 _SECONDS_BETWEEN_LINES = 2.0  # where the output is no terminal
@@ -297,10 +298,3 @@ def _kind(column: object) -> str:
 def _part_rows(prepared: Prepared) -> dict[str, int]:
     parts = {"train": prepared.training, "validation": prepared.validation, "test": prepared.test}
     return {name: len(part) for name, part in parts.items() if part is not None}
-
-
-def without_nan(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

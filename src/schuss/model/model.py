@@ -15,7 +15,7 @@ from schuss.arrays import Matrix, Rows, Vector
 from schuss.descent.optimizers import GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
-from schuss.errors import CellError, ModelFileError, SettingError
+from schuss.errors import CellError, ModelFileError, NewerFormatError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.groups import in_words
 from schuss.losses import LOSSES, Loss, loss_named
@@ -231,15 +231,13 @@ class Model:
         """
         tensors, metadata = read_tensors(path)
         try:
-            card = _read_card(metadata["schuss"])
+            card = _read_card(path, metadata["schuss"])
             network, loss = Network(**card.network), loss_named(card.loss)
             W = tensors["W"]
             if W.shape != (network.parameters,) or W.dtype != np.dtype(card.precision) or not np.isfinite(W).all():
                 raise ValueError(f"W has shape {W.shape} and type {W.dtype}, which its network cannot have")
             _check_card(card, network, loss)
             return cls(card.encoding, network, loss, W, card.record, card.precision)
-        except _NewerFormatError as error:
-            raise ModelFileError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
             raise ModelFileError(f"{path}: is no model that this schuss can read ({error}).") from error
 
@@ -261,15 +259,11 @@ def _check_card(card: _Card, network: Network, loss: Loss) -> None:
         raise ValueError("its parts do not fit each other")
 
 
-class _NewerFormatError(ValueError):
-    """A file from a later schuss."""
-
-
-def _read_card(text: str) -> _Card:
+def _read_card(path: str | os.PathLike[str], text: str) -> _Card:
     """The metadata, after a look at the version of their format."""
     found = msgspec.json.decode(text, type=dict[str, Any]).get("format")
     if isinstance(found, int) and found > FORMAT:
-        raise _NewerFormatError(f"has format {found}, this schuss reads up to {FORMAT}. Install a newer schuss.")
+        raise NewerFormatError(f"{path}: has format {found}, this schuss reads up to {FORMAT}. Install a newer schuss.")
     return msgspec.json.decode(text, type=_Card)
 
 

@@ -10,6 +10,7 @@ random sample even of a sorted table.
 """
 
 import contextlib
+import hashlib
 import itertools
 import math
 import os
@@ -159,7 +160,7 @@ class PackedStore:
     def __init__(self, path: Path) -> None:
         self._path = path.with_suffix(".rows")
         manifest = read_signed(path.with_suffix(".json"), FORMAT, _Manifest)
-        self._widths, self._shards = manifest.widths, manifest.shards
+        self._manifest, self._widths, self._shards = manifest, manifest.widths, manifest.shards
         self._sizes = [_count(pages) for pages in manifest.shards]
         self._windows = math.ceil(len(self._shards) / manifest.shards_in_window)  # in an epoch
         self._window = sum(sorted(self._sizes)[-manifest.shards_in_window :])  # rows, at most
@@ -174,6 +175,10 @@ class PackedStore:
 
     def __len__(self) -> int:
         return sum(self._sizes)
+
+    def digest(self) -> str:
+        """Of the checksums of all pages, and of how they are dealt."""
+        return hashlib.blake2b(msgspec.json.encode(self._manifest), digest_size=16).hexdigest()
 
     def blocks(self) -> Iterator[Rows]:
         """All rows, shard by shard, at most 65,536 at a time; if they were not dealt, in their order, 65,536 each.

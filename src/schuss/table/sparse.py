@@ -12,7 +12,7 @@ import numpy as np
 
 from schuss.arrays import Matrix, RowIndex, Rows
 from schuss.table.order import permutation
-from schuss.table.store import Windows
+from schuss.table.store import Windows, digest_of
 from schuss.table.table import BLOCK_ROWS, Table
 
 WINDOW_BYTES = 1 << 25  # of dense features
@@ -82,6 +82,10 @@ class SparseStore:
         for start in range(0, len(self), size):
             places = np.arange(start, min(start + size, len(self)))
             yield self._dense(places, np.empty((len(places), self._features), np.float32))
+
+    def digest(self) -> str:
+        """Of all rows, made dense."""
+        return digest_of(self.blocks())
 
     def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
         """The rows of these epochs in their orders, from batch number `start` of the first on."""

@@ -1,6 +1,8 @@
 """Encoded rows as training asks for them: windows of rows with the order to visit them in."""
 
-from collections.abc import Generator, Iterator
+import hashlib
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import fields
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -18,6 +20,10 @@ class Store(Protocol):
 
     def blocks(self) -> Iterator[Rows]:
         """All rows, some at a time."""
+        ...
+
+    def digest(self) -> str:
+        """The same for the same rows in the same order, and for no others."""
         ...
 
     def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
@@ -44,6 +50,10 @@ class MemoryStore:
         """All rows at once."""
         yield self.rows
 
+    def digest(self) -> str:
+        """Of all arrays."""
+        return digest_of(self.blocks())
+
     def windows(self, seed: int, epochs: range, batch_size: int, start: int = 0) -> Windows:
         """The rows of these epochs in their orders, from batch number `start` of the first on."""
         if start:
@@ -57,3 +67,15 @@ class MemoryStore:
         if len(self._memory) < wanted:
             self._memory = np.empty(wanted, np.int64)
         return permutations(seed, epochs, len(self.rows), self._memory)
+
+
+def digest_of(blocks: Iterable[Rows]) -> str:
+    """A digest of rows, and of how they are cut into blocks."""
+    digest = hashlib.blake2b(digest_size=16)
+    for block in blocks:
+        for item in fields(block):
+            array = getattr(block, item.name)
+            if array is not None:
+                digest.update(f"{item.name} {array.dtype.str} {array.shape} ".encode())
+                digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

@@ -46,12 +46,16 @@ class Epoch(msgspec.Struct, frozen=True):  # a tenth of what a frozen dataclass 
 
 @dataclass(frozen=True)
 class Steered:
-    """A command took effect after `step` steps of this training; value: of a new learning rate. id: of who gave it."""
+    """A command took effect after `step` steps of this training.
+
+    value: of a new learning rate. id: of the command. tries: divergences before it.
+    """
 
     step: int
     action: str
     value: float | None
     id: str
+    tries: int
 
 
 @dataclass(frozen=True)

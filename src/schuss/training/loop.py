@@ -375,7 +375,7 @@ class _Descent:
         paused, told = False, False
         while True:
             for command in self._control.commands():
-                yield Steered(self._step, command.action, command.value, command.id)
+                yield Steered(self._step, command.action, command.value, command.id, self._state.tries)
                 if command.action in ("stop", "abandon"):
                     return Outcome.STOPPED if command.action == "stop" else Outcome.ABANDONED
                 if command.action == "learning_rate" and command.value:

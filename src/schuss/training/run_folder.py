@@ -1,0 +1,292 @@
+"""The folder of one run: what was asked for, what happened, states to go on from, commands, and a lock.
+
+    config.toml    everything resolved: given back to schuss, it trains the same W
+    events.jsonl   one line for each event, readable while it grows; after a crash its last line may be cut off
+    checkpoints/   the last states
+    model.schuss   the best model so far
+    commands/      what is asked of the run while it trains
+    lock           held by the process that trains
+
+Of what cannot be written here nothing ends a training: it goes on, says so, and `failed` tells.
+"""
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from schuss.errors import ModelFileError, NewerFormatError, OutputError, RunError
+from schuss.files import STORAGE, Storage, write_file
+from schuss.training import checkpoint
+from schuss.training.control import ACTIONS, Command
+from schuss.training.events import Chunk, Epoch, Finished, Reached, Retried, Steered
+from schuss.training.state import TrainingState
+
+CONFIG, EVENTS, MODEL = "config.toml", "events.jsonl", "model.schuss"
+_CHECKPOINTS, _COMMANDS, _LOCK = "checkpoints", "commands", "lock"
+_LOCK_TRIES, _LOCK_SECONDS = 5, 0.05  # whoever only looks whether a run is alive holds its lock for a moment
+
+
+class RunFolder:
+    """One run on disk; while it is open, it is this process's alone.
+
+    Arguments:
+        path: made where it does not exist; its parent must.
+        seconds: between two checkpoints, at least.
+        kept: how many checkpoints stay.
+
+    Raises:
+        RunError: another process trains here, or the folder holds something else.
+        OutputError: the folder cannot be made or written to.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, seconds: float = 30.0, kept: int = 2, storage: Storage = STORAGE
+    ) -> None:
+        self.path, self._seconds, self._kept, self._storage = Path(path), seconds, kept, storage
+        self.failed: list[str] = []  # what could not be written, in words
+        self.save_model: Callable[[TrainingState], None] = lambda state: None
+        self._lock: BinaryIO | None = None
+        self._log: BinaryIO | None = None
+        self._lost, self._saved_at, self._model_epoch = 0, time.monotonic(), -1
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.mkdir(exist_ok=True)
+            others = [item.name for item in self.path.iterdir() if item.name not in (_LOCK, CONFIG)]
+            if others and not self.holds_run():
+                raise RunError(f"{self.path} holds other things ({others[0]}): give a run a folder of its own.")
+            for name in (_CHECKPOINTS, _COMMANDS):
+                (self.path / name).mkdir(exist_ok=True)
+            self._lock = _locked(self.path / _LOCK)
+            self._log = (self.path / EVENTS).open("ab", buffering=0)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise OutputError(f"{self.path}: cannot hold a run ({error.strerror or error}).") from error
+        if self._lock is None:
+            self.__exit__(None, None, None)
+            raise RunError(f"{self.path}: another process is training here. Wait for it, or give another folder.")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The lock goes with the file."""
+        for file in (self._log, self._lock):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
+
+    # ---- what was asked for ----------------------------------------------------------------------------------------
+
+    def holds_run(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / CONFIG).is_file()
+
+    def write_config(self, text: str) -> None:
+        """Replaces the configuration. Raises OutputError."""
+        write_file(self.path / CONFIG, text.encode(), self._storage)
+
+    # ---- what happened ---------------------------------------------------------------------------------------------
+
+    def __call__(self, event: object) -> None:
+        """Puts events of the training down."""
+        if isinstance(event, Reached):
+            self.save(event.state)
+        elif (line := told(event)) is not None:
+            self.log(**line)
+        if isinstance(event, Finished):
+            self.save(event.state)
+
+    def log(self, **line: Any) -> None:
+        """Adds a line to the events; where that fails it is counted, and the next line that can be written says so."""
+        content = json.dumps(without_nan({**line, "time": round(time.time(), 3)})).encode() + b"\n"
+        if self._lost:
+            content = b"\n" + json.dumps({"event": "gap", "lost": self._lost}).encode() + b"\n" + content
+        try:
+            assert self._log
+            self._storage.append(self._log, content)
+            self._lost = 0
+        except OSError as error:
+            self._lost += 1
+            self._tell(f"{self.path / EVENTS}: {error.strerror or error}: events are missing there")
+
+    def _tell(self, words: str) -> None:
+        if words not in self.failed:
+            self.failed.append(words)
+
+    # ---- states to go on from --------------------------------------------------------------------------------------
+
+    def wants_state(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._saved_at >= self._seconds
+
+    def save(self, state: TrainingState) -> None:
+        """A checkpoint, and the model where there is a better one; then the oldest checkpoints go."""
+        self._saved_at = time.monotonic()
+        folder = self.path / _CHECKPOINTS
+        try:
+            checkpoint.save(folder / checkpoint.name_of(state), state, self._storage)
+            for old in checkpoint.newest_first(folder)[self._kept :]:
+                old.unlink(missing_ok=True)
+            if state.best_W is None or state.best_epoch != self._model_epoch:
+                self.save_model(state)
+                self._model_epoch = state.best_epoch
+        except OSError as error:
+            self._tell(f"{folder}: {error}")
+
+    def newest(self) -> tuple[TrainingState | None, tuple[str, ...]]:
+        """The newest state that can be read, and what is wrong with newer ones, which are put aside.
+
+        Raises:
+            NewerFormatError: it is from a newer version.
+        """
+        wrong = []
+        for path in checkpoint.newest_first(self.path / _CHECKPOINTS):
+            try:
+                return checkpoint.load(path), tuple(wrong)
+            except NewerFormatError:
+                raise
+            except ModelFileError as error:
+                wrong.append(str(error))
+                path.replace(path.with_suffix(".damaged"))
+        return None, tuple(wrong)
+
+    # ---- what is asked of it ---------------------------------------------------------------------------------------
+
+    def commands(self) -> Sequence[Command]:
+        """What has been asked since the last look, in order."""
+        found = []
+        with contextlib.suppress(OSError):
+            for path in sorted((self.path / _COMMANDS).glob("*.json")):
+                command = _command(path)
+                path.unlink(missing_ok=True)
+                if command is None:
+                    self.log(event="refused", id=path.stem)
+                else:
+                    found.append(command)
+        return found
+
+
+def send(path: str | os.PathLike[str], action: str, value: float | None = None) -> str:
+    """Asks a running training for something; returns the id under which its events will answer.
+
+    Arguments:
+        path: of the run's folder.
+        action: pause, resume, stop, abandon or learning_rate. value: the new learning rate, above 0.
+
+    Raises:
+        RunError: there is no run, none is training there, or it cannot be asked for that.
+    """
+    folder = Path(path)
+    if action not in ACTIONS or (action == "learning_rate") != (value is not None):
+        raise RunError(f"A run cannot be asked for {action!r} with {value}: choose from {', '.join(ACTIONS)}.")
+    if value is not None and not 0 < value < math.inf:
+        raise RunError(f"The learning rate is {value}: it must be above 0 and finite.")
+    if not is_training(folder):
+        raise RunError(f"{folder}: no training is running there.")
+    name = f"{time.time_ns():020d}-{os.urandom(3).hex()}"
+    write_file(folder / _COMMANDS / f"{name}.json", json.dumps({"action": action, "value": value}).encode())
+    return name
+
+
+def is_training(path: Path) -> bool:
+    """Whether a process holds the lock of a run."""
+    if not (path / _LOCK).exists():
+        return False
+    lock = _locked(path / _LOCK, tries=1)
+    if lock is None:
+        return True
+    lock.close()
+    return False
+
+
+def told(event: object) -> dict[str, Any] | None:
+    """An event of a training as plain values; None for what need not be told."""
+    if isinstance(event, Chunk):
+        line = {"event": "chunk", "step": event.last_step, "first_step": event.first_step, "epoch": event.epoch,
+                "rows": event.rows, "loss": event.mean, "least": event.least, "greatest": event.greatest,
+                "learning_rate": event.learning_rate, "seconds": event.seconds}  # fmt: skip
+    elif isinstance(event, Epoch):
+        line = {"event": "epoch", "step": event.step, "epoch": event.epoch, "loss": event.loss,
+                "validation": dict(event.scores), "is_best": event.is_best, "seconds": event.seconds}  # fmt: skip
+    elif isinstance(event, Steered):
+        line = {"event": "steered", "step": event.step, "action": event.action, "value": event.value, "id": event.id,
+                "tries": event.tries}  # fmt: skip
+    elif isinstance(event, Retried):
+        line = {"event": "retried", "step": event.step, "epoch": event.epoch, "share": event.share,
+                "tries": event.tries}  # fmt: skip
+    elif isinstance(event, Finished):
+        line = {"event": "finished", "outcome": event.outcome.name.lower(), "epoch": event.state.epoch,
+                "step": event.state.engine.step, "best_epoch": event.state.best_epoch,
+                "seconds": event.state.seconds}  # fmt: skip
+    else:
+        return None
+    return line
+
+
+def read_events(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The events of a run so far; lines that were cut off are left out, and what a resumed run has taken back."""
+    found: list[dict[str, Any]] = []
+    with contextlib.suppress(FileNotFoundError):
+        for text in (Path(path) / EVENTS).read_bytes().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if not isinstance(line, dict):
+                continue
+            if line.get("event") == "resumed":
+                found = [earlier for earlier in found if earlier.get("step", 0) <= line["step"]]
+            found.append(line)
+    return found
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _command(path: Path) -> Command | None:
+    """What a file asks for; None where it is not ours."""
+    try:
+        content = json.loads(path.read_bytes())
+        action, value = content["action"], content.get("value")
+        rate = None if value is None else float(value)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    fits = action in ACTIONS and (action == "learning_rate") == (rate is not None)
+    return Command(action, rate, path.stem) if fits and (rate is None or 0 < rate < math.inf) else None
+
+
+def _locked(path: Path, tries: int = _LOCK_TRIES) -> BinaryIO | None:
+    """The open file, which holds the lock until it is closed or the process ends; None where another one has it."""
+    file = path.open("ab")
+    for number in range(tries):
+        try:
+            _lock(file)
+            return file
+        except OSError:
+            time.sleep(_LOCK_SECONDS if number + 1 < tries else 0)
+    file.close()
+    return None
+
+
+try:
+    import fcntl
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+except ImportError:  # Windows
+    import msvcrt
+
+    def _lock(file: BinaryIO) -> None:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
