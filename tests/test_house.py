@@ -29,6 +29,7 @@ FLOORS = (
     "configuration",
     "recipe",
     "model",
+    "keeping",
     "job",
     "progress",
     "estimators",

@@ -1,7 +1,8 @@
 """The command line: arguments -> library calls -> exit code.
 
 Exit codes: 0 done; 1 an error that the message explains; 2 wrong usage; 3 trained, but the descent diverged and an
-earlier W was kept; 130 interrupted, the best W so far was kept; 143 the same by SIGTERM.
+earlier W was kept; 4 trained, but something of the run folder could not be written or read; 130 interrupted, the best W
+so far was kept; 143 the same by SIGTERM.
 """
 
 import io
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import schuss
-from schuss.errors import SchussError, SettingError
+from schuss.errors import IncompleteRunWarning, SchussError, SettingError
 from schuss.settings import Settings
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("table", nargs=-1, required=True)
+@click.argument("table", nargs=-1)
 @click.option("--target", "-t", multiple=True, help="Column to predict; repeat it for several numbers.")
 @click.option(
     "--from",
@@ -215,6 +216,20 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Model file. [default: TABLE.schuss or model.schuss]",
 )
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The config.toml of a run, for whatever is not given here: the same W comes out.",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for what happens: configuration, events, checkpoints, the best model so far.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in that folder from its last checkpoint.")
+@click.option("--force", is_flag=True, help="Resume even where data or settings are others now.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: each epoch, then the result.")
 @_format_options
@@ -234,26 +249,31 @@ def train(
     from schuss.files import check_writable
     from schuss.progress import JsonLines, Progress, Silent
 
-    if not target and known is None:
-        raise click.UsageError("Missing option '--target' / '-t' (or '--from').")
+    run, config = others.get("run"), others.get("config")
+    if not (config or others["resume"]) and not (table and (target or known)):
+        missing = "option '--target' / '-t' (or '--from')" if table else "argument 'TABLE'"
+        raise click.UsageError(f"Missing {missing}.")
+    if known is not None and (run or config):
+        raise SettingError("A run folder keeps a training from the start: leave out --from, or --run and --config.")
     if out is None and known is not None and _default_model(table).resolve() == known.resolve():
         raise SettingError(f"{known} is what is read: name the new model with --out, as {known} to replace it.")
-    out = out or _default_model(table)
+    out = out or (run / "model.schuss" if run else _default_model(table))
     if out.suffix != ".schuss":
         raise SettingError(f"{out}: a model is a .schuss file; end its name so.")
-    check_writable(out)
-    replaced = out.exists()
+    if run is None or out.parent != run:
+        check_writable(out)
+    replaced = out.exists() and not others["resume"]
     others |= {name: value or None for name, value in (("target", target), ("exclude", exclude))}
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
         train = schuss.train if known is None else schuss.Model.load(known).update
         model = train(
-            list(table) if len(table) > 1 else table[0],
-            format=format,
+            list(table) if len(table) > 1 else table[0] if table else None,
+            format=None if format == schuss.TableFormat() else format,
             observers=[interrupt.begin, report],
             interrupted=interrupt,
-            **{name: value for name, value in others.items() if value is not None},
+            **{name: value for name, value in others.items() if value is not None and value is not False},
         )
         if interrupt.signal and not model.record.epochs:
             click.echo("interrupted before the first epoch was done: nothing was saved", err=True)
@@ -264,6 +284,8 @@ def train(
         sys.exit(128 + interrupt.signal)
     if model.record.outcome == "diverged":
         sys.exit(3)
+    if _incomplete:
+        sys.exit(4)
 
 
 @cli.command()
@@ -331,6 +353,35 @@ def inspect(path: str, target: tuple[str, ...], as_json: bool, format: "schuss.T
 
 
 @cli.command()
+@click.argument("folder", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def runs(folder: tuple[Path, ...], as_json: bool) -> None:
+    """Lists the runs in FOLDER, the working folder if not given: how far they are, and how good."""
+    from schuss.view.runs import list_runs
+
+    list_runs(folder or (Path(),), as_json)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("action", type=click.Choice(["pause", "resume", "stop", "abandon", "learning-rate"]))
+@click.argument("value", type=float, required=False)
+@click.option("--wait", default=10.0, help="Seconds to wait for the answer.  [default: 10]")
+def control(run: Path, action: str, value: float | None, wait: float) -> None:
+    """Asks the training in the folder RUN for something: ACTION is pause, resume, stop (and keep the best W so far),
+    abandon (and keep nothing), or learning-rate VALUE.
+    """
+    from schuss.training.run_folder import answer_to, send
+
+    id = send(run, action.replace("-", "_"), value)
+    step = answer_to(run, id, wait)
+    if step is None:
+        click.echo(f"{run}: has not answered yet; it will after its running chunk of steps", err=True)
+        sys.exit(1)
+    click.echo(f"{run}: {action}{'' if value is None else f' {value:g}'} from step {step:,} on")
+
+
+@cli.command()
 @click.option("--clear", is_flag=True, help="Remove all of it; whoever reads it goes on.")
 def cache(clear: bool) -> None:
     """Shows what is kept of tables that were larger than memory, and where."""
@@ -347,8 +398,13 @@ def cache(clear: bool) -> None:
     click.echo(f"{folder}: {len(found):,} entries, {size:,.1f} MB" + (", removed" if clear else ""))
 
 
+_incomplete: list[str] = []  # what could not be kept of a run
+
+
 def _show_warning(message: Warning | str, *where: Any) -> None:
     """A warning is one line, without the place in the code that gave it."""
+    if isinstance(message, IncompleteRunWarning):
+        _incomplete.append(str(message))
     click.echo(f"warning: {message}", err=True)
 
 

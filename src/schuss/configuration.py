@@ -70,7 +70,7 @@ class Configuration:
         return found
 
     def updated(self, other: "Configuration") -> Self:
-        """This one, with what the other says in the place of what this one says."""
+        """What it says, with what the other says in the place of it."""
         return replace(
             self,
             data={**self.data, **other.data},

@@ -54,6 +54,10 @@ class RunError(SchussError):
     """A run folder is in use, holds something else, or does not fit what is asked of it."""
 
 
+class IncompleteRunWarning(UserWarning):
+    """Something of a run folder could not be written or read; the training went on without it."""
+
+
 class AbandonedError(SchussError):
     """A training was abandoned: nothing was kept."""
 

@@ -67,6 +67,8 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         min_improvement: float = _DEFAULTS.min_improvement,
         target_score: float | None = _DEFAULTS.target_score,
         retries: int = _DEFAULTS.retries,
+        checkpoint_seconds: float = _DEFAULTS.checkpoint_seconds,
+        checkpoints: int = _DEFAULTS.checkpoints,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = _DEFAULTS.threads,
         precision: str = _DEFAULTS.precision,
@@ -95,6 +97,8 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.min_improvement = min_improvement
         self.target_score = target_score
         self.retries = retries
+        self.checkpoint_seconds = checkpoint_seconds
+        self.checkpoints = checkpoints
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.precision = precision
@@ -242,6 +246,7 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         metric: the validation score that decides which W is best and when to stop.
         min_improvement: by how much it must become better for patience to go on. target_score: at which training stops.
         retries: times that training goes on with a tenth of the learning rate after it diverged.
+        checkpoint_seconds: between two checkpoints of a run folder; checkpoints: how many stay.
         random_state: int for the same W every time.
         n_jobs: threads at most; None or -1 for all that the process may use. How many are worth it is measured, and W
             does not depend on it.

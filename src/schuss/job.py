@@ -4,10 +4,11 @@ read -> find the target -> split -> learn the schema -> encode -> decide -> desc
 """
 
 import difflib
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from numbers import Real
 from typing import Any, TypeAlias
@@ -15,10 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from schuss.arrays import Vector
+from schuss.configuration import Configuration
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
-from schuss.errors import DivergedError, SettingError
+from schuss.errors import AbandonedError, DivergedError, SettingError
+from schuss.keeping import Keeper, absolute
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
@@ -37,9 +40,11 @@ from schuss.table.store import Store
 from schuss.table.table import BLOCK_ROWS, Table
 from schuss.training.events import Event, Finished
 from schuss.training.loop import Validation, descend
+from schuss.training.run_folder import RunFolder
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
+_PATHS = ("table", "validation", "test")  # arguments that may be files
 _OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "loss", "dropout")
 
 
@@ -77,8 +82,8 @@ Observer: TypeAlias = Callable[[JobEvent], None]
 
 
 def train(
-    table: object,
-    target: str | int | Sequence[str],
+    table: object = None,
+    target: str | int | Sequence[str] | None = None,
     *,
     weight: str | None = None,
     exclude: Sequence[str] = (),
@@ -86,6 +91,10 @@ def train(
     validation: float | object = None,
     test: float | object = None,
     format: TableFormat | None = None,
+    config: str | os.PathLike[str] | None = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
     **settings: Any,
@@ -104,11 +113,17 @@ def train(
         test: fraction or table, the rows on which the model is scored at the end; None takes a tenth of
             100 rows or more.
         format: how text files are read; None for the defaults.
-        observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
+        config: the config.toml of a run, for whatever is not given here: the same W comes out.
+        run: a folder for what happens: configuration, events, checkpoints, the best model so far. It is made where it
+            does not exist.
+        resume: go on with the run in that folder from its last checkpoint, as if it had never been ended; table, target
+            and settings are those of before. force: even where data or settings are others now.
+        observers: called with every event (Prepared, Chunk, Epoch, Steered, Retried, Finished, Evaluated); they only
+            look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
             dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metric, min_improvement,
-            target_score, retries, precision, seed, threads, memory.
+            target_score, retries, checkpoint_seconds, checkpoints, precision, seed, threads, memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -118,30 +133,67 @@ def train(
         SettingError: a setting is out of range or does not fit.
         EngineError: bf16 was asked for and cannot be used here.
         DivergedError: the loss became infinite before any W was worth keeping.
+        RunError: the folder is in use, or holds something else, or data or settings differ from before.
+        AbandonedError: the training was told to keep nothing.
     """
-    chosen = make_settings(settings)
+    make_settings(settings)
+    said = {"table": table, "target": target, "weight": weight, "exclude": exclude, "task": task,
+            "validation": validation, "test": test, "format": format}  # fmt: skip
+    given = {name: value for name, value in said.items() if value is not None and (name != "exclude" or value)}
+    plain_data = given | {name: absolute(given[name]) for name in _PATHS if name in given}
+    asked = Configuration({}, {}) if config is None else Configuration.read(config)
+    asked = asked.updated(Configuration(plain_data, settings))
+    if run is None and resume:
+        raise SettingError("There is nothing to resume without the folder of a run: give it as run.")
+    with nullcontext() if run is None else RunFolder(run) as folder:
+        keeper = Keeper(folder, asked, resume, force) if folder else None
+        if keeper and (model := keeper.finished):
+            return model
+        asked = keeper.asked if keeper else asked
+        chosen, data = make_settings(asked.settings), {**asked.data, **given}
+        for name in ("table", "target"):
+            if name not in data:
+                raise SettingError(f"There is no {name}: give it.")
+        prepared = _prepared(chosen, **data)
+        plan = asked.plan(prepared.recipe.plan)
+        if keeper and resume:  # what was steered by hand is repeated, and what was ended goes on
+            plan = replace(asked.plan(plan), steps=chosen.steps, last_try=0)
+        prepared = replace(prepared, recipe=replace(prepared.recipe, plan=plan))
+        if folder:
+            folder.rotate(chosen.checkpoint_seconds, chosen.checkpoints)
+        model, _ = fit(prepared, chosen, keeper=keeper, observers=observers, interrupted=interrupted)
+        return model
+
+
+def _prepared(
+    settings: Settings,
+    table: object,
+    target: str | int | Sequence[str],
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    task: Task | None = None,
+    validation: float | object = None,
+    test: float | object = None,
+    format: TableFormat | None = None,
+) -> Prepared:
+    """A table read, or found encoded, and made ready; arguments as in train."""
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = _memory(chosen)
-    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude)
-    found = origin and load(origin, memory)
-    if found:
-        prepared = _decided(*found, chosen)
-    else:
-        read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
-        prepared = prepare(
-            read,
-            find_target(read, names, task),
-            chosen,
-            weight=weight,
-            exclude=exclude,
-            validation=validation,
-            test=test,
-            format=format,
-            origin=origin,
-        )
-        del read  # its columns need not be there while the network is trained
-    model, _ = fit(prepared, chosen, observers=observers, interrupted=interrupted)
-    return model
+    memory = _memory(settings)
+    origin = _origin(settings, table, validation, test, format, names, task, weight, exclude)
+    if found := origin and load(origin, memory):
+        return _decided(*found, settings)
+    read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
+    return prepare(
+        read,
+        find_target(read, names, task),
+        settings,
+        weight=weight,
+        exclude=exclude,
+        validation=validation,
+        test=test,
+        format=format,
+        origin=origin,
+    )
 
 
 def update(
@@ -300,6 +352,7 @@ def fit(
     settings: Settings,
     *,
     start: TrainingState | None = None,
+    keeper: Keeper | None = None,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, TrainingState]:
@@ -308,29 +361,75 @@ def fit(
     Raises:
         EngineError: bf16 was asked for and cannot be used here.
         DivergedError: the loss became infinite before any W was worth keeping.
+        AbandonedError: the training was told to keep nothing.
+        RunError: the keeper's folder has a run on other rows.
     """
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
     fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
     state = start or TrainingState(fresh)
     engine, prepared = _engine(prepared, settings, state)
+
+    def model_of(state: TrainingState, outcome: str = "running") -> Model:
+        return Model(
+            encoding,
+            recipe.network,
+            recipe.cost.loss,
+            state.W,
+            _record(prepared, outcome, state),
+            "float64" if settings.precision == "float64" else "float32",  # W is float32 with products in bf16 too
+            settings.threads,
+        )
+
+    if keeper:
+        state = keeper.begin(_resolved(settings, prepared.recipe), _seen(prepared), state, model_of, **_told(prepared))
+        watch = (keeper.folder, *watch)
     _tell(watch, prepared)
-    for event in descend(engine, state, prepared.training, recipe.plan, _validation(prepared), interrupted):
+    control = keeper.folder if keeper else None
+    validation = _validation(prepared)
+    for event in descend(engine, state, prepared.training, recipe.plan, validation, interrupted, control):
         for observer in watch:
             observer(event)
     assert isinstance(event, Finished)
     outcome, state = event.outcome, event.state
+    if outcome is Outcome.ABANDONED:
+        raise AbandonedError("The training was abandoned: nothing was kept.")
     if outcome is Outcome.DIVERGED and state.best_W is None:
         raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
-    model = Model(
-        encoding,
-        recipe.network,
-        recipe.cost.loss,
-        state.W,
-        _record(prepared, outcome, state),
-        "float64" if settings.precision == "float64" else "float32",  # W is float32 with products in bf16 too
-        settings.threads,
-    )
-    return _evaluated(model, engine, prepared, watch), state
+    model = _evaluated(model_of(state, outcome.name.lower()), engine, prepared, watch)
+    if keeper:
+        keeper.finish(model, outcome, state)
+    return model, state
+
+
+def _resolved(settings: Settings, recipe: Recipe) -> Mapping[str, Any]:
+    """Every setting that has a value, with those that were left to the recipe."""
+    own = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    return {name: value for name, value in {**own, **recipe.chosen}.items() if value is not None}
+
+
+def _seen(prepared: Prepared) -> Mapping[str, Any]:
+    """The rows of each part, and a digest of them; a run on others is another run."""
+    found: dict[str, Any] = {}
+    for name, store in (("training", prepared.training), ("validation", prepared.validation), ("test", prepared.test)):
+        if store is not None:
+            found |= {f"{name}_rows": len(store), f"{name}_digest": store.digest()}
+    return found
+
+
+def _told(prepared: Prepared) -> dict[str, Any]:
+    """What a run folder says of a table."""
+    facts, plan = prepared.facts, prepared.recipe.plan
+    parts = {"training": prepared.training, "validation": prepared.validation, "test": prepared.test}
+    return {
+        "table": facts.name,
+        "rows": {name: len(store) for name, store in parts.items() if store is not None},
+        "target": list(prepared.encoding.schema.target.names),
+        "task": prepared.encoding.schema.target.task,
+        "W": prepared.recipe.network.parameters,
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
+        "metric": plan.goal.metric,
+    }
 
 
 def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:
@@ -353,7 +452,8 @@ def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tup
         rows, order = next(windows)
         order = order[: TRIAL_STEPS * plan.batch_size]
         engine, words = engine_by_trial(make, state.engine, rows, order, plan.batch_size, plan.learning_rate)
-    return engine, replace(prepared, recipe=replace(recipe, reasons={**recipe.reasons, "precision": words}))
+    reasons, chosen = {**recipe.reasons, "precision": words}, {**recipe.chosen, "precision": words.partition(" ")[0]}
+    return engine, replace(prepared, recipe=replace(recipe, reasons=reasons, chosen=chosen))
 
 
 def _fraction(name: str, given: float | object, default: float) -> float:
@@ -394,10 +494,10 @@ def _validation(prepared: Prepared) -> Validation | None:
     return Validation(prepared.validation, prepared.recipe.network.outputs, scores)
 
 
-def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Record:
+def _record(prepared: Prepared, outcome: str, state: TrainingState) -> Record:
     rows = {"training": prepared.training, "validation": prepared.validation, "test": prepared.test}
     return Record(
-        outcome=outcome.name.lower(),
+        outcome=outcome,
         epochs=state.epoch,
         steps=state.engine.step,
         best_epoch=state.best_epoch,

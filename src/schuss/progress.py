@@ -20,7 +20,7 @@ from schuss.job import Evaluated, JobEvent, Prepared
 from schuss.model import Model
 from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
-from schuss.training.events import Chunk, Epoch, Finished
+from schuss.training.events import Chunk, Epoch, Finished, Retried, Steered
 from schuss.training.loop import Plan
 from schuss.training.run_folder import without_nan
 from schuss.training.stopping import Outcome
@@ -105,6 +105,8 @@ class Progress(Silent):
         elif isinstance(event, Epoch):
             self._epoch, self._best = event, event if event.is_best else self._best
             self._moved(event.epoch, event.loss, 0, event.seconds)
+        elif isinstance(event, Steered | Retried):
+            self._print(change_words(event))
         elif isinstance(event, Finished):
             self._stop_bar()
             self._print(conclusion(event))
@@ -227,6 +229,15 @@ def column_words(schema: Schema, nulls: Mapping[str, int]) -> str:
         words += [f"{count:,} missing in {name}" for count, name in gaps]
     count = len(schema.columns)
     return f"{count} column{'' if count == 1 else 's'}: {', '.join(words)}"
+
+
+def change_words(event: Steered | Retried) -> str:
+    """What somebody asked for, or what a divergence led to, and from which step on."""
+    if isinstance(event, Steered):
+        words = event.action.replace("_", " ") + ("" if event.value is None else f" {event.value:.4g}")
+        return f"  {words} from step {event.step:,} on"
+    back = f"back to step {event.step:,}, with {event.share:.4g} of the learning rate"
+    return f"  epoch {event.epoch}: the loss exploded; {back}"
 
 
 def conclusion(event: Finished) -> str:

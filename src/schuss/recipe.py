@@ -28,13 +28,14 @@ _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be w
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training needs besides rows, and why."""
+    """All that a training needs besides rows, and why. chosen: the settings that were left to it, as it took them."""
 
     network: Network
     cost: Cost
     optimizer: Optimizer
     plan: Plan
     reasons: Mapping[str, str]
+    chosen: Mapping[str, Any]
 
 
 def test_fraction(rows: int) -> float:
@@ -96,7 +97,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         seed=settings.seed,
         loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
     )
-    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
+    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons, choose.values)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
@@ -148,9 +149,10 @@ class _Chooser:
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
+        self.values: dict[str, Any] = {}
 
     def __call__(self, name: str, chosen: Any, default: Any, reason: str) -> Any:
-        value = default if chosen is None else chosen
+        self.values[name] = value = default if chosen is None else chosen
         self.reasons[name] = f"{_words(value)} ({reason if chosen is None else 'chosen by you'})"
         return value
 

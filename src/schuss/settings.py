@@ -68,6 +68,8 @@ class Settings:
     retries: int = setting(
         3, "Times that training goes on with a tenth of the learning rate after it diverged.", whole=True, least=0
     )
+    checkpoint_seconds: float = setting(30.0, "Time between two checkpoints of a run folder.", least=0.0)
+    checkpoints: int = setting(2, "How many checkpoints a run folder keeps.", whole=True, least=1)
     precision: str = setting(
         "float32",
         "float32: native engine; bf16: its products in bf16, sums and W in float32; auto: bf16 where a trial on the "

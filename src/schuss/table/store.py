@@ -77,5 +77,5 @@ def digest_of(blocks: Iterable[Rows]) -> str:
             array = getattr(block, item.name)
             if array is not None:
                 digest.update(f"{item.name} {array.dtype.str} {array.shape} ".encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

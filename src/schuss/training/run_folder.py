@@ -29,6 +29,7 @@ from schuss.training.state import TrainingState
 
 CONFIG, EVENTS, MODEL = "config.toml", "events.jsonl", "model.schuss"
 _CHECKPOINTS, _COMMANDS, _LOCK = "checkpoints", "commands", "lock"
+_LOOK_SECONDS = 0.05
 _LOCK_TRIES, _LOCK_SECONDS = 5, 0.05  # whoever only looks whether a run is alive holds its lock for a moment
 
 
@@ -37,18 +38,14 @@ class RunFolder:
 
     Arguments:
         path: made where it does not exist; its parent must.
-        seconds: between two checkpoints, at least.
-        kept: how many checkpoints stay.
 
     Raises:
         RunError: another process trains here, or the folder holds something else.
         OutputError: the folder cannot be made or written to.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, seconds: float = 30.0, kept: int = 2, storage: Storage = STORAGE
-    ) -> None:
-        self.path, self._seconds, self._kept, self._storage = Path(path), seconds, kept, storage
+    def __init__(self, path: str | os.PathLike[str], storage: Storage = STORAGE) -> None:
+        self.path, self.storage, self._seconds, self._kept = Path(path), storage, 30.0, 2
         self.failed: list[str] = []  # what could not be written, in words
         self.save_model: Callable[[TrainingState], None] = lambda state: None
         self._lock: BinaryIO | None = None
@@ -90,7 +87,7 @@ class RunFolder:
 
     def write_config(self, text: str) -> None:
         """Replaces the configuration. Raises OutputError."""
-        write_file(self.path / CONFIG, text.encode(), self._storage)
+        write_file(self.path / CONFIG, text.encode(), self.storage)
 
     # ---- what happened ---------------------------------------------------------------------------------------------
 
@@ -110,7 +107,7 @@ class RunFolder:
             content = b"\n" + json.dumps({"event": "gap", "lost": self._lost}).encode() + b"\n" + content
         try:
             assert self._log
-            self._storage.append(self._log, content)
+            self.storage.append(self._log, content)
             self._lost = 0
         except OSError as error:
             self._lost += 1
@@ -122,6 +119,10 @@ class RunFolder:
 
     # ---- states to go on from --------------------------------------------------------------------------------------
 
+    def rotate(self, seconds: float, kept: int) -> None:
+        """Seconds between two checkpoints, at least, and how many of them stay."""
+        self._seconds, self._kept = seconds, kept
+
     def wants_state(self) -> bool:
         """Whether it is time for a checkpoint."""
         return time.monotonic() - self._saved_at >= self._seconds
@@ -131,7 +132,7 @@ class RunFolder:
         self._saved_at = time.monotonic()
         folder = self.path / _CHECKPOINTS
         try:
-            checkpoint.save(folder / checkpoint.name_of(state), state, self._storage)
+            checkpoint.save(folder / checkpoint.name_of(state), state, self.storage)
             for old in checkpoint.newest_first(folder)[self._kept :]:
                 old.unlink(missing_ok=True)
             if state.best_W is None or state.best_epoch != self._model_epoch:
@@ -146,7 +147,7 @@ class RunFolder:
         Raises:
             NewerFormatError: it is from a newer version.
         """
-        wrong = []
+        wrong: list[str] = []
         for path in checkpoint.newest_first(self.path / _CHECKPOINTS):
             try:
                 return checkpoint.load(path), tuple(wrong)
@@ -193,6 +194,18 @@ def send(path: str | os.PathLike[str], action: str, value: float | None = None) 
     name = f"{time.time_ns():020d}-{os.urandom(3).hex()}"
     write_file(folder / _COMMANDS / f"{name}.json", json.dumps({"action": action, "value": value}).encode())
     return name
+
+
+def answer_to(path: str | os.PathLike[str], id: str, timeout_seconds: float) -> int | None:
+    """The step at which a command took effect; None where it has not within that time."""
+    until = time.monotonic() + timeout_seconds
+    while True:
+        for line in read_events(path):
+            if line["event"] == "steered" and line["id"] == id:
+                return int(line["step"])
+        if time.monotonic() >= until:
+            return None
+        time.sleep(_LOOK_SECONDS)
 
 
 def is_training(path: Path) -> bool:

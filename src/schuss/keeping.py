@@ -1,0 +1,130 @@
+"""What a training keeps in its run folder, and how one that was ended goes on from there."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schuss.configuration import Configuration
+from schuss.errors import IncompleteRunWarning, OutputError, RunError
+from schuss.model.model import Model
+from schuss.training.run_folder import CONFIG, MODEL, RunFolder, read_events
+from schuss.training.state import TrainingState
+from schuss.training.stopping import Outcome
+
+_TO_GO_ON = (Outcome.OUT_OF_TIME, Outcome.STOPPED, Outcome.INTERRUPTED)
+
+
+class Keeper:
+    """A run folder that is open, and what was asked for.
+
+    Arguments:
+        folder: open.
+        given: what a person asked for now; asked: that, with what a configuration file said before.
+        resume: go on with the run that the folder holds. force: even if it was asked for something else.
+
+    Raises:
+        RunError: the folder holds a run and none is to be resumed, or none and one is, or what is asked for differs.
+    """
+
+    def __init__(self, folder: RunFolder, asked: Configuration, resume: bool, force: bool) -> None:
+        self.folder, self._force, self._forced, self._before = folder, force, False, None
+        self.asked = asked
+        if folder.holds_run() != resume:
+            there = (
+                "holds a run already: resume it, or give another folder." if not resume else "holds no run to resume."
+            )
+            raise RunError(f"{folder.path} {there}")
+        if resume:
+            self._before = before = Configuration.read(folder.path / CONFIG)
+            self._check(asked, "asked for")
+            self.asked = before.updated(asked)
+
+    def _check(self, now: Configuration, what: str) -> None:
+        """What differs from before must be forced."""
+        found = self._before.differences(now) if self._before else []
+        if found and not self._force:
+            told = "".join(f"\n  {line}" for line in found)
+            raise RunError(
+                f"{self.folder.path}: not what the run was {what} before:{told}\nTo go on all the same, force it."
+            )
+        self._forced |= bool(found)
+
+    @property
+    def finished(self) -> Model | None:
+        """The model of a run that has come to its own end, and is not asked for anything new."""
+        outcome = [
+            line["outcome"] for line in read_events(self.folder.path) if line["event"] in ("resumed", "finished")
+        ]
+        ended = self._before and not self._forced and outcome and outcome[-1] not in _names(_TO_GO_ON, "")
+        return Model.load(self.folder.path / MODEL) if ended and (self.folder.path / MODEL).exists() else None
+
+    def begin(
+        self,
+        settings: Mapping[str, Any],
+        rows: Mapping[str, Any],
+        fresh: TrainingState,
+        model_of: Callable[[TrainingState], Model],
+        **facts: Any,
+    ) -> TrainingState:
+        """Puts down what is resolved; the state to begin with, `fresh` where there is no other.
+
+        Raises:
+            RunError: the rows, or the shape of W, are not those of before.
+            OutputError: the configuration cannot be written.
+        """
+        resolved = Configuration(self.asked.data, settings, rows, {})
+        self._check(Configuration({}, {}, rows), "trained on")
+        self.asked = resolved
+        self.folder.write_config(resolved.text())
+        self.folder.save_model = lambda state: model_of(state).save(self.folder.path / MODEL, self.folder.storage)
+        state, wrong = self.folder.newest() if self._before else (None, ())
+        for words in wrong:
+            warnings.warn(f"{words} The checkpoint before it is used.", IncompleteRunWarning, stacklevel=2)
+        if state is None:
+            self.folder.log(event="prepared", **facts)
+            return fresh
+        if (state.engine.W.shape, state.engine.vectors.shape) != (fresh.engine.W.shape, fresh.engine.vectors.shape):
+            raise RunError(f"{self.folder.path}: its checkpoint is of another network or optimizer: begin a run anew.")
+        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries, outcome="")
+        return state
+
+    def rates(self) -> list[dict[str, Any]]:
+        """The learning rates that were given while the run trained."""
+        return [
+            {"step": line["step"], "learning_rate": line["value"], "tries": line["tries"]}
+            for line in read_events(self.folder.path)
+            if line["event"] == "steered" and line["action"] == "learning_rate"
+        ]
+
+    def finish(self, model: Model, outcome: Outcome, state: TrainingState) -> None:
+        """Puts down the model, and how to repeat a run that did not come to its own end."""
+        folder = self.folder
+        replay: dict[str, Any] = {}
+        if outcome in _TO_GO_ON:
+            replay = {"steps": state.engine.step, "last_try": state.tries}
+        if rates := self.rates():
+            replay["rates"] = rates
+        try:
+            model.save(folder.path / MODEL, folder.storage)
+            if replay:
+                folder.write_config(Configuration(self.asked.data, self.asked.settings, self.asked.rows, replay).text())
+        except OutputError as error:
+            folder.failed.append(str(error))
+        folder.log(event="saved", path=str(folder.path / MODEL), scores=model.record.scores)
+        for words in folder.failed:
+            warnings.warn(words, IncompleteRunWarning, stacklevel=3)
+
+
+def _names(outcomes: Sequence[Outcome], *others: str) -> tuple[str, ...]:
+    return (*(outcome.name.lower() for outcome in outcomes), *others)
+
+
+def absolute(value: Any) -> Any:
+    """A path, or several, as it is found from everywhere; all else as it is."""
+    if isinstance(value, list | tuple):
+        return [absolute(item) for item in value]
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and "://" not in value):
+        return str(Path(value).absolute())
+    return value

@@ -1,0 +1,69 @@
+"""What a person reads of run folders."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from schuss.errors import RunError
+from schuss.training.run_folder import CONFIG, is_training, read_events
+
+
+def list_runs(folders: Iterable[Path], as_json: bool) -> None:
+    """Prints a line for each run among these folders and those in them.
+
+    Raises:
+        RunError: there is none.
+    """
+    paths = [path for folder in folders for path in (folder, *sorted(folder.glob("*/"))) if (path / CONFIG).is_file()]
+    if not paths:
+        raise RunError(f"There are no runs in {' or '.join(map(str, folders))}: schuss train --run DIR makes one.")
+    told = [summary(path) for path in paths]
+    if as_json:
+        for one in told:
+            print(json.dumps(one))
+        return
+    table = Table("run", "state", "epoch", "step", "best", "loss", "last event", box=None, pad_edge=False)
+    for one in told:
+        best = "" if one["score"] is None else f"{one['score']:.5g} ({one['metric']}, epoch {one['best_epoch']})"
+        epochs = f"{one['epoch']}/{one['epochs']}"
+        loss = "" if one["loss"] is None else f"{one['loss']:.5g}"
+        table.add_row(one["run"], one["state"], epochs, f"{one['step']:,}", best, loss, _ago(one["time"]))
+    Console(highlight=False).print(table)
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """How far a run is; its state is training, its outcome, or killed where there is none."""
+    events = read_events(path)
+    prepared = next((line for line in events if line["event"] == "prepared"), {})
+    epochs = [line for line in events if line["event"] == "epoch"]
+    best = next((line for line in reversed(epochs) if line["is_best"]), None)
+    ends = [line for line in events if line["event"] in ("finished", "resumed")]
+    outcome = ends[-1].get("outcome") if ends else None
+    state = "training" if is_training(path) else outcome or "killed: resume it"
+    metric = prepared.get("metric", "loss")
+    return {
+        "run": str(path),
+        "state": state.replace("_", " "),
+        "epoch": epochs[-1]["epoch"] if epochs else 0,
+        "epochs": prepared.get("epochs", 0),
+        "step": max((line.get("step", 0) for line in events), default=0),
+        "metric": metric,
+        "score": best["validation"].get(metric) if best else None,
+        "best_epoch": best["epoch"] if best else None,
+        "loss": epochs[-1]["loss"] if epochs else None,
+        "time": events[-1].get("time") if events else None,
+    }
+
+
+def _ago(moment: float | None) -> str:
+    """How long ago, by this machine's clock."""
+    seconds = max(0.0, time.time() - moment) if moment else 0.0
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago" if moment else ""
