@@ -47,10 +47,10 @@ class Configuration:
         try:
             found = msgspec.toml.decode(Path(path).read_bytes(), type=dict[str, Any])
             parts = {name: dict(found.get(name, {})) for name in ("data", "settings", "rows", "replay")}
+            if format := parts["data"].pop("format", None):
+                parts["data"]["format"] = TableFormat(**{**format, "missing": tuple(format.get("missing", ()))})
         except (OSError, ValueError, TypeError, msgspec.MsgspecError) as error:
             raise SettingError(f"{path}: is no configuration of a run ({one_line(error)}).") from error
-        if format := parts["data"].pop("format", None):
-            parts["data"]["format"] = TableFormat(**{**format, "missing": tuple(format.get("missing", ()))})
         return cls(**parts)
 
     def text(self) -> str:

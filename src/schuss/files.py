@@ -56,6 +56,10 @@ class Storage:
         """Gives the finished file its name, in one step."""
         os.replace(source, target)
 
+    def remove(self, path: Path) -> None:
+        """Takes a file away that is no longer wanted."""
+        path.unlink(missing_ok=True)
+
     def sync_folder(self, folder: Path) -> None:
         """Waits until the name is on the disk; a system that cannot sync folders does without."""
         if os.name == "nt":

@@ -366,7 +366,7 @@ def fit(
     """
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
     fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
-    state = start or TrainingState(fresh)
+    state = replace(start, outcome=None) if start else TrainingState(fresh)
     engine, prepared = _engine(prepared, settings, state)
 
     def model_of(state: TrainingState, outcome: str = "running") -> Model:

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,6 @@ from schuss.model.model import Model
 from schuss.training.run_folder import CONFIG, MODEL, RunFolder, read_events
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
-
-_TO_GO_ON = (Outcome.OUT_OF_TIME, Outcome.STOPPED, Outcome.INTERRUPTED)
 
 
 class Keeper:
@@ -54,16 +53,14 @@ class Keeper:
     @property
     def finished(self) -> Model | None:
         """The model of a run that has come to its own end, and is not asked for anything new."""
-        outcome = [
-            line["outcome"] for line in read_events(self.folder.path) if line["event"] in ("resumed", "finished")
-        ]
-        ended = self._before and not self._forced and outcome and outcome[-1] not in _names(_TO_GO_ON, "")
-        return Model.load(self.folder.path / MODEL) if ended and (self.folder.path / MODEL).exists() else None
+        ends = [line for line in read_events(self.folder.path) if line["event"] in ("resumed", "saved")]
+        ended = self._before and not self._forced and ends and ends[-1].get("is_final")
+        return Model.load(self.folder.path / MODEL) if ended else None
 
     def begin(
         self,
         settings: Mapping[str, Any],
-        rows: Mapping[str, Any],
+        seen: Mapping[str, Any],
         fresh: TrainingState,
         model_of: Callable[[TrainingState], Model],
         **facts: Any,
@@ -74,8 +71,8 @@ class Keeper:
             RunError: the rows, or the shape of W, are not those of before.
             OutputError: the configuration cannot be written.
         """
-        resolved = Configuration(self.asked.data, settings, rows, {})
-        self._check(Configuration({}, {}, rows), "trained on")
+        resolved = Configuration(self.asked.data, settings, seen, {})
+        self._check(Configuration({}, {}, seen), "trained on")
         self.asked = resolved
         self.folder.write_config(resolved.text())
         self.folder.save_model = lambda state: model_of(state).save(self.folder.path / MODEL, self.folder.storage)
@@ -87,8 +84,8 @@ class Keeper:
             return fresh
         if (state.engine.W.shape, state.engine.vectors.shape) != (fresh.engine.W.shape, fresh.engine.vectors.shape):
             raise RunError(f"{self.folder.path}: its checkpoint is of another network or optimizer: begin a run anew.")
-        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries, outcome="")
-        return state
+        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries)
+        return replace(state, outcome=None) if self._forced else state
 
     def rates(self) -> list[dict[str, Any]]:
         """The learning rates that were given while the run trained."""
@@ -102,7 +99,7 @@ class Keeper:
         """Puts down the model, and how to repeat a run that did not come to its own end."""
         folder = self.folder
         replay: dict[str, Any] = {}
-        if outcome in _TO_GO_ON:
+        if not outcome.is_final:
             replay = {"steps": state.engine.step, "last_try": state.tries}
         if rates := self.rates():
             replay["rates"] = rates
@@ -110,15 +107,12 @@ class Keeper:
             model.save(folder.path / MODEL, folder.storage)
             if replay:
                 folder.write_config(Configuration(self.asked.data, self.asked.settings, self.asked.rows, replay).text())
+            path, scores = str(folder.path / MODEL), model.record.scores
+            folder.log(event="saved", path=path, scores=scores, is_final=outcome.is_final)
         except OutputError as error:
             folder.failed.append(str(error))
-        folder.log(event="saved", path=str(folder.path / MODEL), scores=model.record.scores)
         for words in folder.failed:
             warnings.warn(words, IncompleteRunWarning, stacklevel=3)
-
-
-def _names(outcomes: Sequence[Outcome], *others: str) -> tuple[str, ...]:
-    return (*(outcome.name.lower() for outcome in outcomes), *others)
 
 
 def absolute(value: Any) -> Any:

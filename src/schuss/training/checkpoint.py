@@ -11,6 +11,7 @@ from schuss.engine.protocol import EngineState
 from schuss.errors import ModelFileError, NewerFormatError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.training.state import TrainingState
+from schuss.training.stopping import Outcome
 
 FORMAT = 1
 _KEY = "schuss_checkpoint"
@@ -31,6 +32,7 @@ class _Card(msgspec.Struct, frozen=True):
     seconds: float
     share: float
     tries: int
+    outcome: Outcome | None = None
     before: "_Card | None" = None
 
 

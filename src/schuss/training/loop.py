@@ -89,7 +89,7 @@ def descend(
     Whatever changes W depends on steps alone: validation and stopping happen at the ends of epochs, learning rates
     change at steps. The clock only decides, through `plan.seconds`, `interrupted` and `control`, after which chunk to
     stop. Short epochs are taken together and judged afterwards, never more of them than must pass before patience
-    could end.
+    could end. From a state in which a training came to its end, nothing more is done.
 
     When the loss explodes, training goes back to the end of the last sound epoch (or the last of 4,096 steps in a long
     one) and on from there with a tenth of the learning rate, `plan.retries` times at most.
@@ -146,7 +146,8 @@ class _Descent:
 
     def events(self) -> Iterator[Event]:
         """All of them, to the end."""
-        outcome = Outcome.COMPLETED if self._state.epoch >= self._plan.epochs else self._planned()
+        outcome = self._state.outcome or self._planned()
+        outcome = Outcome.COMPLETED if self._state.epoch >= self._plan.epochs else outcome
         while outcome is None:
             outcome = yield from self._stretch()
             if outcome in (Outcome.COMPLETED, Outcome.STEPS_DONE) and not self._is_finite():
@@ -164,7 +165,7 @@ class _Descent:
             nothing = np.zeros_like(state.engine.vectors)
             step = self._earlier_steps + state.epoch * self._epoch_steps
             state = replace(state, engine=EngineState(state.best_W, nothing, step), batch=0, sum=0.0)
-        return Finished(outcome, state)
+        return Finished(outcome, replace(state, outcome=outcome if outcome.is_final else None))
 
     def _is_finite(self) -> bool:
         return bool(np.isfinite(self._engine.state().W).all())

@@ -29,6 +29,9 @@ from schuss.training.state import TrainingState
 
 CONFIG, EVENTS, MODEL = "config.toml", "events.jsonl", "model.schuss"
 _CHECKPOINTS, _COMMANDS, _LOCK = "checkpoints", "commands", "lock"
+_OWN = (CONFIG, EVENTS, _CHECKPOINTS, _COMMANDS, _LOCK)
+_COMPLETE = b"\n# complete\n"  # the last line of a configuration
+_PART = ".part"  # of a file that is being written
 _LOOK_SECONDS = 0.05
 _LOCK_TRIES, _LOCK_SECONDS = 5, 0.05  # whoever only looks whether a run is alive holds its lock for a moment
 
@@ -55,12 +58,14 @@ class RunFolder:
     def __enter__(self) -> Self:
         try:
             self.path.mkdir(exist_ok=True)
-            others = [item.name for item in self.path.iterdir() if item.name not in (_LOCK, CONFIG)]
-            if others and not self.holds_run():
+            others = [item.name for item in self.path.iterdir() if item.name not in _OWN and item.suffix != _PART]
+            if others and not (self.path / CONFIG).exists():
                 raise RunError(f"{self.path} holds other things ({others[0]}): give a run a folder of its own.")
             for name in (_CHECKPOINTS, _COMMANDS):
                 (self.path / name).mkdir(exist_ok=True)
             self._lock = _locked(self.path / _LOCK)
+            if self._lock:
+                self._clear()
             self._log = (self.path / EVENTS).open("ab", buffering=0)
         except OSError as error:
             self.__exit__(None, None, None)
@@ -79,15 +84,24 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     file.close()
 
+    def _clear(self) -> None:
+        """Removes what one that was killed was writing; where names are not given in one step, it may be needed."""
+        for rest in (*self.path.glob(f".*{_PART}"), *(self.path / _CHECKPOINTS).glob(f".*{_PART}")):
+            torn = (self.path / CONFIG).exists() and not self.holds_run()
+            if torn and rest.name.startswith(f".{CONFIG}") and _is_complete(rest):
+                rest.replace(self.path / CONFIG)
+            else:
+                rest.unlink(missing_ok=True)
+
     # ---- what was asked for ----------------------------------------------------------------------------------------
 
     def holds_run(self) -> bool:
         """Whether a run was begun here."""
-        return (self.path / CONFIG).is_file()
+        return _is_complete(self.path / CONFIG)
 
     def write_config(self, text: str) -> None:
         """Replaces the configuration. Raises OutputError."""
-        write_file(self.path / CONFIG, text.encode(), self.storage)
+        write_file(self.path / CONFIG, text.encode() + _COMPLETE, self.storage)
 
     # ---- what happened ---------------------------------------------------------------------------------------------
 
@@ -134,7 +148,7 @@ class RunFolder:
         try:
             checkpoint.save(folder / checkpoint.name_of(state), state, self.storage)
             for old in checkpoint.newest_first(folder)[self._kept :]:
-                old.unlink(missing_ok=True)
+                self.storage.remove(old)
             if state.best_W is None or state.best_epoch != self._model_epoch:
                 self.save_model(state)
                 self._model_epoch = state.best_epoch
@@ -265,6 +279,11 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_complete(path: Path) -> bool:
+    """Whether a configuration is there to its last line."""
+    return path.is_file() and path.read_bytes().endswith(_COMPLETE)
 
 
 def _command(path: Path) -> Command | None:

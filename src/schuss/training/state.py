@@ -5,6 +5,7 @@ from typing import Self
 
 from schuss.arrays import Vector
 from schuss.engine.protocol import EngineState
+from schuss.training.stopping import Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class TrainingState:
     seconds:    time spent in training so far.
     share:      of the learning rate of the plan: less after a divergence, other after a command.
     tries:      divergences so far.
+    outcome:    how the training ended, if it has come to its own end.
     before:     the state to go back to when the loss explodes; None for the start of the running epoch.
     """
 
@@ -35,6 +37,7 @@ class TrainingState:
     seconds: float = 0.0
     share: float = 1.0
     tries: int = 0
+    outcome: Outcome | None = None
     before: Self | None = None
 
     @property

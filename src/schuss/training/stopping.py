@@ -20,6 +20,11 @@ class Outcome(Enum):
     DIVERGED = "diverged: the loss exploded or became undefined. Try a learning rate ten times smaller"
 
     @property
+    def is_final(self) -> bool:
+        """Whether the training came to its own end, so that there is nothing left to go on with."""
+        return self not in (Outcome.OUT_OF_TIME, Outcome.STOPPED, Outcome.INTERRUPTED)
+
+    @property
     def advice(self) -> str:
         """The sentence for a person."""
         return self.value
