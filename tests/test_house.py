@@ -32,6 +32,7 @@ FLOORS = (
     "keeping",
     "job",
     "progress",
+    "tensorboard",
     "estimators",
     "view",
     "cli",

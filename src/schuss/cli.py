@@ -230,6 +230,11 @@ def cli() -> None:
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder from its last checkpoint.")
 @click.option("--force", is_flag=True, help="Resume even where data or settings are others now.")
+@click.option(
+    "--log",
+    type=click.Choice(["tensorboard"]),
+    help="Mirror the curves for TensorBoard, in DIR/tensorboard of --run or in the folder tensorboard.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: each epoch, then the result.")
 @_format_options
@@ -240,6 +245,7 @@ def train(
     exclude: tuple[str, ...],
     known: Path | None,
     out: Path | None,
+    log: str | None,
     quiet: bool,
     as_json: bool,
     format: "schuss.TableFormat",
@@ -248,6 +254,7 @@ def train(
     """Trains a network on TABLE (CSV, TSV, Parquet, Arrow; .gz; several files or a glob) and saves it."""
     from schuss.files import check_writable
     from schuss.progress import JsonLines, Progress, Silent
+    from schuss.tensorboard import TensorBoard
 
     run, config = others.get("run"), others.get("config")
     if not (config or others["resume"]) and not (table and (target or known)):
@@ -264,6 +271,7 @@ def train(
         check_writable(out)
     replaced = out.exists() and not others["resume"]
     others |= {name: value or None for name, value in (("target", target), ("exclude", exclude))}
+    mirrors = [TensorBoard((run or Path()) / "tensorboard")] if log else []
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
@@ -271,7 +279,7 @@ def train(
         model = train(
             list(table) if len(table) > 1 else table[0] if table else None,
             format=None if format == schuss.TableFormat() else format,
-            observers=[interrupt.begin, report],
+            observers=[interrupt.begin, report, *mirrors],
             interrupted=interrupt,
             **{name: value for name, value in others.items() if value is not None and value is not False},
         )

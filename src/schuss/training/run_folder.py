@@ -29,7 +29,7 @@ from schuss.training.state import TrainingState
 
 CONFIG, EVENTS, MODEL = "config.toml", "events.jsonl", "model.schuss"
 _CHECKPOINTS, _COMMANDS, _LOCK = "checkpoints", "commands", "lock"
-_OWN = (CONFIG, EVENTS, _CHECKPOINTS, _COMMANDS, _LOCK)
+_OWN = (CONFIG, EVENTS, _CHECKPOINTS, _COMMANDS, _LOCK, "tensorboard")
 _COMPLETE = b"\n# complete\n"  # the last line of a configuration
 _PART = ".part"  # of a file that is being written
 _LOOK_SECONDS = 0.05
