@@ -14,11 +14,17 @@ if TYPE_CHECKING:
         AdamW as AdamW,
         Constant as Constant,
         Cosine as Cosine,
+        Coslog4 as Coslog4,
+        Exponential as Exponential,
         GradientDescent as GradientDescent,
         Lion as Lion,
         Momentum as Momentum,
         Nesterov as Nesterov,
+        OneCycle as OneCycle,
+        Plateau as Plateau,
+        Polynomial as Polynomial,
         RMSprop as RMSprop,
+        Step as Step,
     )
     from schuss.errors import SchussError as SchussError
     from schuss.estimators import SchussClassifier as SchussClassifier, SchussRegressor as SchussRegressor
@@ -42,7 +48,10 @@ _HOMES = {
     "Objective": "objective",
     "TableFormat": "table.source",
 } | dict.fromkeys(
-    ("Adagrad", "Adam", "AdamW", "Constant", "Cosine", "GradientDescent", "Lion", "Momentum", "Nesterov", "RMSprop"),
+    (
+        *("Adagrad", "Adam", "AdamW", "GradientDescent", "Lion", "Momentum", "Nesterov", "RMSprop"),
+        *("Constant", "Coslog4", "Cosine", "Exponential", "OneCycle", "Plateau", "Polynomial", "Step"),
+    ),
     "descent",
 )
 __all__ = sorted(_HOMES)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
-from schuss.descent.schedules import schedule_named
+from schuss.descent.schedules import Plateau, schedule_named
 from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
@@ -72,13 +72,15 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
     optimizer, rate = _rule(settings, target.task, rows, steps * epochs, choose)
-    schedule = choose("schedule", settings.schedule, "cosine", "ends on small steps")
+    schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
+    if isinstance(schedule, Plateau) and not validated:
+        raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
     patience = None
     if validated:
         patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
     plan = Plan(
         learning_rate=rate,
-        schedule=schedule_named(schedule),
+        schedule=schedule,
         batch_size=batch_size,
         epochs=epochs,
         patience=patience,
