@@ -168,7 +168,7 @@ class OneCycle(Curve):
         up, down = progress / max(self.peak, 1e-9), (progress - self.peak) / max(1 - self.peak, 1e-9)
         rising = 1 + (self.start - 1) * 0.5 * (1 + np.cos(np.pi * np.minimum(up, 1.0)))
         falling = self.final + (1 - self.final) * 0.5 * (1 + np.cos(np.pi * np.clip(down, 0.0, 1.0)))
-        return np.where(progress < self.peak, rising, falling)
+        return np.asarray(np.where(progress < self.peak, rising, falling))
 
 
 @dataclass(frozen=True, kw_only=True)
