@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from schuss.arrays import Rows as Rows
     from schuss.descent import (
+        LBFGS as LBFGS,
         Adagrad as Adagrad,
         Adam as Adam,
         AdamW as AdamW,
@@ -49,7 +50,7 @@ _HOMES = {
     "TableFormat": "table.source",
 } | dict.fromkeys(
     (
-        *("Adagrad", "Adam", "AdamW", "GradientDescent", "Lion", "Momentum", "Nesterov", "RMSprop"),
+        *("Adagrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Lion", "Momentum", "Nesterov", "RMSprop"),
         *("Constant", "Coslog4", "Cosine", "Exponential", "OneCycle", "Plateau", "Polynomial", "Step"),
     ),
     "descent",

@@ -5,7 +5,7 @@ read -> find the target -> split -> learn the schema -> encode -> decide -> desc
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from schuss.arrays import Vector
+from schuss.descent.optimizers import LBFGS, GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
@@ -35,6 +36,7 @@ from schuss.table.schema import Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
 from schuss.table.store import Store
 from schuss.table.table import BLOCK_ROWS, Table
+from schuss.training.full_batch import minimise
 from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -311,7 +313,7 @@ def fit(
     state = start or TrainingState(fresh)
     engine, prepared = _engine(prepared, settings, state)
     _tell(watch, prepared)
-    for event in descend(engine, state, prepared.training, recipe.plan, _validation(prepared), interrupted):
+    for event in _descent(prepared)(engine, state, prepared.training, recipe.plan, _validation(prepared), interrupted):
         for observer in watch:
             observer(event)
     assert isinstance(event, Finished)
@@ -330,6 +332,14 @@ def fit(
     return _evaluated(model, engine, prepared, watch), state
 
 
+def _descent(prepared: Prepared) -> Callable[..., Iterator[Event]]:
+    """The loop, or what takes its place for a rule that looks at all rows."""
+    recipe = prepared.recipe
+    if isinstance(recipe.optimizer, LBFGS):
+        return partial(minimise, rule=recipe.optimizer, cost=recipe.cost, is_weight=recipe.network.is_weight)
+    return descend
+
+
 def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:
     """The engine; and with precision "auto", what it computes in, with the reason, among those of the recipe."""
     recipe, plan = prepared.recipe, prepared.recipe.plan
@@ -338,7 +348,7 @@ def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tup
         return make_engine(
             recipe.network,
             recipe.cost,
-            recipe.optimizer,
+            GradientDescent() if isinstance(recipe.optimizer, LBFGS) else recipe.optimizer,
             seed=settings.seed,
             threads=settings.threads,
             precision=precision,

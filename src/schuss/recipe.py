@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
-from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
-from schuss.descent.schedules import Plateau, schedule_named
+from schuss.descent.optimizers import LBFGS, Adam, Optimizer, optimizer_named
+from schuss.descent.schedules import Constant, Plateau, schedule_named
 from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
@@ -68,6 +68,10 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         categories=encoding.categories,
         dropout=settings.dropout,
     )
+    cost = Cost(loss, settings.l2, mean_weight)
+    unit = target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
+    if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
+        return Recipe(network, cost, *_full_batch(settings, rows, validated, unit, choose), choose.reasons)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
@@ -75,9 +79,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
-    patience = None
-    if validated:
-        patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
+    patience = _patience(settings, epochs, validated, choose)
     plan = Plan(
         learning_rate=rate,
         schedule=schedule,
@@ -86,9 +88,9 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         patience=patience,
         seconds=settings.seconds,
         seed=settings.seed,
-        loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
+        loss_unit=unit,
     )
-    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
+    return Recipe(network, cost, optimizer, plan, choose.reasons)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
@@ -127,6 +129,33 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
         decay = _shrinkage(task, rows, steps) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
+
+
+def _full_batch(settings: Settings, rows: int, validated: bool, unit: float, choose: "_Chooser") -> tuple[LBFGS, Plan]:
+    """L-BFGS and its plan, whose epochs are iterations; what it has no use for is refused."""
+    meaningless = ("learning_rate", "batch_size", "weight_decay", "dropout", "clip_value", "clip_norm")
+    for name in meaningless:
+        if getattr(settings, name):
+            raise SettingError(f"{name} has no meaning for lbfgs, whose every step looks at all rows: leave it out.")
+    if settings.schedule is not None and not isinstance(schedule_named(settings.schedule), Constant):
+        raise SettingError(
+            "schedule has no meaning for lbfgs, whose steps are as long as a search finds: leave it out."
+        )
+    if settings.precision in ("bf16", "auto"):
+        raise SettingError(f"lbfgs needs sharper gradients than those in {settings.precision}: leave precision out.")
+    rule = optimizer_named(choose("optimizer", settings.optimizer, "lbfgs", ""))
+    assert isinstance(rule, LBFGS)
+    epochs = choose("epochs", settings.epochs, 1000 if settings.hidden == () else 300, "iterations at most")
+    patience = _patience(settings, epochs, validated, choose)
+    return rule, Plan(1.0, Constant(), rows, epochs, patience, settings.seconds, settings.seed, unit)
+
+
+def _patience(settings: Settings, epochs: int, validated: bool, choose: "_Chooser") -> int | None:
+    """Where there are validation rows."""
+    if not validated:
+        return None
+    default: int = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
+    return default
 
 
 def _shrinkage(task: str, rows: int, steps: int) -> float:

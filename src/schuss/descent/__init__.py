@@ -1,6 +1,7 @@
 """The rules for the step."""
 
 from schuss.descent.optimizers import (
+    LBFGS as LBFGS,
     Adagrad as Adagrad,
     Adam as Adam,
     AdamW as AdamW,
