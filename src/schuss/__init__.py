@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from schuss.network import Network as Network
     from schuss.objective import Objective as Objective
     from schuss.table.delimited import TableFormat as TableFormat
+    from schuss.view.comparison import compare as compare
+    from schuss.view.rates import find_learning_rate as find_learning_rate
 
 __version__ = "0.1.0"
 
@@ -48,6 +50,8 @@ _HOMES = {
     "Network": "network",
     "Objective": "objective",
     "TableFormat": "table.source",
+    "compare": "view.comparison",
+    "find_learning_rate": "view.rates",
 } | dict.fromkeys(
     (
         *("Adagrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Lion", "Momentum", "Nesterov", "RMSprop"),

@@ -120,26 +120,17 @@ def train(
         DivergedError: the loss became infinite before any W was worth keeping.
     """
     chosen = make_settings(settings)
-    names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = _memory(chosen)
-    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude)
-    found = origin and load(origin, memory)
-    if found:
-        prepared = _decided(*found, chosen)
-    else:
-        read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
-        prepared = prepare(
-            read,
-            find_target(read, names, task),
-            chosen,
-            weight=weight,
-            exclude=exclude,
-            validation=validation,
-            test=test,
-            format=format,
-            origin=origin,
-        )
-        del read  # its columns need not be there while the network is trained
+    prepared = ready(
+        table,
+        target,
+        chosen,
+        weight=weight,
+        exclude=exclude,
+        task=task,
+        validation=validation,
+        test=test,
+        format=format,
+    )
     model, _ = fit(prepared, chosen, observers=observers, interrupted=interrupted)
     return model
 
@@ -209,6 +200,39 @@ def update(
     return updated
 
 
+def ready(
+    table: object,
+    target: str | int | Sequence[str],
+    settings: Settings,
+    *,
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    task: Task | None = None,
+    validation: float | object = None,
+    test: float | object = None,
+    format: TableFormat | None = None,
+) -> Prepared:
+    """A table as it is trained on: read and encoded, or found in the cache. Arguments and errors as in train."""
+    names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
+    memory = _memory(settings)
+    origin = _origin(settings, table, validation, test, format, names, task, weight, exclude)
+    found = origin and load(origin, memory)
+    if found:
+        return decided(*found, settings)
+    read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
+    return prepare(
+        read,
+        find_target(read, names, task),
+        settings,
+        weight=weight,
+        exclude=exclude,
+        validation=validation,
+        test=test,
+        format=format,
+        origin=origin,
+    )
+
+
 def make_settings(settings: Mapping[str, Any]) -> Settings:
     """Settings from names and values. Raises SettingError for an unknown name or an impossible value."""
     known = list(Settings.__dataclass_fields__)
@@ -260,7 +284,7 @@ def prepare(
     nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
     facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
-    return _decided(
+    return decided(
         *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
     )
 
@@ -278,7 +302,7 @@ def _origin(
     return Origin.of(sources, fractions, settings.seed, settings.memory, linear, format, *others)
 
 
-def _decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
+def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     """Encoded rows, and what the recipe takes for them."""
     training, validation, test = stores
     mean_weight = sum(facts.shares) / len(training)
@@ -311,7 +335,7 @@ def fit(
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
     fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
     state = start or TrainingState(fresh)
-    engine, prepared = _engine(prepared, settings, state)
+    engine, prepared = engine_for(prepared, settings, state)
     _tell(watch, prepared)
     for event in _descent(prepared)(engine, state, prepared.training, recipe.plan, _validation(prepared), interrupted):
         for observer in watch:
@@ -340,7 +364,7 @@ def _descent(prepared: Prepared) -> Callable[..., Iterator[Event]]:
     return descend
 
 
-def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:
+def engine_for(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:
     """The engine; and with precision "auto", what it computes in, with the reason, among those of the recipe."""
     recipe, plan = prepared.recipe, prepared.recipe.plan
 

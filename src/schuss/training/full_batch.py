@@ -185,11 +185,13 @@ def _questions(W: Vector, rule: LBFGS, iterations: int) -> Generator[_Question, 
 
     def work() -> None:
         from scipy.optimize import minimize  # a tenth of a second that only this needs
+        from threadpoolctl import threadpool_limits
 
         options = {"maxcor": rule.pairs, "gtol": rule.tolerance, "ftol": 0.0, "maxiter": iterations, "maxfun": 10**9}
         end = None
         try:
-            minimize(ask, W, jac=True, method="L-BFGS-B", callback=lambda W: ask(W, True), options=options)
+            with threadpool_limits(1, "blas"):  # for vectors its threads only take turns with those of the engine
+                minimize(ask, W, jac=True, method="L-BFGS-B", callback=lambda W: ask(W, True), options=options)
         except _EnoughError:
             pass
         except Exception as error:
