@@ -140,6 +140,13 @@ def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) 
     assert "give one of them" in program.refuses("train", "houses.csv", "-t", "price", "--clip-norm", "1", *limits)
 
 
+def test_no_hidden_layers_are_a_linear_regression(program: Terminal) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", "--hidden", "none", "--optimizer", "lbfgs", "--test", "0")
+    model = schuss.Model.load("houses.schuss")
+    assert (model.network.hidden, model.record.outcome) == ((), "converged")
+    assert model.evaluate("houses.csv")["rmse"] < 1e-3  # the table is a straight line without noise
+
+
 def test_every_setting_has_an_option(program: Terminal) -> None:
     said = program("train", "--help")
     for name in Settings.__dataclass_fields__:

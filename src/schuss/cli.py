@@ -134,8 +134,9 @@ def _source(table: tuple[str, ...]) -> object:
 
 
 def _chosen(options: dict[str, Any]) -> dict[str, Any]:
-    """What was given of the options."""
-    return {name: value for name, value in options.items() if value not in (None, ())}
+    """What was given of the options; one that may be repeated and was not given is ()."""
+    repeated = ("target", "exclude")
+    return {name: value for name, value in options.items() if value is not None and (value or name not in repeated)}
 
 
 def _picture_path(out: Path | None) -> None:
@@ -342,10 +343,14 @@ def compare(
     _picture_path(out)
 
     def tell(event: object) -> None:
-        if as_json and isinstance(event, Contender):
+        if not isinstance(event, Contender):
+            return
+        if as_json:
             told = {"optimizer": event.optimizer, "outcome": event.outcome, **event.figures()}
             columns = {name: getattr(event, name).tolist() for name in ("steps", "seconds", "losses", "validation")}
             click.echo(json.dumps(without_nan({**told, "epochs": columns})))
+        else:
+            click.echo(f"{event.optimizer}: {event.outcome}", err=True)
 
     interrupt = _Interrupt()
     with interrupt.watching():

@@ -98,7 +98,7 @@ def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
     kept = ("hidden", "activation", "loss")
     reasons = {**recipe.reasons} | {name: recipe.reasons[name].replace("chosen by you", "the model's") for name in kept}
     plan = recipe.plan
-    if settings.learning_rate is None:
+    if settings.learning_rate is None and "learning_rate" in reasons:  # lbfgs has none
         plan = replace(plan, learning_rate=_SHARE_GOING_ON * plan.learning_rate)
         reasons["learning_rate"] = f"{_words(plan.learning_rate)} (a tenth of that of a training: W is near its place)"
     return replace(recipe, network=network, plan=plan, reasons=reasons)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from scipy.optimize import minimize as in_memory
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -142,6 +143,16 @@ def test_iterations_are_epochs_and_their_losses_those_of_W_in_the_target_s_unit(
     assert (finished(events).state.epoch, finished(events).state.engine.step) == (5, 5)
 
 
+def test_nothing_is_done_where_all_iterations_are() -> None:
+    engine = make_engine(NETWORK, COST, GradientDescent())
+    state = TrainingState(EngineState.start(NETWORK.initial(0), GradientDescent()), epoch=5)
+    options: dict[str, Any] = {"rule": LBFGS(), "cost": COST, "is_weight": NETWORK.is_weight}
+    (end,) = minimise(engine, state, MemoryStore(ROWS), replace(PLAN, epochs=5), **options)
+    assert isinstance(end, Finished)
+    assert (end.outcome, end.state.epoch) == (Outcome.COMPLETED, 5)
+    assert (end.state.W == state.W).all()
+
+
 def test_patience_ends_it_and_the_best_W_is_kept() -> None:
     end = finished(run(replace(PLAN, patience=2), validation=losses_in_turn([3.0, 1.0, 2.0, 2.0, 0.0])))
     assert end.outcome is Outcome.EARLY_STOPPED
@@ -262,6 +273,15 @@ def test_hidden_layers_take_validation_rows_and_the_estimator_goes_on() -> None:
     first = estimator.fit(X, y).loss_curve_[-1]
     assert estimator.model_.record.rows["validation"] == 40
     assert estimator.fit(X, y).loss_curve_[-1] < first
+
+
+def test_a_sparse_matrix_will_do_and_a_model_is_trained_on() -> None:
+    X = FRAME[["a", "b", "c"]].to_numpy()
+    estimator = schuss.SchussRegressor((), optimizer="lbfgs", random_state=0).fit(sparse.csr_matrix(X), FRAME["y"])
+    assert estimator.predict(X) == pytest.approx(LinearRegression().fit(X, FRAME["y"]).predict(X), rel=1e-6)
+    model = schuss.train(FRAME, "y", hidden=(), optimizer="lbfgs", epochs=1)
+    updated = model.update(FRAME, optimizer="lbfgs", validation=0.0)
+    assert updated.evaluate(FRAME)["loss"] < model.evaluate(FRAME)["loss"]
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,8 @@ class _Question:
 
 def _questions(W: Vector, rule: LBFGS, iterations: int) -> Generator[_Question, None, None]:
     """What L-BFGS asks from W on; each must have its answer before the next is asked for."""
+    if iterations < 1:  # SciPy would take one
+        return
     asked: SimpleQueue[_Question | Exception | None] = SimpleQueue()
     answered: SimpleQueue[bool] = SimpleQueue()
 
