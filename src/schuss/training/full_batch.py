@@ -112,6 +112,7 @@ class _Ground:
         self._here: _Place | None = None
         self._settled: _Place | None = None
 
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is answered with a rise
     def at(self, W: Vector) -> _Place:
         """One pass over the rows, unless the last one was at the same W."""
         if self._here is None or not np.array_equal(W, self._here.W):

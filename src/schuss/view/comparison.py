@@ -121,7 +121,8 @@ def compare(
 
     Arguments:
         table, target, weight, exclude, task, validation, test, format, settings: as in schuss.train, but without
-            test rows if not asked for. What is left to the recipe, such as the learning rate, suits each optimiser.
+            test rows if not asked for. What is left to the recipe, such as the learning rate, suits each optimiser;
+            seconds are for each.
         optimizers: at least one: names, words such as "momentum(momentum=0.95)", or typed groups.
         observers: called with every event of every training, and with each Contender at its end.
         interrupted: asked as in train; True ends the running training and begins no other.
