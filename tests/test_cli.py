@@ -140,10 +140,43 @@ def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) 
     assert "give one of them" in program.refuses("train", "houses.csv", "-t", "price", "--clip-norm", "1", *limits)
 
 
+def test_no_hidden_layers_are_a_linear_regression(program: Terminal) -> None:
+    program("train", "houses.csv", "-t", "price", "-q", "--hidden", "none", "--optimizer", "lbfgs", "--test", "0")
+    model = schuss.Model.load("houses.schuss")
+    assert (model.network.hidden, model.record.outcome) == ((), "converged")
+    assert model.evaluate("houses.csv")["rmse"] < 1e-3  # the table is a straight line without noise
+
+
 def test_every_setting_has_an_option(program: Terminal) -> None:
     said = program("train", "--help")
     for name in Settings.__dataclass_fields__:
         assert f"--{name.replace('_', '-')} " in said
+
+
+def test_a_learning_rate_is_suggested_and_drawn(program: Terminal) -> None:
+    said = program("find-rate", "houses.csv", "-t", "price", "--hidden", "8", "-o", "rates.svg")
+    assert said.startswith("learning rate ")
+    assert Path("rates.svg").read_text().startswith("<svg")
+    told = json.loads(program("find-rate", "houses.csv", "-t", "price", "--hidden", "8", "--json"))
+    assert f"learning rate {told['suggestion']:.3g}" in said
+    assert len(told["rates"]) == len(told["losses"])
+    assert "end its name so" in program.refuses("find-rate", "houses.csv", "-t", "price", "-o", "rates.png")
+    assert "--target" in program("find-rate", "houses.csv", exit_code=2)
+
+
+def test_optimizers_are_compared_in_a_table_a_picture_and_as_json(program: Terminal) -> None:
+    rules = "adam,momentum(momentum=0.95, clip_norm=1),lbfgs"
+    said = program("compare", "houses.csv", "-t", "price", "--optimizers", rules, "-o", "way.svg", *FAST)
+    assert [line.split("  ")[0] for line in said.splitlines()] == [
+        "optimizer", "adam", "momentum(momentum=0.95, clip_norm=1)", "lbfgs",
+    ]  # fmt: skip
+    assert "momentum(momentum=0.95, clip_norm=1)" in Path("way.svg").read_text()
+    lines = program("compare", "houses.csv", "-t", "price", "--optimizers", rules, "--json", "--test", "0", *FAST)
+    told = [json.loads(line) for line in lines.splitlines()]
+    assert [each["outcome"] for each in told] == ["completed"] * 3
+    assert [len(each["epochs"]["losses"]) for each in told] == [5] * 3
+    assert "no optimizer 'adamm'" in program.refuses("compare", "houses.csv", "-t", "price", "--optimizers", "adamm")
+    assert "--target" in program("compare", "houses.csv", exit_code=2)
 
 
 def test_precision_that_is_left_to_a_trial_is_told(program: Terminal) -> None:

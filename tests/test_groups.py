@@ -32,7 +32,7 @@ def test_numbers_may_be_given_in_order_or_by_name(words: str) -> None:
         ("cosin", "no schedule 'cosin': choose one of constant"),
         ("cosine(", "cannot be read"),
         ("cosine(final=__import__('os'))", "cannot be read"),
-        ("cosine(1, 2)", "does not fit: cosine has final"),
+        ("cosine(1, 2, 3, 4, 5)", "does not fit: cosine has final, cycles, growth, warmup"),
         ("cosine(0.5, final=0.5)", "does not fit"),
         ("cosine(end=0.5)", "does not fit"),
         ("cosine(2)", "must lie between 0 and 1"),

@@ -81,6 +81,11 @@ def test_dropout_and_limits_reach_network_and_optimizer() -> None:
         watched(clip_norm=1.0, clip_value=1.0)
 
 
+def test_plateau_without_validation_rows_is_refused_before_training() -> None:
+    with pytest.raises(SettingError, match="looks at validation rows"):
+        schuss.train(FRAME, "y", schedule="plateau", validation=0.0)
+
+
 def test_the_seed_decides_the_masks_of_dropout() -> None:
     settings: dict[str, Any] = {"epochs": 2, "hidden": (8,), "dropout": 0.25, "precision": "float64", "seed": 5}
     seeds: list[int] = []

@@ -27,7 +27,7 @@ from schuss.errors import (
     SettingError,
 )
 from schuss.files import STORAGE, read_tensors, write_tensors
-from schuss.training import checkpoint, loop
+from schuss.training import checkpoint, loop, pace
 from schuss.training.run_folder import RunFolder, answer_to, is_training, read_events, send
 
 RANDOM = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def undisturbed(table: Path) -> schuss.Model:
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at the clock, at commands and at the checkpoint every few steps."""
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-3)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-3)
     monkeypatch.setattr(loop, "_MARKED_STEPS", 10)
 
 
@@ -158,7 +158,7 @@ class Killing:
 def test_fault_02_03_12_a_kill_at_any_operation_on_files_leaves_a_run_that_goes_on(
     storage: str, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 10.0)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 10.0)
     settings = {**SETTINGS, "epochs": 2}
     expected = schuss.train(table, "y", **settings)
 
@@ -186,7 +186,7 @@ def test_fault_02_03_12_a_kill_at_any_operation_on_files_leaves_a_run_that_goes_
 def test_fault_04_an_interrupted_run_goes_on_from_the_very_step(
     table: Path, undisturbed: schuss.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-9)
     run = tmp_path / "run"
     model = go(table, run, interrupted=interrupted_after(9), checkpoint_seconds=1e9)
     assert model.record.outcome == "interrupted"

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from schuss.arrays import Rows as Rows
     from schuss.descent import (
+        LBFGS as LBFGS,
         Adagrad as Adagrad,
         Adam as Adam,
         AdamW as AdamW,
         Constant as Constant,
         Cosine as Cosine,
+        Coslog4 as Coslog4,
+        Exponential as Exponential,
         GradientDescent as GradientDescent,
         Lion as Lion,
         Momentum as Momentum,
         Nesterov as Nesterov,
+        OneCycle as OneCycle,
+        Plateau as Plateau,
+        Polynomial as Polynomial,
         RMSprop as RMSprop,
+        Step as Step,
     )
     from schuss.errors import SchussError as SchussError
     from schuss.estimators import SchussClassifier as SchussClassifier, SchussRegressor as SchussRegressor
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
     from schuss.network import Network as Network
     from schuss.objective import Objective as Objective
     from schuss.table.delimited import TableFormat as TableFormat
+    from schuss.view.comparison import compare as compare
+    from schuss.view.rates import find_learning_rate as find_learning_rate
 
 __version__ = "0.1.0"
 
@@ -41,8 +50,13 @@ _HOMES = {
     "Network": "network",
     "Objective": "objective",
     "TableFormat": "table.source",
+    "compare": "view.comparison",
+    "find_learning_rate": "view.rates",
 } | dict.fromkeys(
-    ("Adagrad", "Adam", "AdamW", "Constant", "Cosine", "GradientDescent", "Lion", "Momentum", "Nesterov", "RMSprop"),
+    (
+        *("Adagrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Lion", "Momentum", "Nesterov", "RMSprop"),
+        *("Constant", "Coslog4", "Cosine", "Exponential", "OneCycle", "Plateau", "Polynomial", "Step"),
+    ),
     "descent",
 )
 __all__ = sorted(_HOMES)

@@ -8,13 +8,14 @@ so far was kept; 143 the same by SIGTERM.
 import io
 import json
 import os
+import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -90,9 +91,9 @@ class _Part(click.ParamType[Any]):
             return value
 
 
-def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _setting_options(command: Callable[..., Any], without: Sequence[str] = ()) -> Callable[..., Any]:
     """An option for every setting, with the help and the default that stand in settings.py."""
-    for item in reversed(fields(Settings)):
+    for item in reversed([item for item in fields(Settings) if item.name not in without]):
         limits, default = item.metadata, item.default
         kind: Any = float
         if limits.get("widths"):
@@ -111,6 +112,51 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             command
         )
     return command
+
+
+def _table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The table, what is predicted from what, and how the rows are split."""
+    tasks = click.Choice(["regression", "binary", "multiclass"])
+    for decorator in (
+        click.option("--test", type=_Part(), metavar=_PART, help="Rows that score it at the end. [default: 0.1]"),
+        click.option("--validation", type=_Part(), metavar=_PART, help="Rows that choose the best W. [default: 0.1]"),
+        click.option("--task", type=tasks, help="Overrules what the target says."),
+        click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated."),
+        click.option("--weight", help="Column of row weights."),
+        click.option("--target", "-t", multiple=True, help="Column to predict; repeat it for several numbers."),
+        click.argument("table", nargs=-1),
+    ):
+        command = decorator(command)
+    return command
+
+
+def _source(table: tuple[str, ...]) -> object:
+    """One path, several, or None."""
+    return list(table) if len(table) > 1 else table[0] if table else None
+
+
+def _chosen(options: dict[str, Any]) -> dict[str, Any]:
+    """What was given of the options; one that may be repeated and was not given is ()."""
+    repeated = ("target", "exclude")
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    return {name: value for name, value in given.items() if value or name not in repeated}
+
+
+def _check_given(table: tuple[str, ...], target: object) -> None:
+    """Raises UsageError where there is no table or no target."""
+    if not table or not target:
+        missing = "option '--target' / '-t'" if table else "argument 'TABLE'"
+        raise click.UsageError(f"Missing {missing}.")
+
+
+def _picture_path(out: Path | None) -> None:
+    """Raises SettingError or OutputError where no picture can be written there."""
+    from schuss.files import check_writable
+
+    if out and out.suffix != ".svg":
+        raise SettingError(f"{out}: a picture is an .svg file; end its name so.")
+    if out:
+        check_writable(out)
 
 
 def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -194,8 +240,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("table", nargs=-1)
-@click.option("--target", "-t", multiple=True, help="Column to predict; repeat it for several numbers.")
+@_table_options
 @click.option(
     "--from",
     "known",
@@ -203,13 +248,6 @@ def cli() -> None:
     metavar="MODEL",
     help="Train this model on with TABLE; its target, columns and network stay. Only --out can replace it.",
 )
-@click.option("--weight", help="Column of row weights.")
-@click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated.")
-@click.option(
-    "--task", type=click.Choice(["regression", "binary", "multiclass"]), help="Overrules what the target says."
-)
-@click.option("--validation", type=_Part(), metavar=_PART, help="Rows that choose the best W. [default: 0.1]")
-@click.option("--test", type=_Part(), metavar=_PART, help="Rows that score it at the end. [default: 0.1]")
 @click.option(
     "--out",
     "-o",
@@ -242,7 +280,6 @@ def cli() -> None:
 def train(
     table: tuple[str, ...],
     target: tuple[str, ...],
-    exclude: tuple[str, ...],
     known: Path | None,
     out: Path | None,
     log: str | None,
@@ -257,9 +294,8 @@ def train(
     from schuss.tensorboard import TensorBoard
 
     run, config = others.get("run"), others.get("config")
-    if not (config or others["resume"]) and not (table and (target or known)):
-        missing = "option '--target' / '-t' (or '--from')" if table else "argument 'TABLE'"
-        raise click.UsageError(f"Missing {missing}.")
+    if not (config or others["resume"]):
+        _check_given(table, target or known)
     if known is not None and (run or config):
         raise SettingError("A run folder keeps a training from the start: leave out --from, or --run and --config.")
     if out is None and known is not None and _default_model(table).resolve() == known.resolve():
@@ -270,18 +306,17 @@ def train(
     if run is None or out.parent != run:
         check_writable(out)
     replaced = out.exists() and not others["resume"]
-    others |= {name: value or None for name, value in (("target", target), ("exclude", exclude))}
     mirrors = [TensorBoard((run or Path()) / "tensorboard")] if log else []
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
         train = schuss.train if known is None else schuss.Model.load(known).update
         model = train(
-            list(table) if len(table) > 1 else table[0] if table else None,
+            _source(table),
             format=None if format == schuss.TableFormat() else format,
             observers=[interrupt.begin, report, *mirrors],
             interrupted=interrupt,
-            **{name: value for name, value in others.items() if value is not None and value is not False},
+            **_chosen({"target": target, **others}),
         )
         if interrupt.signal and not model.record.epochs:
             click.echo("interrupted before the first epoch was done: nothing was saved", err=True)
@@ -294,6 +329,81 @@ def train(
         sys.exit(3)
     if _incomplete:
         sys.exit(4)
+
+
+@cli.command("find-rate")
+@_table_options
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Picture: .svg.")
+@click.option("--json", "as_json", is_flag=True, help="Rates, losses and the suggestion as one JSON object.")
+@_format_options
+@partial(_setting_options, without=("learning_rate", "schedule", "epochs", "seconds", "patience"))
+def find_rate(table: tuple[str, ...], target: tuple[str, ...], out: Path | None, as_json: bool, **others: Any) -> None:
+    """Tries ever longer steps on TABLE and suggests a learning rate."""
+    _check_given(table, target)
+    _picture_path(out)
+    found = schuss.find_learning_rate(_source(table), target, **_chosen(others))
+    if as_json:
+        told = {"suggestion": found.suggestion, "reason": found.reason}
+        click.echo(json.dumps({**told, "rates": found.rates.tolist(), "losses": found.losses.tolist()}))
+    else:
+        click.echo(f"learning rate {found.suggestion:.3g}: {found.reason}")
+    if out:
+        found.save(out)
+
+
+@cli.command()
+@_table_options
+@click.option(
+    "--optimizers",
+    default="adamw,momentum,lion",
+    show_default=True,
+    help='Names between commas, with numbers in brackets: adam,"momentum(momentum=0.95)",lbfgs.',
+)
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Picture: .svg.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for each optimiser.")
+@_format_options
+@partial(_setting_options, without=("optimizer",))
+def compare(
+    table: tuple[str, ...],
+    target: tuple[str, ...],
+    optimizers: str,
+    out: Path | None,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    """Trains on TABLE with several optimisers from the same start, and shows which is fastest and best."""
+    from schuss.training.run_folder import without_nan
+    from schuss.view.comparison import Contender
+
+    _check_given(table, target)
+    _picture_path(out)
+
+    def tell(event: object) -> None:
+        if not isinstance(event, Contender):
+            return
+        if as_json:
+            told = {"optimizer": event.optimizer, "outcome": event.outcome, **event.figures()}
+            columns = {name: getattr(event, name).tolist() for name in ("steps", "seconds", "losses", "validation")}
+            click.echo(json.dumps(without_nan({**told, "epochs": columns})))
+        else:
+            click.echo(f"{event.optimizer}: {event.outcome}", err=True)
+
+    interrupt = _Interrupt()
+    with interrupt.watching():
+        found = schuss.compare(
+            _source(table),
+            target,
+            re.split(r",(?![^(\[]*[)\]])", optimizers),
+            observers=[interrupt.begin, tell],
+            interrupted=interrupt,
+            **_chosen(others),
+        )
+    if not as_json:
+        click.echo(str(found))
+    if out:
+        found.save(out)
+    if interrupt.signal:
+        sys.exit(128 + interrupt.signal)
 
 
 @cli.command()
@@ -318,8 +428,7 @@ def predict(
         raise SettingError(f"{out} is what is read: give the predictions a name of their own.")
     check_writable(out)
     trained = schuss.Model.load(model)
-    source: object = list(table) if len(table) > 1 else table[0]
-    read = read_for(trained.encoding, source, format)
+    read = read_for(trained.encoding, _source(table), format)
     write_predictions(trained, read, out, probabilities)
     _tell_notes(read)
     click.echo(f"{len(read):,} predictions written to {out}")
@@ -338,7 +447,7 @@ def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss
     from schuss.training.run_folder import without_nan
 
     trained = schuss.Model.load(model)
-    read = read_for(trained.encoding, list(table) if len(table) > 1 else table[0], format)
+    read = read_for(trained.encoding, _source(table), format)
     scores = trained.evaluate(read)
     _tell_notes(read)
     click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))

@@ -228,10 +228,11 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         hidden: widths of the hidden layers; () is linear regression.
         activation: identity, relu, leaky_relu, tanh, sigmoid, gelu, silu, selu, mish or softplus.
         loss: squared_error.
-        optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion) or a typed group
-            such as schuss.Adam(beta1=0.8).
+        optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion, lbfgs) or a typed
+            group such as schuss.Adam(beta1=0.8).
         learning_rate: α, above 0.
-        schedule: constant, cosine, or schuss.Cosine(final=0.1).
+        schedule: constant, step, exponential, polynomial, cosine, one_cycle, coslog4 or plateau; with numbers in words
+            such as "cosine(cycles=3, warmup=0.05)", or a typed group such as schuss.Cosine(final=0.1).
         l2: λ of the penalty ½ λ ‖weights‖² in the cost.
         weight_decay: decoupled decay, per unit of learning rate.
         dropout: probability with which a step leaves out each hidden unit, below 1; never in predictions.

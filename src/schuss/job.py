@@ -6,7 +6,7 @@ read -> find the target -> split -> learn the schema -> encode -> decide -> desc
 import difflib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -17,6 +17,7 @@ import numpy as np
 
 from schuss.arrays import Vector
 from schuss.configuration import Configuration
+from schuss.descent.optimizers import LBFGS, GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
@@ -39,7 +40,9 @@ from schuss.table.source import read_table
 from schuss.table.store import Store
 from schuss.table.table import BLOCK_ROWS, Table
 from schuss.training.events import Event, Finished
-from schuss.training.loop import Validation, descend
+from schuss.training.full_batch import minimise
+from schuss.training.judging import Validation
+from schuss.training.loop import descend
 from schuss.training.run_folder import RunFolder
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -154,7 +157,7 @@ def train(
         for name in ("table", "target"):
             if name not in data:
                 raise SettingError(f"There is no {name}: give it.")
-        prepared = _prepared(chosen, **data)
+        prepared = ready(data.pop("table"), data.pop("target"), chosen, **data)
         plan = asked.plan(prepared.recipe.plan)
         if keeper and resume:  # what was steered by hand is repeated, and what was ended goes on
             plan = replace(asked.plan(plan), steps=chosen.steps, last_try=0)
@@ -163,37 +166,6 @@ def train(
             folder.rotate(chosen.checkpoint_seconds, chosen.checkpoints)
         model, _ = fit(prepared, chosen, keeper=keeper, observers=observers, interrupted=interrupted)
         return model
-
-
-def _prepared(
-    settings: Settings,
-    table: object,
-    target: str | int | Sequence[str],
-    weight: str | None = None,
-    exclude: Sequence[str] = (),
-    task: Task | None = None,
-    validation: float | object = None,
-    test: float | object = None,
-    format: TableFormat | None = None,
-) -> Prepared:
-    """A table read, or found encoded, and made ready; arguments as in train."""
-    names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = _memory(settings)
-    origin = _origin(settings, table, validation, test, format, names, task, weight, exclude)
-    if found := origin and load(origin, memory):
-        return _decided(*found, settings)
-    read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
-    return prepare(
-        read,
-        find_target(read, names, task),
-        settings,
-        weight=weight,
-        exclude=exclude,
-        validation=validation,
-        test=test,
-        format=format,
-        origin=origin,
-    )
 
 
 def update(
@@ -262,6 +234,39 @@ def update(
     return updated
 
 
+def ready(
+    table: object,
+    target: str | int | Sequence[str],
+    settings: Settings,
+    *,
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    task: Task | None = None,
+    validation: float | object = None,
+    test: float | object = None,
+    format: TableFormat | None = None,
+) -> Prepared:
+    """A table as it is trained on: read and encoded, or found in the cache. Arguments and errors as in train."""
+    names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
+    memory = _memory(settings)
+    origin = _origin(settings, table, validation, test, format, names, task, weight, exclude)
+    found = origin and load(origin, memory)
+    if found:
+        return decided(*found, settings)
+    read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
+    return prepare(
+        read,
+        find_target(read, names, task),
+        settings,
+        weight=weight,
+        exclude=exclude,
+        validation=validation,
+        test=test,
+        format=format,
+        origin=origin,
+    )
+
+
 def make_settings(settings: Mapping[str, Any]) -> Settings:
     """Settings from names and values. Raises SettingError for an unknown name or an impossible value."""
     known = list(Settings.__dataclass_fields__)
@@ -313,7 +318,7 @@ def prepare(
     nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
     facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
-    return _decided(
+    return decided(
         *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
     )
 
@@ -331,7 +336,7 @@ def _origin(
     return Origin.of(sources, fractions, settings.seed, settings.memory, linear, format, *others)
 
 
-def _decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
+def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     """Encoded rows, and what the recipe takes for them."""
     training, validation, test = stores
     mean_weight = sum(facts.shares) / len(training)
@@ -367,7 +372,7 @@ def fit(
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
     fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
     state = replace(start, outcome=None) if start else TrainingState(fresh)
-    engine, prepared = _engine(prepared, settings, state)
+    engine, prepared = engine_for(prepared, settings, state)
 
     def model_of(state: TrainingState, outcome: str = "running") -> Model:
         return Model(
@@ -385,8 +390,8 @@ def fit(
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
     control = keeper.folder if keeper else None
-    validation = _validation(prepared)
-    for event in descend(engine, state, prepared.training, recipe.plan, validation, interrupted, control):
+    way_down, validation = _way_down(prepared), _validation(prepared)
+    for event in way_down(engine, state, prepared.training, recipe.plan, validation, interrupted, control):
         for observer in watch:
             observer(event)
     assert isinstance(event, Finished)
@@ -432,7 +437,15 @@ def _told(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:
+def _way_down(prepared: Prepared) -> Callable[..., Iterator[Event]]:
+    """The loop, or what takes its place for a rule that looks at all rows."""
+    recipe = prepared.recipe
+    if isinstance(recipe.optimizer, LBFGS):
+        return partial(minimise, rule=recipe.optimizer, cost=recipe.cost, is_weight=recipe.network.is_weight)
+    return descend
+
+
+def engine_for(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:
     """The engine; and with precision "auto", what it computes in, with the reason, among those of the recipe."""
     recipe, plan = prepared.recipe, prepared.recipe.plan
 
@@ -440,7 +453,7 @@ def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tup
         return make_engine(
             recipe.network,
             recipe.cost,
-            recipe.optimizer,
+            GradientDescent() if isinstance(recipe.optimizer, LBFGS) else recipe.optimizer,
             seed=settings.seed,
             threads=settings.threads,
             precision=precision,

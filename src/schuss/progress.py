@@ -250,7 +250,8 @@ def conclusion(event: Finished) -> str:
         kept = "W from before the update kept (best on the validation rows)"
     if event.outcome is Outcome.COMPLETED:
         return f"done at epoch {state.epoch}, {kept}"
-    running = state.epoch if event.outcome is Outcome.EARLY_STOPPED else state.epoch + 1
+    ended = event.outcome in (Outcome.EARLY_STOPPED, Outcome.CONVERGED)
+    running = state.epoch if ended else state.epoch + 1
     words = f"epoch {running}: {event.outcome.advice}"
     nothing_kept = state.best_W is None and (event.outcome is Outcome.DIVERGED or not state.epoch)
     return words if nothing_kept else f"{words}. {kept[0].upper()}{kept[1:]}"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
-from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
-from schuss.descent.schedules import schedule_named
+from schuss.descent.optimizers import LBFGS, Adam, Optimizer, optimizer_named
+from schuss.descent.schedules import Constant, Plateau, schedule_named
 from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
@@ -71,33 +71,31 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         categories=encoding.categories,
         dropout=settings.dropout,
     )
+    cost = Cost(loss, settings.l2, mean_weight)
+    unit = target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
+    if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
+        rule, plan = _full_batch(settings, rows, validated, unit, choose)
+        return Recipe(network, cost, rule, plan, choose.reasons, choose.values)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
     optimizer, rate = _rule(settings, target.task, rows, steps * epochs, choose)
-    schedule = choose("schedule", settings.schedule, "cosine", "ends on small steps")
-    patience = None
-    if validated:
-        patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
+    schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
+    if isinstance(schedule, Plateau) and not validated:
+        raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
     plan = Plan(
         learning_rate=rate,
-        schedule=schedule_named(schedule),
+        schedule=schedule,
         batch_size=batch_size,
         epochs=epochs,
-        goal=Goal(
-            metric=settings.metric,
-            greater=greater_is_better(settings.metric),
-            improvement=settings.min_improvement,
-            patience=patience,
-            target=settings.target_score,
-        ),
+        goal=_goal(settings, epochs, validated, choose),
         seconds=settings.seconds,
         steps=settings.steps,
         retries=settings.retries,
         seed=settings.seed,
-        loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
+        loss_unit=unit,
     )
-    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons, choose.values)
+    return Recipe(network, cost, optimizer, plan, choose.reasons, choose.values)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
@@ -105,7 +103,7 @@ def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
     kept = ("hidden", "activation", "loss")
     reasons = {**recipe.reasons} | {name: recipe.reasons[name].replace("chosen by you", "the model's") for name in kept}
     plan = recipe.plan
-    if settings.learning_rate is None:
+    if settings.learning_rate is None and "learning_rate" in reasons:  # lbfgs has none
         plan = replace(plan, learning_rate=_SHARE_GOING_ON * plan.learning_rate)
         reasons["learning_rate"] = f"{_words(plan.learning_rate)} (a tenth of that of a training: W is near its place)"
     return replace(recipe, network=network, plan=plan, reasons=reasons)
@@ -136,6 +134,39 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
         decay = _shrinkage(task, rows, steps) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
+
+
+def _full_batch(settings: Settings, rows: int, validated: bool, unit: float, choose: "_Chooser") -> tuple[LBFGS, Plan]:
+    """L-BFGS and its plan, whose epochs are iterations; what it has no use for is refused."""
+    meaningless = ("learning_rate", "batch_size", "weight_decay", "dropout", "clip_value", "clip_norm", "steps")
+    for name in meaningless:
+        if getattr(settings, name):
+            raise SettingError(f"{name} has no meaning for lbfgs, whose every step looks at all rows: leave it out.")
+    if settings.schedule is not None and not isinstance(schedule_named(settings.schedule), Constant):
+        raise SettingError(
+            "schedule has no meaning for lbfgs, whose steps are as long as a search finds: leave it out."
+        )
+    if settings.precision in ("bf16", "auto"):
+        raise SettingError(f"lbfgs needs sharper gradients than those in {settings.precision}: leave precision out.")
+    rule = optimizer_named(choose("optimizer", settings.optimizer, "lbfgs", ""))
+    assert isinstance(rule, LBFGS)
+    epochs = choose("epochs", settings.epochs, 1000 if settings.hidden == () else 300, "iterations at most")
+    goal = _goal(settings, epochs, validated, choose)
+    return rule, Plan(1.0, Constant(), rows, epochs, goal, settings.seconds, settings.seed, unit)
+
+
+def _goal(settings: Settings, epochs: int, validated: bool, choose: "_Chooser") -> Goal:
+    """What decides when to stop; there is patience where there are validation rows."""
+    patience = None
+    if validated:
+        patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
+    return Goal(
+        metric=settings.metric,
+        greater=greater_is_better(settings.metric),
+        improvement=settings.min_improvement,
+        patience=patience,
+        target=settings.target_score,
+    )
 
 
 def _shrinkage(task: str, rows: int, steps: int) -> float:

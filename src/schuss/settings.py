@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from schuss.descent.optimizers import OPTIMIZERS, Optimizer
+from schuss.descent.optimizers import RULES, Optimizer
 from schuss.descent.schedules import SCHEDULES, Schedule
 from schuss.errors import SettingError
 from schuss.groups import from_words
@@ -39,7 +39,7 @@ class Settings:
     )
     activation: str | None = setting(None, "Function of the hidden layers.", names=tuple(ACTIVATIONS))
     loss: str | Loss | None = setting(None, "What is made small.", groups=LOSSES, instance=Loss)
-    optimizer: str | Optimizer | None = setting(None, "Rule for the step.", groups=OPTIMIZERS, instance=Optimizer)
+    optimizer: str | Optimizer | None = setting(None, "Rule for the step.", groups=RULES, instance=Optimizer)
     learning_rate: float | None = setting(None, "Length of the step, α.", above=0.0)
     schedule: str | Schedule | None = setting(
         None, "How the learning rate changes over the training.", groups=SCHEDULES, instance=Schedule

@@ -1,4 +1,4 @@
-"""Optimisers, each against its formula written out for single numbers, and schedules."""
+"""Optimisers, each against its formula written out for single numbers."""
 
 import math
 from collections.abc import Callable
@@ -10,8 +10,6 @@ from schuss.descent import (
     Adagrad,
     Adam,
     AdamW,
-    Constant,
-    Cosine,
     GradientDescent,
     Lion,
     Momentum,
@@ -20,7 +18,6 @@ from schuss.descent import (
     RMSprop,
 )
 from schuss.descent.optimizers import OPTIMIZERS, constants, optimizer_named
-from schuss.descent.schedules import SCHEDULES, schedule_named
 from schuss.engine.protocol import EngineState
 from schuss.errors import SettingError
 
@@ -172,22 +169,3 @@ def test_constants_out_of_range_are_refused(make: Callable[[], Optimizer]) -> No
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
     with pytest.raises(SettingError, match="adamw"):
         optimizer_named("adamm")
-    with pytest.raises(SettingError, match="cosine"):
-        schedule_named("cosin")
-
-
-def test_constant_stays_and_cosine_falls_to_its_final_share() -> None:
-    assert Constant().shares(5, 3, 100).tolist() == [1, 1, 1]
-    shares = Cosine(final=0.1).shares(0, 11, 11)
-    assert shares[0] == 1
-    assert shares[5] == pytest.approx(0.55)
-    assert shares[-1] == pytest.approx(0.1)
-    assert (np.diff(shares) < 0).all()
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_shares_do_not_depend_on_the_chunks_they_are_asked_in(name: str) -> None:
-    schedule = schedule_named(name)
-    whole = schedule.shares(0, 50, 50)
-    parts = np.concatenate([schedule.shares(0, 20, 50), schedule.shares(20, 30, 50)])
-    assert (whole == parts).all()

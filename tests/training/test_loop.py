@@ -11,15 +11,16 @@ import pytest
 
 from schuss import Network, Rows
 from schuss.arrays import Matrix, Outputs, Vector
-from schuss.descent import Adam, Constant, Cosine, GradientDescent
+from schuss.descent import Adam, Constant, Cosine, GradientDescent, Plateau
 from schuss.engine.protocol import Cost, EngineState
 from schuss.engine.reference import ReferenceEngine
 from schuss.losses import SquaredError
 from schuss.table.store import MemoryStore
-from schuss.training import loop
+from schuss.training import loop, pace
 from schuss.training.control import Command
 from schuss.training.events import Chunk, Epoch, Event, Finished, Reached, Retried, Steered
-from schuss.training.loop import NewRate, Plan, Validation, descend
+from schuss.training.judging import Validation
+from schuss.training.loop import NewRate, Plan, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Goal, Outcome
 
@@ -72,16 +73,16 @@ def test_same_seed_gives_the_same_W_bit_for_bit_and_another_seed_another() -> No
 
 
 def test_the_length_of_chunks_never_changes_W(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-9)
     short = run()
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e9)
     long = run()
     assert len(short) > len(long)
     assert (finished(long).state.W == finished(short).state.W).all()
 
 
 def test_short_epochs_are_taken_together_and_come_out_as_if_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e9)
     together = run()
     monkeypatch.setattr(loop, "_MOST_WATCHED", 1)
     apart = run(validation=losses_in_turn([5.0, 4.0, 3.0, 2.0, 1.0]))
@@ -98,13 +99,13 @@ def test_short_epochs_are_taken_together_and_come_out_as_if_apart(monkeypatch: p
 
 
 def test_no_more_epochs_are_taken_together_than_patience_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e9)
     events = run(replace(PLAN, goal=Goal(patience=2)), validation=losses_in_turn([5.0, 4.0, 3.0, 3.0, 2.0]))
     assert [event.epoch for event in events if isinstance(event, Chunk)] == [2, 4, 5]
 
 
 def test_one_exploded_epoch_among_many_is_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e9)
     losses = [event.loss for event in run() if isinstance(event, Epoch)]
     monkeypatch.setattr(loop, "_EXPLODED", (max(losses) + np.mean(losses)) / 2)
     assert finished(run()).outcome is Outcome.DIVERGED
@@ -112,7 +113,7 @@ def test_one_exploded_epoch_among_many_is_divergence(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("seconds_of_a_chunk", [1e-9, 1e9])
 def test_stops_early_and_keeps_the_best_W(seconds_of_a_chunk: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", seconds_of_a_chunk)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", seconds_of_a_chunk)
     events = run(replace(PLAN, goal=Goal(patience=2)), validation=losses_in_turn([3.0, 1.0, 2.0, 2.0, 0.0]))
     end = finished(events)
     assert end.outcome is Outcome.EARLY_STOPPED
@@ -123,7 +124,7 @@ def test_stops_early_and_keeps_the_best_W(seconds_of_a_chunk: float, monkeypatch
 
 
 def test_scores_are_of_the_validation_rows_at_the_W_of_their_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e9)
     found: list[Matrix] = []
     held_out = ROWS.slice(40, 50)
 
@@ -156,7 +157,7 @@ def test_time_budget_ends_training_and_says_so() -> None:
 
 
 def test_an_interruption_ends_training_after_the_running_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-9)
     end = finished(run(interrupted=lambda: True))
     assert end.outcome is Outcome.INTERRUPTED
     assert end.state.engine.step == 1
@@ -166,7 +167,7 @@ def test_an_interruption_ends_training_after_the_running_chunk(monkeypatch: pyte
 def test_divergence_is_a_named_outcome_and_what_is_handed_on_is_the_best_W(
     seconds_of_a_chunk: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", seconds_of_a_chunk)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", seconds_of_a_chunk)
 
     class Exploding(Constant):
         """A learning rate that is too long from the fourth epoch on."""
@@ -217,7 +218,11 @@ def test_the_loss_of_an_epoch_counts_every_row_once_in_spite_of_a_short_batch() 
 def test_training_goes_on_from_a_state() -> None:
     end = finished(run())
     engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
-    events = list(descend(engine, end.state, MemoryStore(ROWS), replace(PLAN, epochs=7)))
+    state = replace(end.state, outcome=None)
+    events = list(descend(engine, state, MemoryStore(ROWS), replace(PLAN, epochs=7)))
+    assert [type(event) for event in descend(engine, end.state, MemoryStore(ROWS), replace(PLAN, epochs=7))] == [
+        Finished
+    ]
     assert [event.epoch for event in events if isinstance(event, Epoch)] == [6, 7]
     assert finished(events).state.engine.step == 7 * 7
 
@@ -234,7 +239,7 @@ class Exploding(Constant):
 def test_fault_32_after_a_divergence_training_goes_on_from_the_last_good_W_with_shorter_steps(
     seconds_of_a_chunk: float, validated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", seconds_of_a_chunk)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", seconds_of_a_chunk)
     plan = replace(PLAN, schedule=Exploding(), learning_rate=1.0, epochs=6, retries=40)
     events = run(plan, validation=losses_in_turn([1.0] * 99) if validated else None)
     retries = [event for event in events if isinstance(event, Retried)]
@@ -273,7 +278,7 @@ def test_a_W_that_explodes_in_the_very_last_step_is_tried_again() -> None:
 def test_a_new_learning_rate_counts_from_its_step_on(
     seconds_of_a_chunk: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", seconds_of_a_chunk)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", seconds_of_a_chunk)
     plan = replace(PLAN, schedule=Constant(), epochs=3)
     found = finished(run(replace(plan, rates=(NewRate(10, 0.05), NewRate(15, 0.002)))))
     engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
@@ -289,7 +294,7 @@ def test_a_new_learning_rate_counts_from_its_step_on(
 def test_training_ends_after_the_steps_that_were_asked_for(
     seconds_of_a_chunk: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", seconds_of_a_chunk)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", seconds_of_a_chunk)
     end = finished(run(replace(PLAN, steps=17)))
     assert end.outcome is Outcome.STEPS_DONE
     assert (end.state.engine.step, end.state.epoch, end.state.batch) == (17, 2, 3)
@@ -312,7 +317,7 @@ class Script:
 def test_commands_take_effect_after_a_chunk_and_are_told_with_their_step(
     stop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-9)
     script = Script((), [Command("learning_rate", 0.5, "a")], [Command("pause", id="b")], (), (),
                     [Command("resume", id="c")], (), [Command(stop, id="d")])  # fmt: skip
     events = run(control=script)
@@ -333,7 +338,7 @@ def test_a_pause_ends_with_an_interruption_and_takes_nothing_from_the_time_budge
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = iter([False] * 4 + [True] * 9)
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-9)
     events = run(replace(PLAN, seconds=0.15), control=Script([Command("pause")]), interrupted=lambda: next(asked))
     assert finished(events).outcome is Outcome.INTERRUPTED
     assert finished(events).state.seconds < 0.15
@@ -341,7 +346,7 @@ def test_a_pause_ends_with_an_interruption_and_takes_nothing_from_the_time_budge
 
 @pytest.mark.parametrize("plan", [PLAN, replace(PLAN, schedule=Exploding(), learning_rate=1.0, epochs=6, retries=40)])
 def test_whoever_goes_on_from_any_state_reaches_the_same_W(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_CHUNK_SECONDS", 1e-9)
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-9)
     monkeypatch.setattr(loop, "_MARKED_STEPS", 3)
     held_out = ROWS.slice(40, 50)
 
@@ -389,3 +394,17 @@ def test_any_score_can_decide_and_more_of_it_can_be_better() -> None:
     validation = Validation(MemoryStore(ROWS), NETWORK.outputs, scores)
     end = finished(run(replace(PLAN, goal=Goal("auc", greater=True)), validation=validation))
     assert (end.state.best_epoch, end.state.best_score) == (2, 0.9)
+
+
+def test_plateau_cuts_the_learning_rate_when_the_validation_loss_no_longer_falls() -> None:
+    plan = replace(PLAN, schedule=Plateau(factor=0.5, patience=1), epochs=6)
+    losses = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    events = run(plan, validation=losses_in_turn(losses), control=Script())
+    rates = {event.epoch: event.learning_rate for event in events if isinstance(event, Chunk)}
+    assert list(rates.values()) == pytest.approx([0.01, 0.01, 0.01, 0.01, 0.005, 0.005])
+    states = [event.state for event in events if isinstance(event, Reached)]
+    for number, state in enumerate(states, 1):  # who goes on remembers
+        engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
+        rest = losses_in_turn(losses[number:])
+        end = finished(list(descend(engine, state, MemoryStore(ROWS), plan, rest)))
+        np.testing.assert_array_equal(end.state.engine.W, finished(events).state.engine.W)

@@ -1,6 +1,7 @@
 """The rules for the step."""
 
 from schuss.descent.optimizers import (
+    LBFGS as LBFGS,
     Adagrad as Adagrad,
     Adam as Adam,
     AdamW as AdamW,
@@ -11,4 +12,14 @@ from schuss.descent.optimizers import (
     Optimizer as Optimizer,
     RMSprop as RMSprop,
 )
-from schuss.descent.schedules import Constant as Constant, Cosine as Cosine, Schedule as Schedule
+from schuss.descent.schedules import (
+    Constant as Constant,
+    Cosine as Cosine,
+    Coslog4 as Coslog4,
+    Exponential as Exponential,
+    OneCycle as OneCycle,
+    Plateau as Plateau,
+    Polynomial as Polynomial,
+    Schedule as Schedule,
+    Step as Step,
+)

@@ -213,6 +213,37 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(Optimizer):
+    """Limited-memory BFGS on all rows at once (Liu & Nocedal 1989; Byrd et al. 1995), see training/full_batch.py.
+
+    Its step takes a line search, so that neither learning rate nor schedule nor any other limit has a meaning.
+
+    pairs:     of steps and changes of the gradient, from which the curvature is learned; a whole number from 1.
+    tolerance: the greatest component of the gradient of the cost, of a standardised target, that counts as 0.
+    """
+
+    pairs: int = 10
+    tolerance: float = 1e-7
+    name: ClassVar[str] = "lbfgs"
+    memory: ClassVar[int] = 0
+    learning_rate: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pairs != int(self.pairs) or self.pairs < 1:
+            raise SettingError(f"pairs of lbfgs is {self.pairs}: it must be a whole number from 1.")
+        if self.weight_decay or self.clip_value or self.clip_norm:
+            raise SettingError("lbfgs has neither decay nor limits: use l2 for a penalty.")
+
+    def step(self, W: Vector, gradient: Vector, vectors: Matrix, learning_rate: float, t: int) -> None:
+        """No engine takes it alone."""
+        raise NotImplementedError("L-BFGS takes its steps in training/full_batch.py.")
+
+
+RULES: dict[str, type[Optimizer]] = {**OPTIMIZERS, LBFGS.name: LBFGS}  # with that which no engine can do alone
+
+
 def optimizer_named(
     choice: str | Optimizer,
     weight_decay: float | None = None,
@@ -225,7 +256,7 @@ def optimizer_named(
         SettingError: the name is unknown, or a number is out of range.
     """
     if isinstance(choice, str):
-        choice = from_words(choice, OPTIMIZERS, "optimizer")
+        choice = from_words(choice, RULES, "optimizer")
     numbers = {"weight_decay": weight_decay, "clip_value": clip_value, "clip_norm": clip_norm}
     given: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     return replace(choice, **given) if given else choice

@@ -32,6 +32,7 @@ class _Card(msgspec.Struct, frozen=True):
     seconds: float
     share: float
     tries: int
+    history: tuple[float, ...] = ()
     outcome: Outcome | None = None
     before: "_Card | None" = None
 

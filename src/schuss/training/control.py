@@ -1,9 +1,15 @@
 """What a person may ask of a training while it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from schuss.training.events import Event, Reached, Steered
+from schuss.training.pace import Clock
+from schuss.training.state import TrainingState
+from schuss.training.stopping import Outcome
+
+_PAUSE_SECONDS = 0.05  # between two looks at commands in a pause
 ACTIONS = ("pause", "resume", "stop", "abandon", "learning_rate")
 
 
@@ -40,3 +46,37 @@ class NoControl:
     def wants_state(self) -> bool:
         """Never."""
         return False
+
+
+def obeyed(
+    control: Control,
+    interrupted: Callable[[], bool],
+    clock: Clock,
+    step: int,
+    tries: int,
+    now: Callable[[], TrainingState],
+    has_rate: bool = True,
+) -> Generator[Event, None, tuple[Outcome | None, float | None]]:
+    """Obeys what is asked after `step` steps; why to end, and a new learning rate, where there is such a thing.
+
+    Arguments:
+        clock: stands still in a pause. now: gives the state. has_rate: whether there is a learning rate to change.
+    """
+    paused, told, rate = False, False, None
+    while True:
+        for command in control.commands():
+            refused = command.action == "learning_rate" and not has_rate
+            yield Steered(step, "refused" if refused else command.action, command.value, command.id, tries)
+            if command.action in ("stop", "abandon"):
+                return Outcome.STOPPED if command.action == "stop" else Outcome.ABANDONED, rate
+            if command.action == "learning_rate" and not refused:
+                rate = command.value
+            paused = command.action == "pause" or (paused and command.action != "resume")
+        if control.wants_state() or (paused and not told):
+            yield Reached(now())
+        if interrupted():
+            return Outcome.INTERRUPTED, rate
+        if not paused:
+            return Outcome.OUT_OF_TIME if clock.is_over() else None, rate
+        told = True
+        clock.pause(_PAUSE_SECONDS)

@@ -1,27 +1,25 @@
 """The one loop: batches go in, events come out. It knows no file, no page and no terminal."""
 
 import math
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from schuss.arrays import Outputs, RowIndex, Rows, Vector
-from schuss.descent.schedules import Schedule
+from schuss.arrays import RowIndex, Rows, Vector
+from schuss.descent.schedules import Plateau, Schedule
 from schuss.engine.protocol import Engine, EngineState
 from schuss.table.store import MemoryStore, Store
-from schuss.training.control import Control, NoControl
-from schuss.training.events import Chunk, Epoch, Event, Finished, Reached, Retried, Steered
+from schuss.training.control import Control, NoControl, obeyed
+from schuss.training.events import Chunk, Event, Finished, Retried
+from schuss.training.judging import Seen, Validation, judged
+from schuss.training.pace import Clock, Pace
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Goal, Outcome
 
 _EXPLODED = 1e12  # a loss on standardised targets, or of probabilities, that only an exploding W can have
 _SHARE_AFTER = 0.1  # of the learning rate, after each divergence
-_CHUNK_SECONDS = 0.1  # work between two looks at the clock, at progress and at commands
-_PAUSE_SECONDS = 0.05  # between two looks at commands in a pause
-_NO_SCORES: Mapping[str, float] = {}
 _MOST_WATCHED = 1 << 19  # numbers of W and of outputs that are kept until the epochs of a chunk are judged
 _MARKED_STEPS = 4096  # after so many of them a long epoch can be gone back into
 
@@ -62,19 +60,6 @@ class Plan:
     rates: tuple[NewRate, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Validation:
-    """Rows by which the best W is chosen.
-
-    outputs: K. scores: blocks of these rows, each with its outputs [epochs, n, K] -> the named scores of each epoch,
-    "loss" among them.
-    """
-
-    store: Store
-    outputs: int
-    scores: Callable[[Iterable[tuple[Outputs, Rows]]], Sequence[Mapping[str, float]]]
-
-
 def descend(
     engine: Engine,
     state: TrainingState,
@@ -98,14 +83,6 @@ def descend(
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
-    """What there is to judge some epochs by: W after each, [epochs, P], and what Validation.scores takes."""
-
-    path: Vector
-    blocks: Iterable[tuple[Outputs, Rows]]
-
-
-@dataclass(frozen=True, eq=False)
 class _Taken:
     """Steps that were taken. losses: of the epochs that they ended. sound: whether each epoch's steps are."""
 
@@ -114,7 +91,7 @@ class _Taken:
     sound: list[bool]
     batch: int
     sum: float
-    seen: _Seen | None
+    seen: Seen | None
 
 
 class _Descent:
@@ -133,8 +110,8 @@ class _Descent:
         self._engine, self._store, self._plan, self._validation = engine, store, plan, validation
         self._interrupted, self._control = interrupted, control
         self._state, self._before = state, state.before or state
-        self._clock = _Clock(state.seconds, plan.seconds)
-        self._pace = _Pace(len(state.engine.W), plan.batch_size)
+        self._clock = Clock(state.seconds, plan.seconds)
+        self._pace = Pace(len(state.engine.W), plan.batch_size)
         self._epoch_steps = math.ceil(len(store) / plan.batch_size)
         self._earlier_steps = state.engine.step - self._step
         engine.load(state.engine)
@@ -211,7 +188,7 @@ class _Descent:
     def _together(self) -> int:
         """Epochs that may be taken before any of them is judged, and before something is to change."""
         state, plan, steps = self._state, self._plan, self._epoch_steps
-        if state.batch or steps >= _MARKED_STEPS:
+        if state.batch or steps >= _MARKED_STEPS or isinstance(plan.schedule, Plateau):
             return 1
         most = min(self._pace.steps, self._steps_to_change(self._step)) // steps
         if self._validation:
@@ -245,7 +222,7 @@ class _Descent:
                 together = max(1, len(order) // rows_per_epoch)
                 sizes = _batch_sizes(len(order) // together, plan.batch_size)
                 steps = together * len(sizes)
-                shares = self._state.share * plan.schedule.shares(step, steps, plan.epochs * self._epoch_steps)
+                shares = self._share(epoch) * plan.schedule.shares(step, steps, plan.epochs * self._epoch_steps)
                 began = self._clock.now()
                 batch += len(sizes)
                 ends = batch == self._epoch_steps
@@ -273,20 +250,25 @@ class _Descent:
                     sum_so_far = float(sums[0])
                     yield _Taken(chunk, [], sound, batch, sum_so_far, None)
 
+    def _share(self, epoch: int) -> float:
+        """Of the learning rate, before the schedule of steps."""
+        schedule, state = self._plan.schedule, self._state
+        return state.share * (schedule.cut(state.history[:epoch]) if isinstance(schedule, Plateau) else 1.0)
+
     def _train(
         self, rows: Rows, order: RowIndex, rates: Vector, together: int, ends: bool, validation: Validation | None
-    ) -> tuple[Vector, _Seen | None]:
+    ) -> tuple[Vector, Seen | None]:
         """The losses of all steps, and what is seen; rows that do not lie in memory are seen after one epoch alone."""
         engine, batch_size = self._engine, self._plan.batch_size
         if not ends or validation is None:
             return engine.train(rows, order, batch_size, rates, together), None
         if isinstance(validation.store, MemoryStore):
             found = engine.train_watched(rows, order, batch_size, rates, validation.store.rows, together)
-            return found.losses, _Seen(found.path, [(found.outputs, validation.store.rows)])
+            return found.losses, Seen(found.path, [(found.outputs, validation.store.rows)])
         losses = engine.train(rows, order, batch_size, rates)
         W = engine.state().W
         blocks = ((engine.outputs(W, block)[np.newaxis], block) for block in validation.store.blocks())
-        return losses, _Seen(W[np.newaxis], blocks)
+        return losses, Seen(W[np.newaxis], blocks)
 
     # ---- what becomes of it ----------------------------------------------------------------------------------------
 
@@ -298,38 +280,16 @@ class _Descent:
         if not part.losses:
             self._state = replace(self._state, batch=part.batch, sum=part.sum)
             return None if part.sound[0] else Outcome.DIVERGED
-        state, goal, seen, seconds = self._state, self._plan.goal, part.seen, self._clock.now()
-        scores = self._validation.scores(seen.blocks) if self._validation and seen else [_NO_SCORES] * len(part.losses)
-        finite = np.asarray(np.isfinite(seen.path).all(axis=1)) if seen else np.ones(len(part.losses), np.bool_)
-        epoch, outcome, best = state.epoch, None, None
-        best_score, marked_score, marked_epoch = state.best_score, state.marked_score, state.marked_epoch
-        for loss, sound, found, is_finite in zip(part.losses, part.sound, scores, finite, strict=True):
-            if not (sound and is_finite and math.isfinite(found.get("loss", 0.0))):
-                outcome = Outcome.DIVERGED
-                break
-            epoch += 1
-            score = goal.score(found) if found else math.nan
-            if is_best := goal.is_better(score, best_score):
-                best, best_score = epoch, score
-            if goal.is_better(score, marked_score, goal.improvement):
-                marked_score, marked_epoch = score, epoch
-            step = self._earlier_steps + epoch * self._epoch_steps
-            yield Epoch(epoch, step, loss, found, is_best, seconds)
-            if goal.is_reached(score if found else loss):
-                outcome = Outcome.REACHED
-            elif found and goal.patience is not None and epoch - marked_epoch >= goal.patience:
-                outcome = Outcome.EARLY_STOPPED
-            elif epoch >= self._plan.epochs:
-                outcome = Outcome.COMPLETED
-            if outcome:
-                break
-        if best is not None and seen:
-            W = seen.path[best - state.epoch - 1].copy()
-            state = replace(state, best_W=W, best_score=best_score, best_epoch=best)
-        passed = state.epoch + len(part.losses)
-        self._state = replace(state, epoch=epoch, batch=0, sum=0.0, marked_score=marked_score,
-                              marked_epoch=marked_epoch)  # fmt: skip
-        if outcome not in (None, Outcome.DIVERGED) and epoch < passed:
+        passed = self._state.epoch + len(part.losses)
+        state, ended, outcome = judged(
+            self._state, part.losses, part.sound, part.seen, self._validation, self._plan.goal, self._plan.epochs,
+            lambda epoch: self._earlier_steps + epoch * self._epoch_steps, self._clock.now(),
+        )  # fmt: skip
+        if isinstance(self._plan.schedule, Plateau):
+            state = replace(state, history=(*state.history, *(epoch.scores["loss"] for epoch in ended)))
+        self._state = state
+        yield from ended
+        if outcome not in (None, Outcome.DIVERGED) and state.epoch < passed:
             self._rewind()
         return outcome
 
@@ -373,23 +333,12 @@ class _Descent:
 
     def _asked(self) -> Generator[Event, None, Outcome | None]:
         """Obeys what is asked now; why to end, if there is a reason."""
-        paused, told = False, False
-        while True:
-            for command in self._control.commands():
-                yield Steered(self._step, command.action, command.value, command.id, self._state.tries)
-                if command.action in ("stop", "abandon"):
-                    return Outcome.STOPPED if command.action == "stop" else Outcome.ABANDONED
-                if command.action == "learning_rate" and command.value:
-                    self._state = replace(self._state, share=command.value / self._plan.learning_rate)
-                paused = command.action == "pause" or (paused and command.action != "resume")
-            if self._control.wants_state() or (paused and not told):
-                yield Reached(self._now())
-            if self._interrupted():
-                return Outcome.INTERRUPTED
-            if not paused:
-                return Outcome.OUT_OF_TIME if self._clock.is_over() else None
-            told = True
-            self._clock.pause(_PAUSE_SECONDS)
+        outcome, rate = yield from obeyed(
+            self._control, self._interrupted, self._clock, self._step, self._state.tries, self._now
+        )
+        if rate is not None:
+            self._state = replace(self._state, share=rate / self._plan.learning_rate)
+        return outcome
 
 
 def _batch_sizes(rows: int, batch_size: int) -> Vector:
@@ -397,34 +346,3 @@ def _batch_sizes(rows: int, batch_size: int) -> Vector:
     sizes = np.full(math.ceil(rows / batch_size), float(batch_size))
     sizes[-1] = rows - (len(sizes) - 1) * batch_size
     return sizes
-
-
-class _Pace:
-    """How many steps a chunk takes, so that it takes about a tenth of a second; learned from chunk to chunk."""
-
-    def __init__(self, parameters: int, batch_size: int) -> None:
-        cautious = 1e-4 + 6e-9 * parameters * batch_size  # seconds a step: the call, and 1 GFLOP/s
-        self.steps = max(1, int(_CHUNK_SECONDS / cautious))
-
-    def took(self, steps: int, seconds: float) -> None:
-        """Takes note of a chunk; the next one has at most four times its steps."""
-        wanted = int(steps * _CHUNK_SECONDS / max(seconds, 1e-6))
-        self.steps = max(1, min(wanted, 4 * self.steps))
-
-
-class _Clock:
-    """Seconds of training, earlier ones included, and whether the budget is used up. Pauses do not count."""
-
-    def __init__(self, earlier: float, budget: float | None) -> None:
-        self._start, self._budget = time.monotonic() - earlier, budget
-
-    def now(self) -> float:
-        return time.monotonic() - self._start
-
-    def is_over(self) -> bool:
-        return self._budget is not None and self.now() >= self._budget
-
-    def pause(self, seconds: float) -> None:
-        began = time.monotonic()
-        time.sleep(seconds)
-        self._start += time.monotonic() - began

@@ -21,6 +21,7 @@ class TrainingState:
     seconds:    time spent in training so far.
     share:      of the learning rate of the plan: less after a divergence, other after a command.
     tries:      divergences so far.
+    history:    validation losses of all epochs, where the schedule looks at them.
     outcome:    how the training ended, if it has come to its own end.
     before:     the state to go back to when the loss explodes; None for the start of the running epoch.
     """
@@ -37,6 +38,7 @@ class TrainingState:
     seconds: float = 0.0
     share: float = 1.0
     tries: int = 0
+    history: tuple[float, ...] = ()
     outcome: Outcome | None = None
     before: Self | None = None
 

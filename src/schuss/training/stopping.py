@@ -12,6 +12,7 @@ class Outcome(Enum):
     COMPLETED = "all epochs done"
     STEPS_DONE = "all steps done"
     REACHED = "stopped: the score that was asked for is reached"
+    CONVERGED = "converged: the gradient is 0 as far as it can be told"
     EARLY_STOPPED = "stopped early: the validation score no longer improved"
     OUT_OF_TIME = "stopped by the time budget: give more seconds to go on"
     STOPPED = "stopped by you: the best W so far was kept"
