@@ -86,6 +86,11 @@ def test_train_evaluate_predict_inspect(program: Terminal) -> None:
     assert "mean of the target alone" in said
     assert "saved houses.schuss" in said
     assert "RMSE" in program("evaluate", "houses.schuss", "houses.csv")
+    some = program(
+        "evaluate", "houses.schuss", "houses.csv", "--metric", "max_error", "-m", "tweedie_deviance(power=1)"
+    )
+    assert "greatest |error|" in some
+    assert "Tweedie deviance(power=1)" in some
     assert "200 predictions" in program("predict", "houses.schuss", "houses.csv", "-o", "predicted.csv")
     predicted = pd.read_csv("predicted.csv")["price"]
     expected = schuss.Model.load("houses.schuss").predict("houses.csv")

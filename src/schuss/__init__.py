@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from schuss.errors import SchussError as SchussError
     from schuss.estimators import SchussClassifier as SchussClassifier, SchussRegressor as SchussRegressor
     from schuss.job import train as train, update as update
+    from schuss.metrics import Metric as Metric
     from schuss.model import Model as Model
     from schuss.network import Network as Network
     from schuss.objective import Objective as Objective
@@ -37,6 +38,7 @@ _HOMES = {
     "SchussRegressor": "estimators",
     "train": "job",
     "update": "job",
+    "Metric": "metrics",
     "Model": "model",
     "Network": "network",
     "Objective": "objective",

@@ -100,7 +100,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             kind = click.Choice(limits["names"])
         elif limits.get("whole"):
             kind = int
-        elif limits.get("bytes") or "groups" in limits:
+        elif limits.get("bytes") or limits.get("metrics") or "groups" in limits:
             kind = str
         text = limits["help"]
         if "groups" in limits:
@@ -299,16 +299,25 @@ def predict(
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("table", nargs=-1, required=True)
+@click.option(
+    "--metric",
+    "-m",
+    "metrics",
+    multiple=True,
+    help="One more metric than the loss; may be repeated. [default: the usual]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The scores as one JSON object.")
 @_format_options
-def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss.TableFormat") -> None:
+def evaluate(
+    model: Path, table: tuple[str, ...], metrics: tuple[str, ...], as_json: bool, format: "schuss.TableFormat"
+) -> None:
     """Scores MODEL on a TABLE that holds the target."""
     from schuss.model.model import read_for
     from schuss.progress import score_words, without_nan
 
     trained = schuss.Model.load(model)
     read = read_for(trained.encoding, list(table) if len(table) > 1 else table[0], format)
-    scores = trained.evaluate(read)
+    scores = trained.evaluate(read, metrics=metrics or None)
     _tell_notes(read)
     click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))
     _warn_of_drift(trained, read)

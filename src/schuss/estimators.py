@@ -19,6 +19,7 @@ from schuss.descent.optimizers import Optimizer
 from schuss.descent.schedules import Schedule
 from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
+from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
 from schuss.settings import Settings
@@ -62,6 +63,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         seconds: float | None = _DEFAULTS.seconds,
         validation: float | None = None,
         patience: int | None = _DEFAULTS.patience,
+        metrics: Sequence[str | Measure] | None = _DEFAULTS.metrics,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = _DEFAULTS.threads,
         precision: str = _DEFAULTS.precision,
@@ -85,6 +87,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.seconds = seconds
         self.validation = validation
         self.patience = patience
+        self.metrics = metrics
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.precision = precision
@@ -228,6 +231,7 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
             more, and none for a linear network. fit(validation_data=(X, y)) takes its place.
         patience: epochs without a better validation loss after which training stops.
+        metrics: what validation_scores_ tell beside the loss, such as ["rmse", "mae"] or a schuss.Metric.
         random_state: int for the same W every time.
         n_jobs: threads at most; None or -1 for all that the process may use. How many are worth it is measured, and W
             does not depend on it.

@@ -106,7 +106,8 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
-            dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, precision, seed, threads, memory.
+            dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, metrics, precision, seed, threads,
+            memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -387,8 +388,9 @@ def _validation(prepared: Prepared) -> Validation | None:
     """The validation rows, and how they are scored."""
     if prepared.validation is None:
         return None
-    scores = partial(scores_of, prepared.encoding, prepared.recipe.cost.loss, as_trained=True)
-    return Validation(prepared.validation, prepared.recipe.network.outputs, scores)
+    recipe = prepared.recipe
+    scores = partial(scores_of, prepared.encoding, recipe.cost.loss, metrics=recipe.metrics.values(), as_trained=True)
+    return Validation(prepared.validation, recipe.network.outputs, scores)
 
 
 def _record(prepared: Prepared, outcome: Outcome, state: TrainingState) -> Record:
@@ -418,7 +420,7 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
             for block in store.blocks()
             for rows in block.batches(BLOCK_ROWS)
         )
-        reached, *other = scores_of(model.encoding, model.loss, looked_at)
+        reached, *other = scores_of(model.encoding, model.loss, looked_at, prepared.recipe.metrics.values())
         found[name] = {key: value if np.isfinite(value) else None for key, value in reached.items()}
         if other:
             _tell(watch, Evaluated(reached, *other))

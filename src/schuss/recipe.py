@@ -14,6 +14,7 @@ from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
 from schuss.losses import Loss, loss_named
+from schuss.metrics import Measure, metrics_for
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
@@ -33,6 +34,7 @@ class Recipe:
     optimizer: Optimizer
     plan: Plan
     reasons: Mapping[str, str]
+    metrics: Mapping[str, Measure]
 
 
 def test_fraction(rows: int) -> float:
@@ -86,7 +88,8 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         seed=settings.seed,
         loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
     )
-    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
+    metrics = metrics_for(target.task, settings.metrics)
+    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons, metrics)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:

@@ -13,6 +13,7 @@ from schuss.descent.schedules import SCHEDULES, Schedule
 from schuss.errors import SettingError
 from schuss.groups import from_words
 from schuss.losses import LOSSES, Loss
+from schuss.metrics import METRICS, Measure, metric_named
 from schuss.network.activations import ACTIVATIONS
 
 PRECISIONS = ("float32", "float64", "bf16", "auto")
@@ -61,6 +62,12 @@ class Settings:
     patience: int | None = setting(
         None, "Epochs without a better validation loss after which training stops.", whole=True, least=1
     )
+    metrics: Sequence[str | Measure] | None = setting(
+        None,
+        "What held-out rows are scored by, beside the loss, such as rmse,mae; the usual ones of the task if not given: "
+        f"{', '.join(METRICS)}.",
+        metrics=True,
+    )
     precision: str = setting(
         "float32",
         "float32: native engine; bf16: its products in bf16, sums and W in float32; auto: bf16 where a trial on the "
@@ -96,6 +103,8 @@ def checked(name: str, value: Any, limits: Any) -> Any:
     """The value in its proper type, or SettingError with the name, the value and what would do."""
     if limits.get("widths"):
         return _widths(name, value)
+    if limits.get("metrics"):
+        return _metrics(name, value)
     if "groups" in limits:
         return _group(name, value, limits)
     if "names" in limits:
@@ -147,6 +156,15 @@ def _group(name: str, value: Any, limits: Any) -> Any:
         raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['groups'])}.")
     group = from_words(value, limits["groups"], name)
     return value if value in limits["groups"] else group
+
+
+def _metrics(name: str, value: Any) -> tuple[Measure, ...]:
+    """Metrics from a list, or from text with commas between them."""
+    values = re.split(r",(?![^(]*\))", value) if isinstance(value, str) else value
+    values = list(values) if hasattr(values, "__iter__") else [values]
+    if not all(isinstance(each, str | Measure) for each in values):
+        raise SettingError(f"{name} is {value!r}: it must be a list of metrics such as ['rmse', 'mae'].")
+    return tuple(map(metric_named, values))
 
 
 def _choice(name: str, value: Any, limits: Any) -> Any:

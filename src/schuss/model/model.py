@@ -19,6 +19,7 @@ from schuss.errors import CellError, ModelFileError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.groups import in_words
 from schuss.losses import LOSSES, Loss, loss_named
+from schuss.metrics import Chosen, metrics_for
 from schuss.model.scores import scores_of
 from schuss.network import Network
 from schuss.table.delimited import TableFormat
@@ -172,19 +173,28 @@ class Model:
             start += len(values)
         return found
 
-    def evaluate(self, table: object, format: TableFormat | None = None) -> dict[str, float]:
-        """Scores on a table that holds the target: average and total loss, and the metrics of the task.
+    def evaluate(
+        self, table: object, format: TableFormat | None = None, *, metrics: Chosen | None = None
+    ) -> dict[str, float]:
+        """Scores on a table that holds the target: average and total loss, and metrics.
 
         Rows without a target are left out; a weight column of the schema is used where the table has it.
 
+        Arguments:
+            table, format: as in predict.
+            metrics: names such as "mae" or "f1(average=macro)", or a schuss.Metric of your own; None for the usual ones
+                of the task.
+
         Raises:
             DataError: as predict, or the target is missing or no row has one.
+            SettingError: a metric is unknown or does not exist for the task.
         """
+        chosen = metrics_for(self.encoding.schema.target.task, metrics)
         read = read_for(self.encoding, table, format)
         parts = parts_to_score(self.encoding, read)
         blocks = (self.encoding.encode(block, rows) for block, rows in parts.blocks(TRAINING))
         looked_at = ((self.outputs_of(rows)[np.newaxis], rows) for rows in blocks)
-        return scores_of(self.encoding, self.loss, looked_at)[0]
+        return scores_of(self.encoding, self.loss, looked_at, chosen.values())[0]
 
     def outputs_of(self, rows: Rows) -> Matrix:
         """As outputs, of encoded rows."""
