@@ -210,6 +210,12 @@ def cli() -> None:
 @click.option("--validation", type=_Part(), metavar=_PART, help="Rows that choose the best W. [default: 0.1]")
 @click.option("--test", type=_Part(), metavar=_PART, help="Rows that score it at the end. [default: 0.1]")
 @click.option(
+    "--valid-by",
+    metavar="group:COLUMN|time:COLUMN",
+    help="Hold out whole groups, or the latest rows; the column is then no feature.",
+)
+@click.option("--keep-valid-by", is_flag=True, default=None, help="It is a feature all the same.")
+@click.option(
     "--out",
     "-o",
     type=click.Path(path_type=Path),

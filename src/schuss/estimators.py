@@ -23,6 +23,7 @@ from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
 from schuss.settings import Settings
+from schuss.table.by import By
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Target
 from schuss.table.source import read_table
@@ -62,6 +63,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         epochs: int | None = _DEFAULTS.epochs,
         seconds: float | None = _DEFAULTS.seconds,
         validation: float | None = None,
+        valid_by: str | None = None,
         patience: int | None = _DEFAULTS.patience,
         metrics: Sequence[str | Measure] | None = _DEFAULTS.metrics,
         random_state: int | np.random.RandomState | None = None,
@@ -86,6 +88,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.epochs = epochs
         self.seconds = seconds
         self.validation = validation
+        self.valid_by = valid_by
         self.patience = patience
         self.metrics = metrics
         self.random_state = random_state
@@ -95,16 +98,19 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.warm_start = warm_start
 
-    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any) -> None:
+    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any, groups: Any) -> None:
         """Trains from a fresh W, or on from the present one with warm_start."""
         going_on = self._goes_on()
         table, target = self._training_table(X, targets, sample_weight, reset=not going_on)
+        by = By.of(self.valid_by)
+        if groups is not None:
+            table, by = _with_groups(table, groups)
         held_out: Any = self.validation
         if validation_data is not None:
             other_X, other_y, *weights = validation_data
             held_out, _ = self._training_table(other_X, self._target_columns(other_y), *weights, reset=False)
         start = TrainingState(self._state.engine) if going_on else None
-        self._train(table, target, self._settings(), held_out, start)
+        self._train(table, target, self._settings(), held_out, start, by)
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
@@ -119,12 +125,20 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self._train(table, target, settings, 0.0, start)
 
     def _train(
-        self, table: Table, target: Target, settings: Settings, held_out: Any, start: TrainingState | None
+        self,
+        table: Table,
+        target: Target,
+        settings: Settings,
+        held_out: Any,
+        start: TrainingState | None,
+        by: By | None = None,
     ) -> None:
         """Trains from `start`, or afresh; the last column of the table holds the weights."""
         encoding = self.model_.encoding if start else None
         weight = table.names[-1]
-        prepared = prepare(table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0)
+        prepared = prepare(
+            table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0, by=by
+        )
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
@@ -230,6 +244,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         epochs: passes over the rows, at most. seconds: time, at most.
         validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
             more, and none for a linear network. fit(validation_data=(X, y)) takes its place.
+        valid_by: "group:COLUMN" or "time:COLUMN" of a DataFrame X, which is then no feature: the validation rows are
+            whole groups, or the latest rows (see schuss.train). fit(groups=…) takes its place.
         patience: epochs without a better validation loss after which training stops.
         metrics: what validation_scores_ tell beside the loss, such as ["rmse", "mae"] or a schuss.Metric.
         random_state: int for the same W every time.
@@ -252,7 +268,12 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     """
 
     def fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
@@ -262,8 +283,9 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             y: [N], or [N, T] for several numbers.
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            groups: [N] of which each is for training or for validation as a whole.
         """
-        self._fit(X, self._target_columns(y), sample_weight, validation_data)
+        self._fit(X, self._target_columns(y), sample_weight, validation_data, groups)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
@@ -313,7 +335,12 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     """
 
     def fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
@@ -323,13 +350,14 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
             y: [N] labels: text, numbers or booleans.
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            groups: [N] of which each is for training or for validation as a whole.
         """
         if self._goes_on():
             targets = self._target_columns(y)
         else:
             labels = self._checked(y)
             self.classes_, targets = _distinct(labels), _column(labels)
-        self._fit(X, targets, sample_weight, validation_data)
+        self._fit(X, targets, sample_weight, validation_data, groups)
         return self
 
     def partial_fit(
@@ -383,6 +411,19 @@ def _table(X: Any) -> Table:
         X = X.copy()
         X.sum_duplicates()
     return SparseTable("sparse matrix", pa.table({}), matrix=X)
+
+
+def _with_groups(table: Table, groups: Any) -> tuple[Table, By]:
+    """The table with the groups [N] of its rows as one more column, before that of the weights."""
+    values = np.asarray(column_or_1d(groups))
+    if len(values) != len(table):
+        raise ValueError(f"X has {len(table)} rows and groups {len(values)}: they must be as many.")
+    (name,) = _free_names(["groups"], table.names)
+    distinct, places = np.unique(values, return_inverse=True)  # whatever they are, numbers stand for them
+    if distinct.dtype.kind == "f" and np.isnan(distinct).any():
+        raise ValueError("groups contains NaN: give every row a group.")
+    data = table.data
+    return replace(table, held=data.add_column(data.num_columns - 1, name, from_numpy(places))), By("group", name)
 
 
 def _report() -> Any:

@@ -18,11 +18,12 @@ from schuss.arrays import Vector
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
-from schuss.errors import DivergedError, SettingError
+from schuss.errors import CellError, DivergedError, SettingError
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
 from schuss.settings import Settings
+from schuss.table.by import By
 from schuss.table.delimited import TableFormat
 from schuss.table.drift import Drift, drift
 from schuss.table.encoded import Facts, Origin, Stores, encode, load
@@ -84,6 +85,8 @@ def train(
     task: Task | None = None,
     validation: float | object = None,
     test: float | object = None,
+    valid_by: str | None = None,
+    keep_valid_by: bool = False,
     format: TableFormat | None = None,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
@@ -102,6 +105,12 @@ def train(
             tenth of 100 rows or more, and none for a linear network.
         test: fraction or table, the rows on which the model is scored at the end; None takes a tenth of
             100 rows or more.
+        valid_by: "group:COLUMN": the rows of one group are all in the same part; "time:COLUMN": the latest rows are
+            tested, those before them validated, and rows of one time stay together (numbers may be groups as well as
+            times, so that you say which). Parts are as near to the fractions as that allows, and not balanced over
+            classes; rows without a value there are left out.
+        keep_valid_by: whether that column is a feature all the same; otherwise it is none, for what identifies a group
+            or a time is not known of new rows.
         format: how text files are read; None for the defaults.
         observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
@@ -121,7 +130,8 @@ def train(
     chosen = make_settings(settings)
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
     memory = _memory(chosen)
-    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude)
+    by = By.of(valid_by)
+    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude, by, keep_valid_by)
     found = origin and load(origin, memory)
     if found:
         prepared = _decided(*found, chosen)
@@ -135,6 +145,8 @@ def train(
             exclude=exclude,
             validation=validation,
             test=test,
+            by=by,
+            keep_by=keep_valid_by,
             format=format,
             origin=origin,
         )
@@ -149,6 +161,7 @@ def update(
     *,
     validation: float | object = None,
     test: float | object = None,
+    valid_by: str | None = None,
     format: TableFormat | None = None,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
@@ -162,7 +175,7 @@ def update(
     Arguments:
         model: stays as it is.
         table: as in train, with the columns and the target (and the weight, if there is one) of the model.
-        validation, test: as in train, of this table. Where old rows matter too, give a table that has both.
+        validation, test, valid_by: as in train, of this table. Where old rows matter too, give a table that has both.
         format, observers, interrupted: as in train.
         settings: as in train; a learning rate that is not given is a tenth of what a training takes.
 
@@ -180,7 +193,8 @@ def update(
     network, schema = model.network, model.encoding.schema
     own = {"hidden": network.hidden, "activation": network.activation, "loss": model.loss, "dropout": network.dropout}
     chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
-    read = read_for(model.encoding, table, format, _memory(chosen))
+    by = By.of(valid_by)
+    read = read_for(model.encoding, table, format, _memory(chosen), [by.column] if by else [])
     prepared = prepare(
         read,
         schema.target,
@@ -189,6 +203,7 @@ def update(
         weight=schema.weight,
         validation=validation,
         test=test,
+        by=by,
         format=format,
     )
     recipe = going_on(prepared.recipe, chosen, network)
@@ -229,6 +244,8 @@ def prepare(
     exclude: Sequence[str] = (),
     validation: float | object = None,
     test: float | object = None,
+    by: By | None = None,
+    keep_by: bool = False,
     format: TableFormat | None = None,
     origin: Origin | None = None,
 ) -> Prepared:
@@ -237,17 +254,52 @@ def prepare(
     Arguments:
         target: what is predicted.
         encoding: of an earlier training that is to go on; None learns it from the training rows.
+        by, keep_by: valid_by and keep_valid_by.
         origin: of the rows, by which other runs find those that take more than memory; None keeps none.
     """
-    parts = Parts(table, target, weight)
+    parts = Parts(table, target, weight, by)
+    if by and not parts.usable:
+        raise CellError(f"{table.name}: no row with a target and a weight has a value in {by.column!r}.")
+    return prepare_parts(
+        parts,
+        target,
+        settings,
+        encoding=encoding,
+        weight=weight,
+        exclude=exclude,
+        validation=validation,
+        test=test,
+        by=None if keep_by or by is None else by.column,
+        format=format,
+        origin=origin,
+    )
+
+
+def prepare_parts(
+    parts: Parts,
+    target: Target,
+    settings: Settings,
+    *,
+    encoding: Encoding | None = None,
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    validation: float | object = None,
+    test: float | object = None,
+    by: str | None = None,
+    format: TableFormat | None = None,
+    origin: Origin | None = None,
+) -> Prepared:
+    """As prepare, of rows of which some may be held out already. by: a column that is no feature because of that."""
+    table, usable = parts.table, parts.count(TRAINING)
     parts.deal(
         settings.seed,
-        _fraction("validation", validation, validation_fraction(parts.usable, settings)),
-        _fraction("test", test, test_fraction(parts.usable)),
+        _fraction("validation", validation, validation_fraction(usable, settings)),
+        _fraction("test", test, test_fraction(usable)),
     )
     if encoding is None:
         wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
-        schema = learn_schema(table, target, parts.blocks(TRAINING, wanted), weight=weight, exclude=exclude)
+        blocks = parts.blocks(TRAINING, wanted)
+        schema = learn_schema(table, target, blocks, weight=weight, exclude=exclude, by=by)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
     memory = _memory(settings)
     chosen = [
@@ -257,7 +309,7 @@ def prepare(
     ]
     used = [column.name for column in encoding.schema.columns]
     nulls = {name: count for name in used if (count := table.null_count(name))}
-    notes = (*table.notes, *doubtful_columns(table, encoding.schema))
+    notes = (*table.notes, *parts.notes, *doubtful_columns(table, encoding.schema))
     facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
     return _decided(
         *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings

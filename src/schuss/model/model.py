@@ -1,7 +1,7 @@
 """Model: schema, network and W together. It predicts, evaluates, and lives in one file that holds no code."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -296,13 +296,20 @@ def parts_to_score(encoding: Encoding, table: Table) -> Parts:
     return parts
 
 
-def read_for(encoding: Encoding, table: object, format: TableFormat | None, memory: float | None = None) -> Table:
+def read_for(
+    encoding: Encoding,
+    table: object,
+    format: TableFormat | None,
+    memory: float | None = None,
+    others: Collection[str] = (),
+) -> Table:
     """A table for a model: what the schema knows as text is read as text, so that "01" stays what it is.
 
     memory: bytes, of which the columns of a file may take half; None for half of what is free.
+    others: columns that are wanted too.
     """
-    target = encoding.schema.target
+    target, only = encoding.schema.target, {*encoding.column_names, *others}
     text = encoding.category_names + (target.names if target.kind == "text" else ())
     format, schema = format or TableFormat(), encoding.schema
     format = replace(format, missing=format.missing + schema.missing, suffix=format.suffix or schema.suffix)
-    return read_table(table, format, text=text, only=encoding.column_names, memory=memory_for(table, memory))
+    return read_table(table, format, text=text, only=only, memory=memory_for(table, memory))
