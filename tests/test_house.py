@@ -29,6 +29,7 @@ FLOORS = (
     "recipe",
     "model",
     "job",
+    "cross_validation",
     "progress",
     "estimators",
     "view",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schuss.arrays import Rows as Rows
+    from schuss.cross_validation import CrossValidation as CrossValidation, cross_validate as cross_validate
     from schuss.descent import (
         Adagrad as Adagrad,
         Adam as Adam,
@@ -37,6 +38,8 @@ _HOMES = {
     "SchussClassifier": "estimators",
     "SchussRegressor": "estimators",
     "train": "job",
+    "CrossValidation": "cross_validation",
+    "cross_validate": "cross_validation",
     "update": "job",
     "Metric": "metrics",
     "Model": "model",

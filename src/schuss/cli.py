@@ -25,6 +25,7 @@ from schuss.errors import SchussError, SettingError
 from schuss.settings import Settings
 
 if TYPE_CHECKING:
+    from schuss.cross_validation import CrossValidation
     from schuss.table.table import Table
 
 _PART = "FRACTION|FILE"
@@ -216,6 +217,18 @@ def cli() -> None:
 )
 @click.option("--keep-valid-by", is_flag=True, default=None, help="It is a feature all the same.")
 @click.option(
+    "--cv",
+    type=int,
+    metavar="FOLDS",
+    help="Cross-validate first. The model saved is then trained as those of the folds were, on all rows, none tested.",
+)
+@click.option(
+    "--out-of-fold",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --cv: the prediction of each row by a model that did not see it (.csv or .parquet).",
+)
+@click.option(
     "--out",
     "-o",
     type=click.Path(path_type=Path),
@@ -230,6 +243,8 @@ def train(
     target: tuple[str, ...],
     exclude: tuple[str, ...],
     known: Path | None,
+    cv: int | None,
+    out_of_fold: Path | None,
     out: Path | None,
     quiet: bool,
     as_json: bool,
@@ -237,6 +252,7 @@ def train(
     **others: Any,
 ) -> None:
     """Trains a network on TABLE (CSV, TSV, Parquet, Arrow; .gz; several files or a glob) and saves it."""
+    from schuss.cross_validation import with_scores
     from schuss.files import check_writable
     from schuss.progress import JsonLines, Progress, Silent
 
@@ -249,18 +265,26 @@ def train(
         raise SettingError(f"{out}: a model is a .schuss file; end its name so.")
     check_writable(out)
     replaced = out.exists()
+    if cv is None and out_of_fold:
+        raise click.UsageError("--out-of-fold needs --cv.")
+    if cv is not None and (known or others["test"] is not None):
+        raise click.UsageError("--cv goes with neither --from nor --test: each row is tested in its fold.")
     others |= {name: value or None for name, value in (("target", target), ("exclude", exclude))}
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
         train = schuss.train if known is None else schuss.Model.load(known).update
-        model = train(
-            list(table) if len(table) > 1 else table[0],
-            format=format,
-            observers=[interrupt.begin, report],
-            interrupted=interrupt,
-            **{name: value for name, value in others.items() if value is not None},
-        )
+        source: object = list(table) if len(table) > 1 else table[0]
+        others = {name: value for name, value in others.items() if value is not None}
+        others |= {"format": format, "observers": [interrupt.begin, report], "interrupted": interrupt}
+        found = None
+        if cv is not None:
+            source, found = _cross_validated(source, cv, out_of_fold, interrupt, others)
+            report.cross_validated(found)
+            others["test"] = 0.0
+        model = train(source, **others)
+        if found:
+            model.record = with_scores(model.record, found)
         if interrupt.signal and not model.record.epochs:
             click.echo("interrupted before the first epoch was done: nothing was saved", err=True)
             sys.exit(128 + interrupt.signal)
@@ -270,6 +294,31 @@ def train(
         sys.exit(128 + interrupt.signal)
     if model.record.outcome == "diverged":
         sys.exit(3)
+
+
+def _cross_validated(
+    source: object, folds: int, out: Path | None, interrupt: _Interrupt, others: dict[str, Any]
+) -> "tuple[Table, CrossValidation]":
+    """The table, which is read once, and what cross-validation found; predictions are written to a file, if any."""
+    from schuss.cross_validation import check_ending, cross_validate
+    from schuss.files import check_writable
+    from schuss.job import make_settings, memory_of
+    from schuss.table.memory import memory_for
+    from schuss.table.source import read_table
+
+    if out:
+        check_ending(out)
+        check_writable(out)
+    settings = make_settings({item.name: others[item.name] for item in fields(Settings) if item.name in others})
+    read = read_table(source, others["format"], memory=memory_for(source, memory_of(settings)))
+    try:
+        found = cross_validate(read, folds=folds, **others)
+    except KeyboardInterrupt:
+        click.echo("interrupted before the last fold was done: nothing was saved", err=True)
+        sys.exit(128 + interrupt.signal)
+    if out:
+        found.save(out)
+    return read, found
 
 
 @cli.command()

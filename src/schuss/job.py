@@ -72,7 +72,16 @@ class Evaluated:
     constant: Mapping[str, float]
 
 
-JobEvent: TypeAlias = Prepared | Event | Evaluated
+@dataclass(frozen=True)
+class Fold:
+    """A fold of a cross-validation is done: its number, counted from 1, of how many; scores on its rows."""
+
+    number: int
+    folds: int
+    scores: Mapping[str, float]
+
+
+JobEvent: TypeAlias = Prepared | Event | Evaluated | Fold
 Observer: TypeAlias = Callable[[JobEvent], None]
 
 
@@ -128,8 +137,8 @@ def train(
         DivergedError: the loss became infinite before any W was worth keeping.
     """
     chosen = make_settings(settings)
-    names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = _memory(chosen)
+    names = names_of(target)
+    memory = memory_of(chosen)
     by = By.of(valid_by)
     origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude, by, keep_valid_by)
     found = origin and load(origin, memory)
@@ -194,7 +203,7 @@ def update(
     own = {"hidden": network.hidden, "activation": network.activation, "loss": model.loss, "dropout": network.dropout}
     chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
     by = By.of(valid_by)
-    read = read_for(model.encoding, table, format, _memory(chosen), [by.column] if by else [])
+    read = read_for(model.encoding, table, format, memory_of(chosen), [by.column] if by else [])
     prepared = prepare(
         read,
         schema.target,
@@ -221,6 +230,11 @@ def update(
     updates = (*model.record.updates, len(prepared.training))
     updated.record = replace(updated.record, notes=notes, updates=updates)
     return updated
+
+
+def names_of(target: str | int | Sequence[str]) -> tuple[str, ...]:
+    """The names of the target columns."""
+    return (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
 
 
 def make_settings(settings: Mapping[str, Any]) -> Settings:
@@ -301,7 +315,7 @@ def prepare_parts(
         blocks = parts.blocks(TRAINING, wanted)
         schema = learn_schema(table, target, blocks, weight=weight, exclude=exclude, by=by)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
-    memory = _memory(settings)
+    memory = memory_of(settings)
     chosen = [
         (parts, TRAINING),
         _held_out(parts, VALIDATION, validation, encoding, format, memory),
@@ -340,7 +354,7 @@ def _decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     return Prepared(facts, training, validation, test, recipe)
 
 
-def _memory(settings: Settings) -> float | None:
+def memory_of(settings: Settings) -> float | None:
     """Bytes, as a person gave them."""
     return None if settings.memory is None else float(settings.memory)
 

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Column
 
-from schuss.job import Evaluated, JobEvent, Prepared
+from schuss.cross_validation import CrossValidation
+from schuss.job import Evaluated, Fold, JobEvent, Prepared
 from schuss.metrics import METRICS
 from schuss.model import Model
 from schuss.table.drift import Drift
@@ -45,6 +46,9 @@ class Silent:
     def __call__(self, event: JobEvent) -> None:
         """Nothing to say."""
 
+    def cross_validated(self, found: CrossValidation) -> None:
+        """Nothing to say."""
+
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Nothing to say."""
 
@@ -62,6 +66,12 @@ class JsonLines(Silent):
             self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
         elif isinstance(event, Finished):
             self._line("finished", outcome=event.outcome.name.lower(), epoch=event.state.epoch)
+        elif isinstance(event, Fold):
+            self._line("fold", number=event.number, folds=event.folds, scores=dict(event.scores))
+
+    def cross_validated(self, found: CrossValidation) -> None:
+        """Mean and standard deviation of each score."""
+        self._line("cross-validated", mean=found.mean, deviation=found.deviation, best_epochs=found.best_epochs)
 
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """The last line: where the model is and how good it is."""
@@ -110,6 +120,14 @@ class Progress(Silent):
             self._print(conclusion(event))
         elif isinstance(event, Evaluated):
             self._print(_test_words(event))
+        elif isinstance(event, Fold):
+            self._print(f"fold {event.number} of {event.folds}: {score_words(event.scores)}")
+
+    def cross_validated(self, found: CrossValidation) -> None:
+        """Mean ± standard deviation of each score."""
+        mean, deviation = found.mean, found.deviation
+        words = [f"{word} {_score(n, mean[n])} ± {_score(n, deviation[n])}" for n, word in _shown(mean).items()]
+        self._print(f"{len(found.scores)} folds: {'   '.join(words)}")
 
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Where the model is."""
@@ -256,12 +274,16 @@ def loss_words(loss: float, prepared: Prepared | None) -> str:
 
 def score_words(scores: Mapping[str, float]) -> str:
     """RMSE 44,912   R² 0.851   MAE 29,640; of several targets each has its RMSE, and R² is their mean."""
+    return "   ".join(f"{word} {_score(name, scores[name])}" for name, word in _shown(scores).items())
+
+
+def _shown(scores: Mapping[str, float]) -> dict[str, str]:
+    """The scores that a person is told, and what they are called."""
     several = [name for name in scores if name.startswith("rmse of ")]
     left_out = ("total_loss", "loss", "rmse", "mae") if several else ("total_loss", "loss")
     names = [*several, *(name for name in scores if name not in (*several, *left_out))]
     words = {name: ("mean " if several and name == "r2" else "") + _name(name) for name in names}
-    words |= {} if several else {"loss": "loss"}
-    return "   ".join(f"{word} {_score(name, scores[name])}" for name, word in words.items())
+    return words if several else words | {"loss": "loss"}
 
 
 def _test_words(event: Evaluated) -> str:
