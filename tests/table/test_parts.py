@@ -224,3 +224,14 @@ def test_folds_of_groups_are_whole_and_of_times_follow_one_another() -> None:
             parts.deal(0, 0.2, 0.0)
             assert not {*values[rows_of(parts, VALIDATION)]} & {*values[rows_of(parts, TRAINING)]}
         assert len(set(seen)) == len(seen)
+
+
+def test_every_text_is_a_group_of_its_own() -> None:
+    texts = ["".join(letters) for count in (1, 2, 3) for letters in itertools.product("abä\0", repeat=count)]
+    table = read_table({"key": [text + "." for text in texts]})
+    hashes = By("group", "key").keys(table, 0)
+    assert len(set(hashes.tolist())) == len(texts)
+    np.testing.assert_array_equal(By("group", "key").keys(table.slice(20, 40), 0), hashes[20:40])
+    assert not np.intersect1d(By("group", "key").keys(table, 1), hashes).size
+    bits = np.unpackbits(hashes.view(np.uint8)).reshape(-1, 64)
+    assert np.abs(bits.mean(axis=0) - 0.5).max() < 0.25  # of 84 each: six deviations would be 0.33

@@ -7,10 +7,10 @@ and times are found digit by digit, in four passes over their column.
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from schuss.errors import ColumnError, SettingError
@@ -69,7 +69,7 @@ class By:
         kind = kind_of(column.type)
         if kind == "text":
             places, texts = codes(column)
-            bits = np.array([_number(text) for text in [*texts.to_pylist(), ""]], np.uint64)[places]
+            bits = np.append(_text_numbers(texts), np.uint64(0))[places]
         elif kind == "integer":
             whole = np.zeros(len(block), np.int64)
             whole[present(column)] = integers(column)
@@ -183,9 +183,15 @@ def _picked(sizes: NDArray[np.int64], wanted: int, most: int) -> list[int]:
     return taken
 
 
-def _number(text: str) -> int:
-    """64 bits that stand for a text."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+def _text_numbers(texts: pa.StringArray) -> Keys:
+    """[n] 64 bits that stand for each text: the sum of one random number for each byte and place (Zobrist 1970)."""
+    _, bounds, content = texts.buffers()
+    ends = np.frombuffer(bounds or bytes(4), np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    letters = np.frombuffer(content or b"", np.uint8)[ends[0] : ends[-1]].astype(np.uint64)
+    ends -= ends[0]
+    places = np.arange(len(letters)) - np.repeat(ends[:-1], np.diff(ends))
+    sums = np.append(np.uint64(0), _mixed(letters + 256 * places.astype(np.uint64)).cumsum(dtype=np.uint64))
+    return np.asarray(sums[ends[1:]] - sums[ends[:-1]])
 
 
 def _mixed(x: Keys) -> Keys:
