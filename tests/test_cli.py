@@ -86,6 +86,11 @@ def test_train_evaluate_predict_inspect(program: Terminal) -> None:
     assert "mean of the target alone" in said
     assert "saved houses.schuss" in said
     assert "RMSE" in program("evaluate", "houses.schuss", "houses.csv")
+    some = program(
+        "evaluate", "houses.schuss", "houses.csv", "--metric", "max_error", "-m", "tweedie_deviance(power=1)"
+    )
+    assert "greatest |error|" in some
+    assert "Tweedie deviance(power=1)" in some
     assert "200 predictions" in program("predict", "houses.schuss", "houses.csv", "-o", "predicted.csv")
     predicted = pd.read_csv("predicted.csv")["price"]
     expected = schuss.Model.load("houses.schuss").predict("houses.csv")
@@ -552,3 +557,28 @@ def test_a_table_that_differs_from_the_training_rows_is_mentioned(program: Termi
     assert program.said_aside.count("\n") == 1
     said = program("train", "--from", "houses.schuss", "castles.csv", "--epochs", "1")
     assert "drift: size: 100% of the values above" in said
+
+
+def test_cross_validation_comes_before_the_training(program: Terminal) -> None:
+    said = program("train", "houses.csv", "--target", "price", *FAST, "--cv", "3", "--out-of-fold", "o.csv")
+    assert "fold 3 of 3: RMSE" in said
+    assert "3 folds: RMSE" in said
+    assert " ± " in said
+    assert "train 180 · validation 20\n" in said
+    assert pd.read_csv("o.csv")["fold"].value_counts().tolist() == [67, 67, 66]
+    assert "cross-validation: RMSE" in program("inspect", "houses.schuss")
+    lines = [json.loads(line) for line in program(
+        "train", "houses.csv", "-t", "price", *FAST, "--cv", "2", "--json", "--valid-by", "time:size"
+    ).splitlines()]  # fmt: skip
+    assert [line["event"] for line in lines[:4]] == ["fold", "fold", "cross-validated", "prepared"]
+    assert program("train", "houses.csv", "-t", "price", *FAST, "--cv", "2", "--quiet") == ""
+
+
+@pytest.mark.parametrize("options", [("--cv", "3", "--test", "0.1"), ("--out-of-fold", "o.csv")])
+def test_cross_validation_is_refused_where_it_cannot_be(program: Terminal, options: tuple[str, ...]) -> None:
+    assert "--cv" in program("train", "houses.csv", "--target", "price", *options, exit_code=2)
+
+
+def test_out_of_fold_predictions_need_a_file_that_can_be_written(program: Terminal) -> None:
+    message = program.refuses("train", "houses.csv", "-t", "price", *FAST, "--cv", "3", "--out-of-fold", "o.txt")
+    assert "end the name with one of them" in message

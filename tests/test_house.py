@@ -31,6 +31,7 @@ FLOORS = (
     "model",
     "keeping",
     "job",
+    "cross_validation",
     "progress",
     "tensorboard",
     "estimators",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schuss.arrays import Rows as Rows
+    from schuss.cross_validation import CrossValidation as CrossValidation, cross_validate as cross_validate
     from schuss.descent import (
         LBFGS as LBFGS,
         Adagrad as Adagrad,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from schuss.errors import SchussError as SchussError
     from schuss.estimators import SchussClassifier as SchussClassifier, SchussRegressor as SchussRegressor
     from schuss.job import train as train, update as update
+    from schuss.metrics import Metric as Metric
     from schuss.model import Model as Model
     from schuss.network import Network as Network
     from schuss.objective import Objective as Objective
@@ -45,7 +47,10 @@ _HOMES = {
     "SchussClassifier": "estimators",
     "SchussRegressor": "estimators",
     "train": "job",
+    "CrossValidation": "cross_validation",
+    "cross_validate": "cross_validation",
     "update": "job",
+    "Metric": "metrics",
     "Model": "model",
     "Network": "network",
     "Objective": "objective",

@@ -27,9 +27,11 @@ from schuss.errors import IncompleteRunWarning, SchussError, SettingError
 from schuss.settings import Settings
 
 if TYPE_CHECKING:
+    from schuss.cross_validation import CrossValidation
     from schuss.table.table import Table
 
 _PART = "FRACTION|FILE"
+_RUN = ("config", "run", "resume", "force")  # what is kept of a training, and not of its folds
 
 
 class _Interrupt:
@@ -102,7 +104,7 @@ def _setting_options(command: Callable[..., Any], without: Sequence[str] = ()) -
             kind = click.Choice(limits["names"])
         elif limits.get("whole"):
             kind = int
-        elif limits.get("bytes") or limits.get("text") or "groups" in limits:
+        elif limits.get("bytes") or limits.get("text") or limits.get("metrics") or "groups" in limits:
             kind = str
         text = limits["help"]
         if "groups" in limits:
@@ -249,6 +251,24 @@ def cli() -> None:
     help="Train this model on with TABLE; its target, columns and network stay. Only --out can replace it.",
 )
 @click.option(
+    "--valid-by",
+    metavar="group:COLUMN|time:COLUMN",
+    help="Hold out whole groups, or the latest rows; the column is then no feature.",
+)
+@click.option("--keep-valid-by", is_flag=True, default=None, help="It is a feature all the same.")
+@click.option(
+    "--cv",
+    type=int,
+    metavar="FOLDS",
+    help="Cross-validate first. The model saved is then trained as those of the folds were, on all rows, none tested.",
+)
+@click.option(
+    "--out-of-fold",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --cv: the prediction of each row by a model that did not see it (.csv or .parquet).",
+)
+@click.option(
     "--out",
     "-o",
     type=click.Path(path_type=Path),
@@ -281,6 +301,8 @@ def train(
     table: tuple[str, ...],
     target: tuple[str, ...],
     known: Path | None,
+    cv: int | None,
+    out_of_fold: Path | None,
     out: Path | None,
     log: str | None,
     quiet: bool,
@@ -289,6 +311,7 @@ def train(
     **others: Any,
 ) -> None:
     """Trains a network on TABLE (CSV, TSV, Parquet, Arrow; .gz; several files or a glob) and saves it."""
+    from schuss.cross_validation import with_scores
     from schuss.files import check_writable
     from schuss.progress import JsonLines, Progress, Silent
     from schuss.tensorboard import TensorBoard
@@ -306,18 +329,27 @@ def train(
     if run is None or out.parent != run:
         check_writable(out)
     replaced = out.exists() and not others["resume"]
+    if cv is None and out_of_fold:
+        raise click.UsageError("--out-of-fold needs --cv.")
+    if cv is not None and (known or others["test"] is not None or others["resume"]):
+        raise click.UsageError("--cv goes with none of --from, --test and --resume: each row is tested in its fold.")
     mirrors = [TensorBoard((run or Path()) / "tensorboard")] if log else []
     report = Silent() if quiet else JsonLines() if as_json else Progress()
     interrupt = _Interrupt()
     with interrupt.watching(), report:
         train = schuss.train if known is None else schuss.Model.load(known).update
-        model = train(
-            _source(table),
-            format=None if format == schuss.TableFormat() else format,
-            observers=[interrupt.begin, report, *mirrors],
-            interrupted=interrupt,
-            **_chosen({"target": target, **others}),
-        )
+        source, given = _source(table), _chosen({"target": target, **others})
+        given |= {"observers": [interrupt.begin, report, *mirrors], "interrupted": interrupt}
+        if format != schuss.TableFormat():
+            given["format"] = format
+        found = None
+        if cv is not None:
+            source, found = _cross_validated(source, cv, out_of_fold, interrupt, given)
+            report.cross_validated(found)
+            given["test"] = 0.0
+        model = train(source, **given)
+        if found:
+            model.record = with_scores(model.record, found)
         if interrupt.signal and not model.record.epochs:
             click.echo("interrupted before the first epoch was done: nothing was saved", err=True)
             sys.exit(128 + interrupt.signal)
@@ -406,6 +438,33 @@ def compare(
         sys.exit(128 + interrupt.signal)
 
 
+def _cross_validated(
+    source: object, folds: int, out: Path | None, interrupt: _Interrupt, others: dict[str, Any]
+) -> "tuple[Table, CrossValidation]":
+    """The table, which is read once, and what cross-validation found; predictions are written to a file, if any."""
+    from schuss.cross_validation import check_ending, cross_validate
+    from schuss.files import check_writable
+    from schuss.job import make_settings, memory_of
+    from schuss.table.memory import memory_for
+    from schuss.table.source import read_table
+
+    if out:
+        check_ending(out)
+        check_writable(out)
+    settings = make_settings({item.name: others[item.name] for item in fields(Settings) if item.name in others})
+    read = read_table(
+        source, others.get("format") or schuss.TableFormat(), memory=memory_for(source, memory_of(settings))
+    )
+    try:
+        found = cross_validate(read, folds=folds, **{name: value for name, value in others.items() if name not in _RUN})
+    except KeyboardInterrupt:
+        click.echo("interrupted before the last fold was done: nothing was saved", err=True)
+        sys.exit(128 + interrupt.signal)
+    if out:
+        found.save(out)
+    return read, found
+
+
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("table", nargs=-1, required=True)
@@ -438,9 +497,18 @@ def predict(
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("table", nargs=-1, required=True)
+@click.option(
+    "--metric",
+    "-m",
+    "metrics",
+    multiple=True,
+    help="One more metric than the loss; may be repeated. [default: the usual]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The scores as one JSON object.")
 @_format_options
-def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss.TableFormat") -> None:
+def evaluate(
+    model: Path, table: tuple[str, ...], metrics: tuple[str, ...], as_json: bool, format: "schuss.TableFormat"
+) -> None:
     """Scores MODEL on a TABLE that holds the target."""
     from schuss.model.model import read_for
     from schuss.progress import score_words
@@ -448,7 +516,7 @@ def evaluate(model: Path, table: tuple[str, ...], as_json: bool, format: "schuss
 
     trained = schuss.Model.load(model)
     read = read_for(trained.encoding, _source(table), format)
-    scores = trained.evaluate(read)
+    scores = trained.evaluate(read, metrics=metrics or None)
     _tell_notes(read)
     click.echo(json.dumps(without_nan(scores)) if as_json else score_words(scores))
     _warn_of_drift(trained, read)

@@ -19,9 +19,11 @@ from schuss.descent.optimizers import Optimizer
 from schuss.descent.schedules import Schedule
 from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
+from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
 from schuss.settings import Settings
+from schuss.table.by import By
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Target
 from schuss.table.source import read_table
@@ -62,7 +64,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         seconds: float | None = _DEFAULTS.seconds,
         validation: float | None = None,
         steps: int | None = _DEFAULTS.steps,
+        valid_by: str | None = None,
         patience: int | None = _DEFAULTS.patience,
+        metrics: Sequence[str | Measure] | None = _DEFAULTS.metrics,
         metric: str = _DEFAULTS.metric,
         min_improvement: float = _DEFAULTS.min_improvement,
         target_score: float | None = _DEFAULTS.target_score,
@@ -92,7 +96,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.seconds = seconds
         self.validation = validation
         self.steps = steps
+        self.valid_by = valid_by
         self.patience = patience
+        self.metrics = metrics
         self.metric = metric
         self.min_improvement = min_improvement
         self.target_score = target_score
@@ -106,16 +112,19 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.warm_start = warm_start
 
-    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any) -> None:
+    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any, groups: Any) -> None:
         """Trains from a fresh W, or on from the present one with warm_start."""
         going_on = self._goes_on()
         table, target = self._training_table(X, targets, sample_weight, reset=not going_on)
+        by = By.of(self.valid_by)
+        if groups is not None:
+            table, by = _with_groups(table, groups)
         held_out: Any = self.validation
         if validation_data is not None:
             other_X, other_y, *weights = validation_data
             held_out, _ = self._training_table(other_X, self._target_columns(other_y), *weights, reset=False)
         start = TrainingState(self._state.engine) if going_on else None
-        self._train(table, target, self._settings(), held_out, start)
+        self._train(table, target, self._settings(), held_out, start, by)
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
@@ -130,12 +139,20 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self._train(table, target, settings, 0.0, start)
 
     def _train(
-        self, table: Table, target: Target, settings: Settings, held_out: Any, start: TrainingState | None
+        self,
+        table: Table,
+        target: Target,
+        settings: Settings,
+        held_out: Any,
+        start: TrainingState | None,
+        by: By | None = None,
     ) -> None:
         """Trains from `start`, or afresh; the last column of the table holds the weights."""
         encoding = self.model_.encoding if start else None
         weight = table.names[-1]
-        prepared = prepare(table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0)
+        prepared = prepare(
+            table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0, by=by
+        )
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
@@ -243,7 +260,10 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
             more, and none for a linear network. fit(validation_data=(X, y)) takes its place.
         steps: at most.
+        valid_by: "group:COLUMN" or "time:COLUMN" of a DataFrame X, which is then no feature: the validation rows are
+            whole groups, or the latest rows (see schuss.train). fit(groups=…) takes its place.
         patience: epochs without a better validation score after which training stops.
+        metrics: what validation_scores_ tell beside the loss, such as ["rmse", "mae"] or a schuss.Metric.
         metric: the validation score that decides which W is best and when to stop.
         min_improvement: by how much it must become better for patience to go on. target_score: at which training stops.
         retries: times that training goes on with a tenth of the learning rate after it diverged.
@@ -268,7 +288,12 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     """
 
     def fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
@@ -278,8 +303,9 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             y: [N], or [N, T] for several numbers.
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            groups: [N] of which each is for training or for validation as a whole.
         """
-        self._fit(X, self._target_columns(y), sample_weight, validation_data)
+        self._fit(X, self._target_columns(y), sample_weight, validation_data, groups)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
@@ -329,7 +355,12 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     """
 
     def fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
@@ -339,13 +370,14 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
             y: [N] labels: text, numbers or booleans.
             sample_weight: [N], at least 0.
             validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            groups: [N] of which each is for training or for validation as a whole.
         """
         if self._goes_on():
             targets = self._target_columns(y)
         else:
             labels = self._checked(y)
             self.classes_, targets = _distinct(labels), _column(labels)
-        self._fit(X, targets, sample_weight, validation_data)
+        self._fit(X, targets, sample_weight, validation_data, groups)
         return self
 
     def partial_fit(
@@ -399,6 +431,19 @@ def _table(X: Any) -> Table:
         X = X.copy()
         X.sum_duplicates()
     return SparseTable("sparse matrix", pa.table({}), matrix=X)
+
+
+def _with_groups(table: Table, groups: Any) -> tuple[Table, By]:
+    """The table with the groups [N] of its rows as one more column, before that of the weights."""
+    values = np.asarray(column_or_1d(groups))
+    if len(values) != len(table):
+        raise ValueError(f"X has {len(table)} rows and groups {len(values)}: they must be as many.")
+    (name,) = _free_names(["groups"], table.names)
+    distinct, places = np.unique(values, return_inverse=True)  # whatever they are, numbers stand for them
+    if distinct.dtype.kind == "f" and np.isnan(distinct).any():
+        raise ValueError("groups contains NaN: give every row a group.")
+    data = table.data
+    return replace(table, held=data.add_column(data.num_columns - 1, name, from_numpy(places))), By("group", name)
 
 
 def _report() -> Any:

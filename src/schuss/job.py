@@ -21,12 +21,13 @@ from schuss.descent.optimizers import LBFGS, GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
-from schuss.errors import AbandonedError, DivergedError, SettingError
+from schuss.errors import AbandonedError, CellError, DivergedError, SettingError
 from schuss.keeping import Keeper, absolute
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
 from schuss.settings import Settings
+from schuss.table.by import By
 from schuss.table.delimited import TableFormat
 from schuss.table.drift import Drift, drift
 from schuss.table.encoded import Facts, Origin, Stores, encode, load
@@ -80,7 +81,16 @@ class Evaluated:
     constant: Mapping[str, float]
 
 
-JobEvent: TypeAlias = Prepared | Event | Evaluated
+@dataclass(frozen=True)
+class Fold:
+    """A fold of a cross-validation is done: its number, counted from 1, of how many; scores on its rows."""
+
+    number: int
+    folds: int
+    scores: Mapping[str, float]
+
+
+JobEvent: TypeAlias = Prepared | Event | Evaluated | Fold
 Observer: TypeAlias = Callable[[JobEvent], None]
 
 
@@ -93,6 +103,8 @@ def train(
     task: Task | None = None,
     validation: float | object = None,
     test: float | object = None,
+    valid_by: str | None = None,
+    keep_valid_by: bool = False,
     format: TableFormat | None = None,
     config: str | os.PathLike[str] | None = None,
     run: str | os.PathLike[str] | None = None,
@@ -115,6 +127,12 @@ def train(
             tenth of 100 rows or more, and none for a linear network.
         test: fraction or table, the rows on which the model is scored at the end; None takes a tenth of
             100 rows or more.
+        valid_by: "group:COLUMN": the rows of one group are all in the same part; "time:COLUMN": the latest rows are
+            tested, those before them validated, and rows of one time stay together (numbers may be groups as well as
+            times, so that you say which). Parts are as near to the fractions as that allows, and not balanced over
+            classes; rows without a value there are left out.
+        keep_valid_by: whether that column is a feature all the same; otherwise it is none, for what identifies a group
+            or a time is not known of new rows.
         format: how text files are read; None for the defaults.
         config: the config.toml of a run, for whatever is not given here: the same W comes out.
         run: a folder for what happens: configuration, events, checkpoints, the best model so far. It is made where it
@@ -125,8 +143,8 @@ def train(
             look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
-            dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metric, min_improvement,
-            target_score, retries, checkpoint_seconds, checkpoints, precision, seed, threads, memory.
+            dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metrics, metric,
+            min_improvement, target_score, retries, checkpoint_seconds, checkpoints, precision, seed, threads, memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -141,7 +159,8 @@ def train(
     """
     make_settings(settings)
     said = {"table": table, "target": target, "weight": weight, "exclude": exclude, "task": task,
-            "validation": validation, "test": test, "format": format}  # fmt: skip
+            "validation": validation, "test": test, "valid_by": valid_by, "keep_valid_by": keep_valid_by or None,
+            "format": format}  # fmt: skip
     given = {name: value for name, value in said.items() if value is not None and (name != "exclude" or value)}
     plain_data = given | {name: absolute(given[name]) for name in _PATHS if name in given}
     asked = Configuration({}, {}) if config is None else Configuration.read(config)
@@ -174,6 +193,7 @@ def update(
     *,
     validation: float | object = None,
     test: float | object = None,
+    valid_by: str | None = None,
     format: TableFormat | None = None,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
@@ -187,7 +207,7 @@ def update(
     Arguments:
         model: stays as it is.
         table: as in train, with the columns and the target (and the weight, if there is one) of the model.
-        validation, test: as in train, of this table. Where old rows matter too, give a table that has both.
+        validation, test, valid_by: as in train, of this table. Where old rows matter too, give a table that has both.
         format, observers, interrupted: as in train.
         settings: as in train; a learning rate that is not given is a tenth of what a training takes.
 
@@ -205,7 +225,8 @@ def update(
     network, schema = model.network, model.encoding.schema
     own = {"hidden": network.hidden, "activation": network.activation, "loss": model.loss, "dropout": network.dropout}
     chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
-    read = read_for(model.encoding, table, format, _memory(chosen))
+    by = By.of(valid_by)
+    read = read_for(model.encoding, table, format, memory_of(chosen), [by.column] if by else [])
     prepared = prepare(
         read,
         schema.target,
@@ -214,6 +235,7 @@ def update(
         weight=schema.weight,
         validation=validation,
         test=test,
+        by=by,
         format=format,
     )
     recipe = going_on(prepared.recipe, chosen, network)
@@ -244,12 +266,13 @@ def ready(
     task: Task | None = None,
     validation: float | object = None,
     test: float | object = None,
+    valid_by: str | None = None,
+    keep_valid_by: bool = False,
     format: TableFormat | None = None,
 ) -> Prepared:
     """A table as it is trained on: read and encoded, or found in the cache. Arguments and errors as in train."""
-    names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = _memory(settings)
-    origin = _origin(settings, table, validation, test, format, names, task, weight, exclude)
+    names, memory, by = names_of(target), memory_of(settings), By.of(valid_by)
+    origin = _origin(settings, table, validation, test, format, names, task, weight, exclude, by, keep_valid_by)
     found = origin and load(origin, memory)
     if found:
         return decided(*found, settings)
@@ -262,9 +285,16 @@ def ready(
         exclude=exclude,
         validation=validation,
         test=test,
+        by=by,
+        keep_by=keep_valid_by,
         format=format,
         origin=origin,
     )
+
+
+def names_of(target: str | int | Sequence[str]) -> tuple[str, ...]:
+    """The names of the target columns."""
+    return (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
 
 
 def make_settings(settings: Mapping[str, Any]) -> Settings:
@@ -288,6 +318,8 @@ def prepare(
     exclude: Sequence[str] = (),
     validation: float | object = None,
     test: float | object = None,
+    by: By | None = None,
+    keep_by: bool = False,
     format: TableFormat | None = None,
     origin: Origin | None = None,
 ) -> Prepared:
@@ -296,19 +328,54 @@ def prepare(
     Arguments:
         target: what is predicted.
         encoding: of an earlier training that is to go on; None learns it from the training rows.
+        by, keep_by: valid_by and keep_valid_by.
         origin: of the rows, by which other runs find those that take more than memory; None keeps none.
     """
-    parts = Parts(table, target, weight)
+    parts = Parts(table, target, weight, by)
+    if by and not parts.usable:
+        raise CellError(f"{table.name}: no row with a target and a weight has a value in {by.column!r}.")
+    return prepare_parts(
+        parts,
+        target,
+        settings,
+        encoding=encoding,
+        weight=weight,
+        exclude=exclude,
+        validation=validation,
+        test=test,
+        by=None if keep_by or by is None else by.column,
+        format=format,
+        origin=origin,
+    )
+
+
+def prepare_parts(
+    parts: Parts,
+    target: Target,
+    settings: Settings,
+    *,
+    encoding: Encoding | None = None,
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    validation: float | object = None,
+    test: float | object = None,
+    by: str | None = None,
+    format: TableFormat | None = None,
+    origin: Origin | None = None,
+) -> Prepared:
+    """As prepare, of rows of which some may be held out already. by: a column that is no feature because of that."""
+    table, usable = parts.table, parts.count(TRAINING)
     parts.deal(
         settings.seed,
-        _fraction("validation", validation, validation_fraction(parts.usable, settings)),
-        _fraction("test", test, test_fraction(parts.usable)),
+        _fraction("validation", validation, validation_fraction(usable, settings)),
+        _fraction("test", test, test_fraction(usable)),
     )
     if encoding is None:
         wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
-        schema = learn_schema(table, target, parts.blocks(TRAINING, wanted), weight=weight, exclude=exclude)
+        blocks = parts.blocks(TRAINING, wanted)
+        schema = learn_schema(table, target, blocks, weight=weight, exclude=exclude, by=by)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
-    memory = _memory(settings)
+    memory = memory_of(settings)
     chosen = [
         (parts, TRAINING),
         _held_out(parts, VALIDATION, validation, encoding, format, memory),
@@ -316,7 +383,7 @@ def prepare(
     ]
     used = [column.name for column in encoding.schema.columns]
     nulls = {name: count for name in used if (count := table.null_count(name))}
-    notes = (*table.notes, *doubtful_columns(table, encoding.schema))
+    notes = (*table.notes, *parts.notes, *doubtful_columns(table, encoding.schema))
     facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
     return decided(
         *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
@@ -347,7 +414,7 @@ def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     return Prepared(facts, training, validation, test, recipe)
 
 
-def _memory(settings: Settings) -> float | None:
+def memory_of(settings: Settings) -> float | None:
     """Bytes, as a person gave them."""
     return None if settings.memory is None else float(settings.memory)
 
@@ -503,8 +570,9 @@ def _validation(prepared: Prepared) -> Validation | None:
     """The validation rows, and how they are scored."""
     if prepared.validation is None:
         return None
-    scores = partial(scores_of, prepared.encoding, prepared.recipe.cost.loss, as_trained=True)
-    return Validation(prepared.validation, prepared.recipe.network.outputs, scores)
+    recipe = prepared.recipe
+    scores = partial(scores_of, prepared.encoding, recipe.cost.loss, metrics=recipe.metrics.values(), as_trained=True)
+    return Validation(prepared.validation, recipe.network.outputs, scores)
 
 
 def _record(prepared: Prepared, outcome: str, state: TrainingState) -> Record:
@@ -534,7 +602,7 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
             for block in store.blocks()
             for rows in block.batches(BLOCK_ROWS)
         )
-        reached, *other = scores_of(model.encoding, model.loss, looked_at)
+        reached, *other = scores_of(model.encoding, model.loss, looked_at, prepared.recipe.metrics.values())
         found[name] = {key: value if np.isfinite(value) else None for key, value in reached.items()}
         if other:
             _tell(watch, Evaluated(reached, *other))

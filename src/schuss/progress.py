@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -16,7 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Column
 
-from schuss.job import Evaluated, JobEvent, Prepared
+from schuss.cross_validation import CrossValidation
+from schuss.job import Evaluated, Fold, JobEvent, Prepared
+from schuss.metrics import METRICS
 from schuss.model import Model
 from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
@@ -28,7 +31,7 @@ from schuss.training.stopping import Outcome
 _SECONDS_BETWEEN_LINES = 2.0  # where the output is no terminal
 
 _MOST_LINES = 8  # on drift
-_NAMES = {"rmse": "RMSE", "r2": "R²", "mae": "MAE", "accuracy": "accuracy", "auc": "AUC", "loss": "loss"}
+_SHARES = ("r2", "explained_variance", "mape")  # these, and scores of classes, are told with four digits
 
 
 class Silent:
@@ -43,6 +46,9 @@ class Silent:
         """Nothing is open."""
 
     def __call__(self, event: JobEvent) -> None:
+        """Nothing to say."""
+
+    def cross_validated(self, found: CrossValidation) -> None:
         """Nothing to say."""
 
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
@@ -62,6 +68,12 @@ class JsonLines(Silent):
             self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
         elif isinstance(event, Finished):
             self._line("finished", outcome=event.outcome.name.lower(), epoch=event.state.epoch)
+        elif isinstance(event, Fold):
+            self._line("fold", number=event.number, folds=event.folds, scores=dict(event.scores))
+
+    def cross_validated(self, found: CrossValidation) -> None:
+        """Mean and standard deviation of each score."""
+        self._line("cross-validated", mean=found.mean, deviation=found.deviation, best_epochs=found.best_epochs)
 
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """The last line: where the model is and how good it is."""
@@ -112,6 +124,14 @@ class Progress(Silent):
             self._print(conclusion(event))
         elif isinstance(event, Evaluated):
             self._print(_test_words(event))
+        elif isinstance(event, Fold):
+            self._print(f"fold {event.number} of {event.folds}: {score_words(event.scores)}")
+
+    def cross_validated(self, found: CrossValidation) -> None:
+        """Mean ± standard deviation of each score."""
+        mean, deviation = found.mean, found.deviation
+        words = [f"{word} {_score(n, mean[n])} ± {_score(n, deviation[n])}" for n, word in _shown(mean).items()]
+        self._print(f"{len(found.scores)} folds: {'   '.join(words)}")
 
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Where the model is."""
@@ -268,29 +288,44 @@ def loss_words(loss: float, prepared: Prepared | None) -> str:
 
 def score_words(scores: Mapping[str, float]) -> str:
     """RMSE 44,912   R² 0.851   MAE 29,640; of several targets each has its RMSE, and R² is their mean."""
-    several = {name: name.replace("rmse", "RMSE") for name in scores if name.startswith("rmse of ")}
-    names = {name: word for name, word in _NAMES.items() if name in scores} if not several else {"r2": "mean R²"}
-    return "   ".join(f"{word} {_score(name, scores[name])}" for name, word in (several | names).items())
+    return "   ".join(f"{word} {_score(name, scores[name])}" for name, word in _shown(scores).items())
+
+
+def _shown(scores: Mapping[str, float]) -> dict[str, str]:
+    """The scores that a person is told, and what they are called."""
+    several = [name for name in scores if name.startswith("rmse of ")]
+    left_out = ("total_loss", "loss", "rmse", "mae") if several else ("total_loss", "loss")
+    names = [*several, *(name for name in scores if name not in (*several, *left_out))]
+    words = {name: ("mean " if several and name == "r2" else "") + _name(name) for name in names}
+    return words if several else words | {"loss": "loss"}
 
 
 def _test_words(event: Evaluated) -> str:
     constant = event.constant
     if "rmse of " in " ".join(constant):
         return f"test: {score_words(event.scores)}"
-    if "rmse" in constant:
-        return f"test: {score_words(event.scores)}   (mean of the target alone: RMSE {_rounded(constant['rmse'])})"
-    alone = f"most frequent class alone: accuracy {_score('accuracy', constant['accuracy'])}"
+    known = {"rmse": "mean of the target alone", "accuracy": "most frequent class alone"}
+    name = next((name for name in known if name in constant), "loss")
+    alone = f"{known.get(name, 'a constant alone')}: {_name(name)} {_score(name, constant[name])}"
     return f"test: {score_words(event.scores)}   ({alone})"
 
 
 def _main_score(scores: Mapping[str, float]) -> str:
     name = "rmse" if "rmse" in scores else "loss"
-    words = f"{_NAMES[name]} {_score(name, scores[name])}"
+    words = f"{_name(name)} {_score(name, scores[name])}"
     return words + (f" accuracy {_score('accuracy', scores['accuracy'])}" if "accuracy" in scores else "")
 
 
 def _score(name: str, value: float) -> str:
-    return f"{value:.4f}" if name in ("r2", "accuracy", "auc") else _rounded(value)
+    kind = METRICS.get(name.partition("(")[0])
+    four = name in _SHARES or (kind is not None and "binary" in kind.tasks)
+    return f"{value:.4f}" if four else _rounded(value)
+
+
+def _name(score: str) -> str:
+    """RMSE, RMSE of price, F1(average=macro), or the name of a metric that a person wrote."""
+    name = re.match("[a-z0-9_]*", score)[0]  # type: ignore[index]
+    return METRICS[name].words + score.removeprefix(name) if name in METRICS else score
 
 
 def _rounded(value: float) -> str:

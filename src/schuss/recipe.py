@@ -14,7 +14,7 @@ from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
 from schuss.losses import Loss, loss_named
-from schuss.metrics import greater_is_better
+from schuss.metrics import LOSSES, Measure, greater_is_better, metrics_for
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
@@ -36,6 +36,7 @@ class Recipe:
     plan: Plan
     reasons: Mapping[str, str]
     chosen: Mapping[str, Any]
+    metrics: Mapping[str, Measure]
 
 
 def test_fraction(rows: int) -> float:
@@ -72,10 +73,11 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         dropout=settings.dropout,
     )
     cost = Cost(loss, settings.l2, mean_weight)
+    metrics, metric = _metrics(settings, target.task)
     unit = target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
     if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
-        rule, plan = _full_batch(settings, rows, validated, unit, choose)
-        return Recipe(network, cost, rule, plan, choose.reasons, choose.values)
+        rule, plan = _full_batch(settings, rows, validated, unit, metric, choose)
+        return Recipe(network, cost, rule, plan, choose.reasons, choose.values, metrics)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
@@ -88,14 +90,14 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         schedule=schedule,
         batch_size=batch_size,
         epochs=epochs,
-        goal=_goal(settings, epochs, validated, choose),
+        goal=_goal(settings, epochs, validated, metric, choose),
         seconds=settings.seconds,
         steps=settings.steps,
         retries=settings.retries,
         seed=settings.seed,
         loss_unit=unit,
     )
-    return Recipe(network, cost, optimizer, plan, choose.reasons, choose.values)
+    return Recipe(network, cost, optimizer, plan, choose.reasons, choose.values, metrics)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
@@ -136,7 +138,9 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
 
 
-def _full_batch(settings: Settings, rows: int, validated: bool, unit: float, choose: "_Chooser") -> tuple[LBFGS, Plan]:
+def _full_batch(
+    settings: Settings, rows: int, validated: bool, unit: float, metric: Goal, choose: "_Chooser"
+) -> tuple[LBFGS, Plan]:
     """L-BFGS and its plan, whose epochs are iterations; what it has no use for is refused."""
     meaningless = ("learning_rate", "batch_size", "weight_decay", "dropout", "clip_value", "clip_norm", "steps")
     for name in meaningless:
@@ -151,22 +155,25 @@ def _full_batch(settings: Settings, rows: int, validated: bool, unit: float, cho
     rule = optimizer_named(choose("optimizer", settings.optimizer, "lbfgs", ""))
     assert isinstance(rule, LBFGS)
     epochs = choose("epochs", settings.epochs, 1000 if settings.hidden == () else 300, "iterations at most")
-    goal = _goal(settings, epochs, validated, choose)
+    goal = _goal(settings, epochs, validated, metric, choose)
     return rule, Plan(1.0, Constant(), rows, epochs, goal, settings.seconds, settings.seed, unit)
 
 
-def _goal(settings: Settings, epochs: int, validated: bool, choose: "_Chooser") -> Goal:
+def _metrics(settings: Settings, task: str) -> tuple[Mapping[str, Measure], Goal]:
+    """What held-out rows are scored by, and which of the scores decides."""
+    metrics, decides = metrics_for(task, settings.metrics), settings.metric
+    if decides not in (*LOSSES, *metrics) and not decides.startswith("rmse of "):
+        (decides,) = added = metrics_for(task, [decides])
+        metrics = {**metrics, **added}
+    return metrics, Goal(decides, greater_is_better(decides, metrics.values()))
+
+
+def _goal(settings: Settings, epochs: int, validated: bool, metric: Goal, choose: "_Chooser") -> Goal:
     """What decides when to stop; there is patience where there are validation rows."""
     patience = None
     if validated:
         patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
-    return Goal(
-        metric=settings.metric,
-        greater=greater_is_better(settings.metric),
-        improvement=settings.min_improvement,
-        patience=patience,
-        target=settings.target_score,
-    )
+    return replace(metric, improvement=settings.min_improvement, patience=patience, target=settings.target_score)
 
 
 def _shrinkage(task: str, rows: int, steps: int) -> float:

@@ -13,6 +13,7 @@ from schuss.descent.schedules import SCHEDULES, Schedule
 from schuss.errors import SettingError
 from schuss.groups import from_words
 from schuss.losses import LOSSES, Loss
+from schuss.metrics import METRICS, Measure, metric_named
 from schuss.network.activations import ACTIVATIONS
 
 PRECISIONS = ("float32", "float64", "bf16", "auto")
@@ -62,6 +63,12 @@ class Settings:
     patience: int | None = setting(
         None, "Epochs without a better validation score after which training stops.", whole=True, least=1
     )
+    metrics: Sequence[str | Measure] | None = setting(
+        None,
+        "What held-out rows are scored by, beside the loss, such as rmse,mae; the usual ones of the task if not given: "
+        f"{', '.join(METRICS)}.",
+        metrics=True,
+    )
     metric: str = setting("loss", "The validation score that decides which W is best and when to stop.", text=True)
     min_improvement: float = setting(0.0, "By how much that score must become better for patience to go on.", least=0.0)
     target_score: float | None = setting(None, "The score at which training stops.")
@@ -105,6 +112,8 @@ def checked(name: str, value: Any, limits: Any) -> Any:
     """The value in its proper type, or SettingError with the name, the value and what would do."""
     if limits.get("widths"):
         return _widths(name, value)
+    if limits.get("metrics"):
+        return _metrics(name, value)
     if "groups" in limits:
         return _group(name, value, limits)
     if "names" in limits:
@@ -158,6 +167,15 @@ def _group(name: str, value: Any, limits: Any) -> Any:
         raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['groups'])}.")
     group = from_words(value, limits["groups"], name)
     return value if value in limits["groups"] else group
+
+
+def _metrics(name: str, value: Any) -> tuple[Measure, ...]:
+    """Metrics from a list, or from text with commas between them."""
+    values = re.split(r",(?![^(]*\))", value) if isinstance(value, str) else value
+    values = list(values) if hasattr(values, "__iter__") else [values]
+    if not all(isinstance(each, str | Measure) for each in values):
+        raise SettingError(f"{name} is {value!r}: it must be a list of metrics such as ['rmse', 'mae'].")
+    return tuple(map(metric_named, values))
 
 
 def _choice(name: str, value: Any, limits: Any) -> Any:

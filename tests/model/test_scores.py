@@ -7,13 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    log_loss,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    r2_score,
+    roc_auc_score,
+)
 
 import schuss
 from schuss import Model
-from schuss.errors import CellError
+from schuss.errors import CellError, SettingError
 from schuss.model import scores as scores_module
-from schuss.model.scores import scores_of
+from schuss.model.scores import Scores, scores_of
 from schuss.table import table as tables
 from schuss.table.source import read_table
 
@@ -75,6 +82,36 @@ def test_scores_of_blocks_are_those_of_the_whole(
     in_blocks = model.evaluate(FRAME)
     monkeypatch.undo()
     assert in_blocks == pytest.approx(model.evaluate(FRAME), rel=1e-12)
+
+
+def test_metrics_are_of_the_targets_own_units() -> None:
+    actual, weights = FRAME[["y", "z"]].to_numpy(), FRAME["w"].to_numpy(float)
+    both = model_of("two")
+    predicted = both.predict(FRAME)
+    own = schuss.Metric(lambda actual, predicted, weight: weight @ predicted[:, 1] / (weight @ actual[:, 1]), "share")
+    scores = both.evaluate(FRAME, metrics=["mape", "rmse", own])
+    assert list(scores) == ["loss", "total_loss", "mape", "rmse", "rmse of y", "rmse of z", "share"]
+    assert scores["mape"] == pytest.approx(mean_absolute_percentage_error(actual, predicted, sample_weight=weights))
+    share = weights @ predicted[:, 1] / (weights @ actual[:, 1])
+    assert scores["share"] == pytest.approx(share, rel=1e-6)
+
+
+def test_metrics_that_share_their_sums_sum_once() -> None:
+    trained = model_of("one")
+    scored = Scores(trained.encoding, trained.loss, ["rmse", "mse", "mae", "r2", "mape", "explained_variance"])
+    assert len(scored._of_differences) == 2
+    assert len(scored._of_values) == 1
+
+
+def test_a_metric_of_another_task_is_refused_before_rows_are_scored() -> None:
+    with pytest.raises(SettingError, match="accuracy does not exist for the task regression"):
+        model_of("one", metrics=["accuracy"])
+
+
+def test_training_scores_by_the_metrics_asked_for_and_by_no_others() -> None:
+    trained = schuss.train(FRAME, "y", hidden=(4,), epochs=2, metrics="mae, tweedie_deviance(power=1)")
+    named = ["loss", "total_loss", "mae", "tweedie_deviance(power=1)"]
+    assert [list(scores) for scores in trained.record.scores.values()] == [named, named]
 
 
 def test_one_row_is_scored(model: Model) -> None:

@@ -1,7 +1,7 @@
 """Model: schema, network and W together. It predicts, evaluates, and lives in one file that holds no code."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from schuss.errors import CellError, ModelFileError, NewerFormatError, SettingEr
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.groups import in_words
 from schuss.losses import LOSSES, Loss, loss_named
+from schuss.metrics import Chosen, metrics_for
 from schuss.model.scores import scores_of
 from schuss.network import Network
 from schuss.table.delimited import TableFormat
@@ -172,19 +173,28 @@ class Model:
             start += len(values)
         return found
 
-    def evaluate(self, table: object, format: TableFormat | None = None) -> dict[str, float]:
-        """Scores on a table that holds the target: average and total loss, and the metrics of the task.
+    def evaluate(
+        self, table: object, format: TableFormat | None = None, *, metrics: Chosen | None = None
+    ) -> dict[str, float]:
+        """Scores on a table that holds the target: average and total loss, and metrics.
 
         Rows without a target are left out; a weight column of the schema is used where the table has it.
 
+        Arguments:
+            table, format: as in predict.
+            metrics: names such as "mae" or "f1(average=macro)", or a schuss.Metric of your own; None for the usual ones
+                of the task.
+
         Raises:
             DataError: as predict, or the target is missing or no row has one.
+            SettingError: a metric is unknown or does not exist for the task.
         """
+        chosen = metrics_for(self.encoding.schema.target.task, metrics)
         read = read_for(self.encoding, table, format)
         parts = parts_to_score(self.encoding, read)
         blocks = (self.encoding.encode(block, rows) for block, rows in parts.blocks(TRAINING))
         looked_at = ((self.outputs_of(rows)[np.newaxis], rows) for rows in blocks)
-        return scores_of(self.encoding, self.loss, looked_at)[0]
+        return scores_of(self.encoding, self.loss, looked_at, chosen.values())[0]
 
     def outputs_of(self, rows: Rows) -> Matrix:
         """As outputs, of encoded rows."""
@@ -280,13 +290,20 @@ def parts_to_score(encoding: Encoding, table: Table) -> Parts:
     return parts
 
 
-def read_for(encoding: Encoding, table: object, format: TableFormat | None, memory: float | None = None) -> Table:
+def read_for(
+    encoding: Encoding,
+    table: object,
+    format: TableFormat | None,
+    memory: float | None = None,
+    others: Collection[str] = (),
+) -> Table:
     """A table for a model: what the schema knows as text is read as text, so that "01" stays what it is.
 
     memory: bytes, of which the columns of a file may take half; None for half of what is free.
+    others: columns that are wanted too.
     """
-    target = encoding.schema.target
+    target, only = encoding.schema.target, {*encoding.column_names, *others}
     text = encoding.category_names + (target.names if target.kind == "text" else ())
     format, schema = format or TableFormat(), encoding.schema
     format = replace(format, missing=format.missing + schema.missing, suffix=format.suffix or schema.suffix)
-    return read_table(table, format, text=text, only=encoding.column_names, memory=memory_for(table, memory))
+    return read_table(table, format, text=text, only=only, memory=memory_for(table, memory))

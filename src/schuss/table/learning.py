@@ -43,7 +43,13 @@ _BETWEEN = np.linspace(0, 1, QUANTILES)[1:-1]
 
 
 def learn_schema(
-    table: Table, target: Target, blocks: Blocks, *, weight: str | None = None, exclude: str | Sequence[str] = ()
+    table: Table,
+    target: Target,
+    blocks: Blocks,
+    *,
+    weight: str | None = None,
+    exclude: str | Sequence[str] = (),
+    by: str | None = None,
 ) -> Schema:
     """Learns from the training rows what the network must know of every column.
 
@@ -53,6 +59,7 @@ def learn_schema(
         blocks: of the table in their order, each with the rows to learn from, which have a target.
         weight: a column of row weights; it weighs means and deviations and is no feature.
         exclude: a column that is no feature, or several.
+        by: a column that is no feature because it decides which rows are held out.
 
     Raises:
         SettingError: weight, exclude and target name the same column.
@@ -60,8 +67,10 @@ def learn_schema(
         CellError: a feature is infinite, or a weight is impossible (see `row_weights`), or all are 0.
     """
     exclude = (exclude,) if isinstance(exclude, str) else exclude
+    if by is not None and by in (*target.names, weight):
+        raise SettingError(f"{by!r} is the target or the weight and cannot decide which rows are held out.")
     _check_roles(table, target, weight, exclude)
-    taken = {*target.names, *exclude, weight}
+    taken = {*target.names, *exclude, weight, by}
     learners = {name: _learner(table, name) for name in table.names if name not in taken}
     scales = [_Numeric(name) for name in target.names] if target.task == "regression" else []
     sample, stored, any_weight = Sample(), _Stored(), weight is None
@@ -80,6 +89,7 @@ def learn_schema(
     if not any_weight:
         raise CellError(f"{table.name}: all weights in {weight!r} are 0. At least one row must count.")
     reasons = {name: reason for name, reason in learned.items() if isinstance(reason, str)}
+    reasons |= {by: "it decides which rows are held out"} if by else {}
     reasons |= dict.fromkeys(exclude, "excluded by you")
     dropped = tuple((name, reasons[name]) for name in dict.fromkeys([*table.names, *learned]) if name in reasons)
     columns = tuple(column for column in learned.values() if not isinstance(column, str))

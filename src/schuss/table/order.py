@@ -26,22 +26,22 @@ _ROUNDS, _LEAST_BITS = 10, 8
 class Division:
     """Which part of a table a row belongs to, known from its number and its class: rows whose hash is small.
 
-    numbers, rows: [2, classes] hash and number of the first row of a class that is not tested, and of the first that is
-    neither tested nor validated. sizes: rows of each part and class.
+    numbers, rows: [parts − 1, classes] hash and number of the first row of a class that is beyond each part but the
+    last. sizes: [parts, classes] rows of each.
     """
 
     seed: int
     numbers: NDArray[np.uint64]
     rows: RowIndex
-    sizes: tuple[RowIndex, RowIndex, RowIndex]
+    sizes: NDArray[np.int64]
 
     def parts(self, first: int, classes: Classes) -> NDArray[np.int8]:
-        """[n] TEST, VALIDATION or TRAINING of the rows `first`, first + 1, …, whose classes are given."""
-        parts = np.full(len(classes), TRAINING, np.int8)
+        """[n] the part, such as TEST, VALIDATION or TRAINING, of the rows `first`, first + 1, … of these classes."""
+        parts = np.full(len(classes), len(self.numbers), np.int8)
         if not self.numbers.any():
             return parts
         numbers, rows = _numbers(self.seed, first, len(classes)), np.arange(first, first + len(classes))
-        for part in (VALIDATION, TEST):
+        for part in reversed(range(len(self.numbers))):
             number, row = self.numbers[part][classes], self.rows[part][classes]
             parts[(numbers < number) | ((numbers == number) & (rows < row))] = part
         return parts
@@ -115,19 +115,38 @@ def divide(
     >>> int((dealt.parts(0, classes) == TRAINING).sum())
     80
     """
+    spare = np.maximum(sizes - 1, 0)
+    of_test, of_validation = part_sizes(validation, test, int(sizes.sum()))
+    for_test = _shares(of_test, sizes, spare)
+    for_validation = _shares(of_validation, sizes, spare - for_test)
+    return _division(seed, np.stack([for_test, for_test + for_validation]), sizes, blocks)
+
+
+def part_sizes(validation: float, test: float, count: int) -> tuple[int, int]:
+    """Rows for testing and for validation: as divide. Raises SettingError where the fractions are out of range."""
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise SettingError(
             f"validation is {validation} and test is {test}: give fractions of at least 0, together below 1."
         )
-    spare, count = np.maximum(sizes - 1, 0), int(sizes.sum())
-    for_test = _shares(_part_size(test, count), sizes, spare)
-    for_validation = _shares(_part_size(validation, count), sizes, spare - for_test)
-    ends = np.stack([for_test, for_test + for_validation])
+    return _part_size(test, count), _part_size(validation, count)
+
+
+def divide_evenly(seed: int, folds: int, sizes: RowIndex, blocks: Callable[[], Iterable[Classes]]) -> Division:
+    """Deals rows to folds of the same size, give or take one, over all rows and over each class; as `divide`."""
+    ends = np.cumsum(sizes)
+    dealt = [(ends - fold + folds - 1) // folds for fold in range(folds)]  # rows of these classes and those before
+    shares = np.diff(np.stack(dealt), axis=1, prepend=0)
+    return _division(seed, shares.cumsum(axis=0)[:-1], sizes, blocks)
+
+
+def _division(seed: int, ends: NDArray[np.int64], sizes: RowIndex, blocks: Callable[[], Iterable[Classes]]) -> Division:
+    """The parts of which each class has so many rows up to their ends, [parts − 1, classes]."""
     numbers, rows = np.zeros(ends.shape, np.uint64), np.zeros(ends.shape, np.int64)
     if ends.any():
         for end, wanted in enumerate(ends):
             numbers[end], rows[end] = _nth_numbers(_checked(seed), wanted, sizes, blocks())
-    return Division(seed, numbers, rows, (ends[0], for_validation, sizes - ends[1]))
+    shares = np.diff(np.vstack([0 * sizes, ends, sizes]), axis=0)
+    return Division(seed, numbers, rows, shares)
 
 
 def _order(seed: int, epoch: int, count: int, part: int) -> RowIndex:
@@ -155,7 +174,9 @@ def _numbers(seed: int, first: int, count: int) -> NDArray[np.uint64]:
 def _nth_numbers(
     seed: int, wanted: RowIndex, sizes: RowIndex, blocks: Iterable[Classes]
 ) -> tuple[NDArray[np.uint64], RowIndex]:
-    """[classes] hash and number of the row of each class that has `wanted` rows of smaller hash; 0 where none has.
+    """[classes] hash and number of the row of each class that has `wanted` rows of smaller hash.
+
+    0 where none are wanted, and the greatest numbers where all rows are.
 
     Hashes are evenly spread, so that only those near the expected place are kept: it cannot be ten deviations away.
     """
@@ -174,8 +195,11 @@ def _nth_numbers(
     rows, hashes, owners = (np.concatenate(each) for each in zip(*near, strict=True))
     order = np.lexsort((rows, hashes, owners))
     of_class = np.searchsorted(owners[order], np.arange(len(sizes)))
-    chosen = order[np.where(wanted > 0, of_class + wanted - below, 0)]
-    return np.where(wanted > 0, hashes[chosen], 0).astype(np.uint64), np.where(wanted > 0, rows[chosen], 0)
+    found, inside = np.where(wanted >= sizes, np.iinfo(np.int64).max, 0), (wanted > 0) & (wanted < sizes)
+    ends = np.where(wanted >= sizes, np.uint64(2**64 - 1), np.uint64(0))
+    chosen = order[(of_class + wanted - below)[inside]]
+    ends[inside], found[inside] = hashes[chosen], rows[chosen]
+    return ends, found
 
 
 def _checked(seed: int) -> int:

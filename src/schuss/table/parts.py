@@ -1,20 +1,22 @@
 """Which rows of a table count, and which of them are for training, for validation and for testing."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schuss.arrays import RowIndex
 from schuss.errors import ColumnError
+from schuss.table.by import By, Keys, bins, fold_groups, latest, share_groups
 from schuss.table.columns import as_slice
 from schuss.table.encoding import class_numbers
-from schuss.table.order import TRAINING, Classes, divide
+from schuss.table.order import TEST, TRAINING, VALIDATION, Classes, divide, divide_evenly, part_sizes
 from schuss.table.schema import Target, has_target, row_weights
 from schuss.table.table import Blocks, Table
 
-_NO_TARGET, _NO_WEIGHT = 3, 4
-_REASONS = {_NO_TARGET: "no value in the target", _NO_WEIGHT: "weight 0"}
+_NO_TARGET, _NO_WEIGHT, _NO_KEY, _LATER = 3, 4, 5, 6
+_FIRST = -1  # the fold of rows that are in none
 
 
 class Parts:
@@ -24,20 +26,27 @@ class Parts:
         table: all rows, of which targets and weights are read.
         target: from `find_target`; rows without it are in no part.
         weight: a column of row weights; rows of weight 0 are in no part.
+        by: a column of groups or times that decides which rows are held out; rows without a value there are in no part.
 
     Raises:
-        ColumnError: no row has a target.
-        CellError: a target is infinite, or a weight is impossible.
+        ColumnError: no row has a target, or a column is not there or is of the wrong kind.
+        CellError: a target or time is infinite, or a weight is impossible.
     """
 
-    def __init__(self, table: Table, target: Target, weight: str | None = None) -> None:
-        self.table, self._target = table, target
-        columns = [*target.names, *([] if weight is None else [weight])]
+    def __init__(self, table: Table, target: Target, weight: str | None = None, by: By | None = None) -> None:
+        self.table, self._target, self._by = table, target, by
+        columns = [*target.names, *([] if weight is None else [weight]), *([by.column] if by else [])]
         self._of_row = np.empty(len(table), np.int8)
-        for block, own in self._by_block(columns):
+        self._fold: NDArray[np.int8] = np.empty(0, np.int8)
+        for block, own in self._by_block(list(dict.fromkeys(columns))):
             own[:] = _usable(block, target, weight)
-        counts = np.bincount(self._of_row, minlength=5).tolist()
-        self.left_out = {reason: counts[code] for code, reason in _REASONS.items() if counts[code]}
+            if by:
+                own[(own == TRAINING) & ~by.known(block)] = _NO_KEY
+        counts = np.bincount(self._of_row, minlength=_LATER).tolist()
+        reasons = {_NO_TARGET: "no value in the target", _NO_WEIGHT: "weight 0"}
+        reasons |= {_NO_KEY: f"no value in {by.column!r}"} if by else {}
+        self.left_out = {reason: counts[code] for code, reason in reasons.items() if counts[code]}
+        self.notes: tuple[str, ...] = ()  # on how the rows were dealt
         self.usable: int = counts[TRAINING]  # rows that are in some part
         if counts[_NO_TARGET] == len(table):
             raise ColumnError(f"{table.name}: no row has a value in {' and '.join(map(repr, target.names))}.")
@@ -51,15 +60,46 @@ class Parts:
         return np.flatnonzero(self._of_row == part)
 
     def deal(self, seed: int, validation: float, test: float) -> None:
-        """Gives rows to validation and testing, as `divide` does; before, all are for training."""
+        """Gives training rows to validation and testing, as `divide` does, or by whole groups or times."""
         if not validation and not test:
             return
+        if self._by:
+            wanted = part_sizes(validation, test, self.count(TRAINING))
+            (self._deal_groups if self._by.kind == "group" else self._deal_times)(self._by, seed, wanted)
+            return
         rows, first = list(self._classes()), 0
-        sizes = sum(np.bincount(classes, minlength=max(len(self._target.classes), 1)) for _, classes in rows)
-        division = divide(seed, validation, test, np.asarray(sizes), lambda: (classes for _, classes in rows))
+        sizes = self._sizes(classes for _, classes in rows)
+        division = divide(seed, validation, test, sizes, lambda: (classes for _, classes in rows))
         for own, classes in rows:
             own[own == TRAINING] = division.parts(first, classes)
             first += len(classes)
+
+    def deal_folds(self, seed: int, folds: int) -> None:
+        """Deals all rows to folds for `hold_out`: balanced over classes, or by whole groups.
+
+        By time they are cut into one stretch more than there are folds, each fold being what follows the ones before;
+        the first stretch is in none.
+        """
+        self._fold, usable = np.full(len(self._of_row), _FIRST, np.int8), self._of_row == TRAINING
+        if self._by and self._by.kind == "time":
+            self._fold_times(self._by, seed, folds)
+            return
+        if self._by:
+            fold_of = fold_groups(partial(self._keys, self._by, seed), folds, self._by.column)
+            found = [fold_of[bins(keys)] for keys in self._keys(self._by, seed)]
+        else:
+            rows = [classes for _, classes in self._classes()]
+            division = divide_evenly(seed, folds, self._sizes(rows), lambda: rows)
+            starts = np.cumsum([0, *map(len, rows)]).tolist()
+            found = [division.parts(first, classes) for first, classes in zip(starts, rows, strict=False)]
+        self._fold[usable] = np.concatenate(found)
+
+    def hold_out(self, fold: int) -> None:
+        """The rows of a fold are for testing, all others for training; by time, only those before the fold."""
+        usable = (self._of_row < _NO_TARGET) | (self._of_row == _LATER)
+        by_time = self._by is not None and self._by.kind == "time"
+        kept = self._fold < fold if by_time else self._fold != fold
+        self._of_row[usable] = np.where(self._fold == fold, TEST, np.where(kept, TRAINING, _LATER))[usable]
 
     def blocks(self, part: int, columns: Collection[str] | None = None) -> Blocks:
         """Blocks of the table, each with its rows of that part; of the columns named, those that the table has."""
@@ -68,6 +108,39 @@ class Parts:
             rows = np.flatnonzero(own == part)
             if len(rows):
                 yield block, as_slice(rows)
+
+    def _deal_groups(self, by: By, seed: int, sizes: tuple[int, int]) -> None:
+        keys = partial(self._keys, by, seed)
+        part_of, counts = share_groups(keys, sizes, by.column)
+        self._of_row[self._of_row == TRAINING] = np.concatenate([part_of[bins(own)] for own in keys()])
+        told = zip(("testing", "validation", "training"), counts, strict=True)
+        self.notes += (f"groups in {by.column}: " + ", ".join(f"{n:,} for {name}" for name, n in told if n),)
+
+    def _deal_times(self, by: By, seed: int, sizes: tuple[int, int]) -> None:
+        for part, size in zip((TEST, VALIDATION), sizes, strict=True):
+            if size:
+                self._take_latest(by, size, part)
+
+    def _fold_times(self, by: By, seed: int, folds: int) -> None:
+        usable = self._of_row == TRAINING
+        for fold in range(folds - 1, -1, -1):
+            size = max(self.count(TRAINING) // (fold + 2), 1)
+            self._take_latest(by, size, _LATER)
+            self._fold[(self._of_row == _LATER) & (self._fold == _FIRST)] = fold
+        self._of_row[usable] = TRAINING
+
+    def _take_latest(self, by: By, size: int, part: int) -> None:
+        """Gives about so many of the latest training rows to a part, ties together."""
+        keys = partial(self._keys, by, 0)
+        cut = np.uint64(latest(keys, size, by.column))
+        self._of_row[self._of_row == TRAINING] = np.concatenate(
+            [np.where(own < cut, TRAINING, part).astype(np.int8) for own in keys()]
+        )
+
+    def _keys(self, by: By, seed: int) -> Iterator[Keys]:
+        """Block by block the group or time of each training row."""
+        for block, own in self._by_block([by.column]):
+            yield by.keys(block, seed)[own == TRAINING]
 
     def _classes(self) -> Iterator[tuple[NDArray[np.int8], Classes]]:
         """Block by block what rows are for, and the class of each that has not been left out; 0 in a regression."""
@@ -79,6 +152,10 @@ class Parts:
             if labels:
                 classes = class_numbers(block, self._target, np.flatnonzero(usable)).astype(narrow)
             yield own, classes
+
+    def _sizes(self, blocks: Iterable[Classes]) -> RowIndex:
+        """The rows of each class."""
+        return np.asarray(sum(np.bincount(each, minlength=max(len(self._target.classes), 1)) for each in blocks))
 
     def _by_block(self, columns: Sequence[str] | None) -> Iterator[tuple[Table, NDArray[np.int8]]]:
         """The blocks of the table, each with what its rows are for."""

@@ -1,0 +1,176 @@
+"""Cross-validation: every row is predicted by a model that did not see it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from schuss.errors import SettingError
+from schuss.files import STORAGE, Storage, replacing
+from schuss.job import Fold, Observer, fit, make_settings, memory_of, names_of, prepare_parts
+from schuss.model.model import Model, Record
+from schuss.table.by import By
+from schuss.table.delimited import TableFormat
+from schuss.table.memory import memory_for
+from schuss.table.order import TEST
+from schuss.table.parts import Parts
+from schuss.table.schema import Task, find_target
+from schuss.table.source import read_table
+
+MOST_FOLDS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """What cross-validation found.
+
+    target:      the names of the target columns.
+    scores:      of each fold, on the rows that its model did not see.
+    best_epochs: of each fold, the epoch whose W was kept; 0 for the last.
+    fold:        [N] which fold a row was held out in, from 0; −1 for none.
+    predictions: [N], [N, T] of several targets: of each row by the model of its fold, in the target's type and units;
+        NaN or None where there is none.
+    """
+
+    target: tuple[str, ...]
+    scores: tuple[dict[str, float], ...]
+    best_epochs: tuple[int, ...]
+    fold: NDArray[np.int8]
+    predictions: NDArray[Any]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean of each score over the folds."""
+        return {name: float(np.mean([each[name] for each in self.scores])) for name in self.scores[0]}
+
+    @property
+    def deviation(self) -> dict[str, float]:
+        """The standard deviation of each score between folds (n − 1)."""
+        return {name: float(np.std([each[name] for each in self.scores], ddof=1)) for name in self.scores[0]}
+
+    def save(self, path: Path, storage: Storage = STORAGE) -> None:
+        """Writes one row for each row of the table, in order: the prediction under the target's name, and the fold.
+
+        Raises:
+            SettingError: the ending is neither .csv nor .parquet.
+            OutputError: the file cannot be written.
+        """
+        check_ending(path)
+        columns = dict(zip(self.target, self.predictions.reshape(len(self.fold), -1).T, strict=True))
+        columns["fold" if "fold" not in columns else "fold_"] = self.fold
+        table = pa.table({name: _known(values, self.fold >= 0) for name, values in columns.items()})
+        with replacing(path, storage) as file, pa.PythonFile(file, mode="w") as sink:
+            (pyarrow.csv.write_csv if path.suffix == ".csv" else pyarrow.parquet.write_table)(table, sink)
+
+
+def _known(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.Array:
+    """The values, null where they are not known."""
+    return pa.array([value if own else None for value, own in zip(values.tolist(), known, strict=True)])
+
+
+def with_scores(record: Record, found: CrossValidation) -> Record:
+    """The record of a model that was trained as those of the folds were, with what cross-validation found."""
+    told = {"cross-validation": found.mean, "deviation between folds": found.deviation}
+    finite = {
+        part: {name: value if np.isfinite(value) else None for name, value in scores.items()}
+        for part, scores in told.items()
+    }
+    return replace(record, scores={**record.scores, **finite})
+
+
+def check_ending(path: Path) -> None:
+    """Raises SettingError where predictions cannot be written to such a file."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise SettingError(f"{path}: predictions are written as .csv or .parquet; end the name with one of them.")
+
+
+def cross_validate(
+    table: object,
+    target: str | int | Sequence[str],
+    *,
+    folds: int = 5,
+    weight: str | None = None,
+    exclude: Sequence[str] = (),
+    task: Task | None = None,
+    validation: float | object = None,
+    valid_by: str | None = None,
+    keep_valid_by: bool = False,
+    format: TableFormat | None = None,
+    observers: Iterable[Observer] = (),
+    interrupted: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> CrossValidation:
+    """Trains a network for each fold, on the rows of the others, and scores it on the rows that it did not see.
+
+    Rows are dealt to folds by a hash of (seed, row number), balanced over classes, the same for any cut of the files.
+    With valid_by="group:…" each group is in one fold. With "time:…" rows are cut into folds + 1 stretches, and each but
+    the first is predicted from those before it. Columns, levels and scales are learned from the training rows of each
+    fold alone, and its validation rows, by which W is chosen, are taken from among them. No model is kept: train one on
+    all rows. The predictions take 8 bytes for each row and target; the table is read once where it fits into memory.
+
+    Arguments:
+        folds: from 2 to 100.
+        observers: called with a Fold after each.
+        interrupted: asked as in schuss.train; True ends it with a KeyboardInterrupt.
+        others: as in schuss.train.
+
+    Raises:
+        DataError, EngineError, DivergedError: as schuss.train.
+        SettingError: a setting is out of range, or there are too few rows, groups or times.
+
+    >>> table = {"x": [float(x) for x in range(20)], "y": [2.0 * x + 0.5 for x in range(20)]}
+    >>> found = cross_validate(table, "y", folds=4, hidden=(), epochs=1)
+    >>> len(found.scores), found.fold.tolist().count(0)
+    (4, 5)
+    """
+    if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= MOST_FOLDS:
+        raise SettingError(f"folds is {folds!r}: give a whole number from 2 to {MOST_FOLDS}.")
+    chosen, by, watch = make_settings(settings), By.of(valid_by), tuple(observers)
+    read = read_table(table, format or TableFormat(), memory=memory_for(table, memory_of(chosen)))
+    aim = find_target(read, names_of(target), task)
+    parts = Parts(read, aim, weight, by)
+    if parts.usable < 2 * folds:
+        raise SettingError(f"{read.name}: {parts.usable:,} rows are too few for {folds} folds.")
+    parts.deal_folds(chosen.seed, folds)
+    scores, best = [], []
+    of_row = np.full(len(read), -1, np.int8)
+    shape = (len(read), len(aim.names)) if len(aim.names) > 1 else (len(read),)
+    predictions = np.full(shape, None if aim.classes else np.nan, object if aim.classes else np.float64)
+    for fold in range(folds):
+        parts.hold_out(fold)
+        prepared = prepare_parts(
+            parts,
+            aim,
+            chosen,
+            weight=weight,
+            exclude=exclude,
+            validation=validation,
+            test=0.0,
+            by=None if keep_valid_by or by is None else by.column,
+            format=format,
+        )
+        model, _ = fit(prepared, chosen, interrupted=interrupted)
+        if interrupted():
+            raise KeyboardInterrupt
+        rows = parts.rows(TEST)
+        of_row[rows], predictions[rows] = fold, _predictions(model, parts)
+        found = {name: np.nan if value is None else value for name, value in model.record.scores["test"].items()}
+        scores.append(found)
+        best.append(model.record.best_epoch)
+        for observer in watch:
+            observer(Fold(fold + 1, folds, found))
+    if (of_row >= 0).all() and aim.classes:
+        predictions = np.array(predictions.tolist())  # as Model.predict gives them
+    return CrossValidation(aim.names, tuple(scores), tuple(best), of_row, predictions)
+
+
+def _predictions(model: Model, parts: Parts) -> NDArray[Any]:
+    """Of the rows that are held out, [n] or [n, T]."""
+    encoded = (model.encoding.encode(block, rows, target=False) for block, rows in parts.blocks(TEST))
+    return np.concatenate([model.encoding.decode(model.outputs_of(rows)) for rows in encoded])
