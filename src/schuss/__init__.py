@@ -24,26 +24,46 @@ if TYPE_CHECKING:
     from schuss.estimators import SchussClassifier as SchussClassifier, SchussRegressor as SchussRegressor
     from schuss.job import train as train, update as update
     from schuss.model import Model as Model
-    from schuss.network import Network as Network
+    from schuss.network import (
+        Dense as Dense,
+        Dropout as Dropout,
+        LayerNorm as LayerNorm,
+        Network as Network,
+        Residual as Residual,
+    )
     from schuss.objective import Objective as Objective
     from schuss.table.delimited import TableFormat as TableFormat
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Rows": "arrays",
-    "SchussError": "errors",
-    "SchussClassifier": "estimators",
-    "SchussRegressor": "estimators",
-    "train": "job",
-    "update": "job",
-    "Model": "model",
-    "Network": "network",
-    "Objective": "objective",
-    "TableFormat": "table.source",
-} | dict.fromkeys(
-    ("Adagrad", "Adam", "AdamW", "Constant", "Cosine", "GradientDescent", "Lion", "Momentum", "Nesterov", "RMSprop"),
-    "descent",
+_HOMES = (
+    {
+        "Rows": "arrays",
+        "SchussError": "errors",
+        "SchussClassifier": "estimators",
+        "SchussRegressor": "estimators",
+        "train": "job",
+        "update": "job",
+        "Model": "model",
+        "Objective": "objective",
+        "TableFormat": "table.source",
+    }
+    | dict.fromkeys(("Dense", "Dropout", "LayerNorm", "Network", "Residual"), "network")
+    | dict.fromkeys(
+        (
+            "Adagrad",
+            "Adam",
+            "AdamW",
+            "Constant",
+            "Cosine",
+            "GradientDescent",
+            "Lion",
+            "Momentum",
+            "Nesterov",
+            "RMSprop",
+        ),
+        "descent",
+    )
 )
 __all__ = sorted(_HOMES)
 

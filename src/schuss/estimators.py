@@ -1,6 +1,5 @@
 """SchussRegressor and SchussClassifier: the same training behind scikit-learn's interface."""
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from numbers import Integral
@@ -21,6 +20,7 @@ from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
 from schuss.model import Model
 from schuss.network import Network
+from schuss.network.specifications import Hidden
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Target
@@ -46,12 +46,14 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        hidden: Sequence[int] | None = _DEFAULTS.hidden,
+        hidden: Hidden | None = _DEFAULTS.hidden,
         activation: str | None = _DEFAULTS.activation,
+        embedding: int | None = _DEFAULTS.embedding,
         loss: str | Loss | None = _DEFAULTS.loss,
         optimizer: str | Optimizer | None = _DEFAULTS.optimizer,
         learning_rate: float | None = _DEFAULTS.learning_rate,
         schedule: str | Schedule | None = _DEFAULTS.schedule,
+        l1: float = _DEFAULTS.l1,
         l2: float = _DEFAULTS.l2,
         weight_decay: float | None = _DEFAULTS.weight_decay,
         dropout: float = _DEFAULTS.dropout,
@@ -71,10 +73,12 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.hidden = hidden
         self.activation = activation
+        self.embedding = embedding
         self.loss = loss
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.l1 = l1
         self.l2 = l2
         self.weight_decay = weight_decay
         self.dropout = dropout
@@ -211,16 +215,20 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     Every parameter left at None is decided by the recipe from the table; `model_.record.reasons` says why.
 
     Arguments:
-        hidden: widths of the hidden layers; () is linear regression.
-        activation: identity, relu, leaky_relu, tanh, sigmoid, gelu, silu, selu, mish or softplus.
+        hidden: widths of the hidden layers, or a list of widths, schuss.Dense, LayerNorm, Dropout and Residual; () is
+            linear regression.
+        activation: of the hidden layers that have none of their own: identity, relu, leaky_relu, tanh, sigmoid, gelu,
+            silu, selu, mish or softplus.
+        embedding: numbers that stand for a level of a categorical column; None for one-hot levels.
         loss: squared_error.
         optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion) or a typed group
             such as schuss.Adam(beta1=0.8).
         learning_rate: α, above 0.
         schedule: constant, cosine, or schuss.Cosine(final=0.1).
-        l2: λ of the penalty ½ λ ‖weights‖² in the cost.
+        l1: λ of the penalty λ Σ |weight| in the cost. l2: λ of ½ λ ‖weights‖².
         weight_decay: decoupled decay, per unit of learning rate.
-        dropout: probability with which a step leaves out each hidden unit, below 1; never in predictions.
+        dropout: probability with which a step leaves out each unit of hidden layers given as widths, below 1; never in
+            predictions.
         clip_value: limit ± of each component of a step's gradient; None for none.
         clip_norm: norm to which a longer gradient of a step is scaled down; None for none.
         batch_size: rows a step looks at; as many as there are rows is full-batch descent.

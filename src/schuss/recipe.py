@@ -15,6 +15,7 @@ from schuss.errors import SettingError
 from schuss.groups import in_words
 from schuss.losses import Loss, loss_named
 from schuss.network import Network
+from schuss.network.specifications import layer_in_words
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
 from schuss.training.loop import Plan
@@ -67,6 +68,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         activation=choose("activation", settings.activation, "relu", "the fastest; none was better where measured"),
         categories=encoding.categories,
         dropout=settings.dropout,
+        embedding=settings.embedding,
     )
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
@@ -86,7 +88,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         seed=settings.seed,
         loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
     )
-    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
+    return Recipe(network, Cost(loss, settings.l2, mean_weight, settings.l1), optimizer, plan, choose.reasons)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
@@ -157,7 +159,7 @@ def _epochs(task: str, steps_per_epoch: int) -> int:
 
 def _words(value: Any) -> str:
     if isinstance(value, tuple):
-        return "-".join(str(width) for width in value) or "none"
+        return " - ".join(map(layer_in_words, value)) or "none"
     if isinstance(value, float):
         return f"{value:.4g}"
     return in_words(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
