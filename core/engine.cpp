@@ -27,20 +27,20 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
       settle_(settle),
       program_{},
       batch_memory_{} {
-    for (const Description::Layer& layer : description_.layers) {
+    for (const Description::Layer& layer : description_.layers)
         layers_.push_back({layer.kind.c_str(), layer.inputs, layer.outputs, layer.start, layer.activation.c_str(),
-                           layer.rate});
-        if (layer.kind == "dense") program_.parameters += (layer.inputs + 1) * layer.outputs;
-    }
+                           layer.number});
     for (const auto& [name, value] : description_.constants) constants_.push_back({name.c_str(), value});
 
     program_.layers = layers_.data();
     program_.layer_count = static_cast<int64_t>(layers_.size());
+    program_.parameters = description_.parameters;
     program_.features = description_.features;
     program_.levels = description_.levels.data();
     program_.categories = static_cast<int64_t>(description_.levels.size());
     program_.targets = description_.targets;
     program_.loss = description_.loss.c_str();
+    program_.l1 = description_.l1;
     program_.l2 = description_.l2;
     program_.mean_weight = description_.mean_weight;
     program_.optimizer = description_.optimizer.c_str();

@@ -19,14 +19,15 @@ struct Description {
         std::string kind;
         int64_t inputs, outputs, start;
         std::string activation;
-        double rate;
+        double number;
     };
     std::vector<Layer> layers;
+    int64_t parameters;
     int64_t features;
     std::vector<int64_t> levels;
     int64_t targets;
     std::string loss;
-    double l2, mean_weight;
+    double l1, l2, mean_weight;
     std::string optimizer;
     std::vector<std::pair<std::string, double>> constants;
     double weight_decay, clip_value, clip_norm;

@@ -154,7 +154,7 @@ struct Numbers {
 // What a step does to all of them, besides the rule itself.
 struct StepTerms {
     double scale;   // 1 / (B · mean_weight)
-    double l2;      // 0 for biases
+    double l1, l2;  // 0 for biases
     double shrink;  // α · weight decay; 0 for biases
     double limit;   // of a component of the cost's gradient, or infinity
     double factor;  // of the gradient, for its norm's sake
@@ -181,8 +181,14 @@ ReadyRule ready(const Constants& constants, double learning_rate, int64_t t) {
     return result;
 }
 
-// only_scaled: of the terms there is nothing but the scale.
-template <class Rule, bool only_scaled>
+// The slope of |w|, 0 at 0, times the factor.
+template <class Number>
+SCHUSS_INLINE Number signed_as(Number w, Number factor) {
+    return w > 0 ? factor : w < 0 ? -factor : Number{0};
+}
+
+// only_scaled: of the terms there is nothing but the scale. with_l1: l1 is among them.
+template <class Rule, bool only_scaled, bool with_l1>
 void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& terms) {
     using Number = typename Rule::Number;
     const Rule rule = *reinterpret_cast<const Rule*>(bytes.bytes);
@@ -191,6 +197,7 @@ void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& ter
     float* __restrict second = numbers.second;
     const float* __restrict gradient = numbers.gradient;
     const Number scale = static_cast<Number>(terms.scale), l2 = static_cast<Number>(terms.l2);
+    const Number l1 = static_cast<Number>(terms.l1);
     const Number keep = static_cast<Number>(1 - terms.shrink), limit = static_cast<Number>(terms.limit);
     const Number factor = static_cast<Number>(terms.factor);
     // Else each vector waits for its own; the rest of a long stretch is foreseen by the processor.
@@ -204,6 +211,7 @@ void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& ter
         for (int64_t i = start; i < start + lanes; i++) {
             Number w = W[i];
             Number g = scale * gradient[i];
+            if constexpr (with_l1) g += signed_as(w, l1);
             if constexpr (!only_scaled) {
                 g = factor * clipped<Number>(g + l2 * w, limit);
                 w *= keep;
@@ -221,11 +229,13 @@ void update(const ReadyRule& bytes, const Numbers& numbers, const StepTerms& ter
 template <class Rule>
 void update(const ReadyRule& rule, const Numbers& numbers, const StepTerms& terms) {
     const bool only_scaled =
-        terms.l2 == 0 && terms.shrink == 0 && terms.limit == __builtin_inf() && terms.factor == 1;
+        terms.l1 == 0 && terms.l2 == 0 && terms.shrink == 0 && terms.limit == __builtin_inf() && terms.factor == 1;
     if (only_scaled)
-        update<Rule, true>(rule, numbers, terms);
+        update<Rule, true, false>(rule, numbers, terms);
+    else if (terms.l1 == 0)
+        update<Rule, false, false>(rule, numbers, terms);
     else
-        update<Rule, false>(rule, numbers, terms);
+        update<Rule, false, true>(rule, numbers, terms);
 }
 
 struct Optimizer {

@@ -12,16 +12,22 @@
 namespace schuss {
 
 // A link of the chain, by its kind:
-//   dense    output = activation(x · weights + biases); in W from `start` on weights [inputs, outputs] row by row, then
-//            biases. Of the first one `inputs` is F + Σ levels. The last link of a network is dense and linear.
-//   dropout  every unit is set to 0 with probability `rate`, in training only
+//   dense       output = activation(x · weights + biases); in W from `start` on weights [inputs, outputs] row by row,
+//               then biases. Of the first one `inputs` is F + Σ levels, or F + C · d behind an embedding. The last link of
+//               a network is dense and linear.
+//   embedding   the first link or none: output = features, then a vector of d numbers for every code; `inputs` is
+//               F + Σ levels, `outputs` is F + C · d; in W the levels' vectors, column by column
+//   layer_norm  output = activation(γ · (x − mean) / √(variance + number) + β); in W γ, then β
+//   dropout     every unit is set to 0 with the probability `number`, in training only
+//   fork        what comes in goes on, and is kept for the join that belongs to it
+//   join        output = x + what came into the fork
 struct Layer {
     const char* kind;
     int64_t inputs;
     int64_t outputs;
     int64_t start;
     const char* activation;
-    double rate;
+    double number;
 };
 
 struct Constant {
@@ -40,7 +46,7 @@ struct Program {
     int64_t parameters;     // P
 
     const char* loss;
-    double l2;           // λ of ½ λ ‖weights‖², biases free
+    double l1, l2;       // λ₁ and λ₂ of λ₁ Σ |weight| + ½ λ₂ ‖weights‖², biases free
     double mean_weight;  // of all training rows
 
     const char* optimizer;

@@ -69,7 +69,7 @@ __attribute__((noinline)) void gather(
     const Sheet features = workspace.input->values;
     const int64_t F = program.features, C = program.categories, T = with_loss ? program.targets : 0;
     const int64_t capacity = workspace.row_capacity, end = last < chosen.count ? last : chosen.count;
-    int32_t* codes = C ? workspace.categories->codes : nullptr;
+    int32_t* codes = workspace.codes.data;
     float* targets = workspace.targets;
     float* weights = workspace.weights;
 
@@ -187,7 +187,7 @@ struct Finish {
 void update(Workspace& workspace, const Stretch& stretch, const float* gradient, const Finish& finish, bool penalised) {
     const auto from_start = [&](float* vector) { return vector ? vector + stretch.start : nullptr; };
     StepTerms terms = finish.terms;
-    if (!penalised) terms.l2 = terms.shrink = 0;
+    if (!penalised) terms.l1 = terms.l2 = terms.shrink = 0;
     workspace.optimizer->update(
         finish.rule,
         {workspace.W + stretch.start, from_start(workspace.vectors[0]), from_start(workspace.vectors[1]), gradient,
@@ -250,19 +250,19 @@ void gradient_of_tile(
 // Σ g² of a tile's part of the cost's gradient, in float64.
 double squares_of_tile(const Workspace& workspace, const Place& place, const StepTerms& terms) {
     const Tile& tile = place.tile;
-    const auto squares = [&](const Stretch& stretch, double l2) {
+    const auto squares = [&](const Stretch& stretch, double l1, double l2) {
         const float* gradient = workspace.gradient + stretch.start;
         const float* W = workspace.W + stretch.start;
         double sums[lanes] = {}, total = 0;
         for (int64_t start = 0; start < stretch.count; start += lanes)
             for (int64_t i = 0; i < lanes; i++) {
-                const double g = terms.scale * gradient[start + i] + l2 * W[start + i];
+                const double w = W[start + i], g = terms.scale * gradient[start + i] + l2 * w + signed_as(w, l1);
                 sums[i] += g * g;
             }
         for (int64_t i = 0; i < lanes; i++) total += sums[i];
         return total;
     };
-    return squares(tile.weights, terms.l2) + squares(tile.biases, 0);
+    return squares(tile.weights, terms.l1, terms.l2) + squares(tile.biases, 0, 0);
 }
 
 // ---- a batch -------------------------------------------------------------------------------------------------------
@@ -368,9 +368,9 @@ void train(void* memory, const Rows& rows, const Chunk& chunk, const Worker& wor
         Finish finish = {
             by_norm ? Finish::store : Finish::update,
             optimizer.ready(workspace.constants, rate, step + 1),
-            {1 / divisor, program.l2, rate * program.weight_decay,
+            {1 / divisor, program.l1, program.l2, rate * program.weight_decay,
              program.clip_value > 0 ? program.clip_value : __builtin_inf(), 1},
-            optimizer.stays_at_0 && program.l2 == 0 && program.weight_decay == 0 && !by_norm,
+            optimizer.stays_at_0 && program.l1 == 0 && program.l2 == 0 && program.weight_decay == 0 && !by_norm,
         };
         const Selection batch = {rows, chunk.order, first, count, after < count ? after : count};
         const double total = go_through(workspace, workspace.W, batch, worker, share, finish, true, step);

@@ -8,7 +8,10 @@
 #include "operations/categories.hpp"
 #include "operations/dense.hpp"
 #include "operations/dropout.hpp"
+#include "operations/embedding.hpp"
+#include "operations/layer_norm.hpp"
 #include "operations/output.hpp"
+#include "operations/residual.hpp"
 #include "optimizers.hpp"
 #include "program.hpp"
 
@@ -29,9 +32,10 @@ struct Workspace {
 
     Operation** chain;  // in the order of the way forward
     int64_t length;
-    Categories* categories;  // the first of the chain, or null
-    Output* output;          // the last of it
-    Signal* input;           // features
+    Codes codes;             // of categorical columns
+    Output* output;          // the last of the chain
+    Signal* input;           // features, and what an embedding adds to them
+    bool narrow_input;       // in a panel of narrow_width
     Place* places;           // all tiles of weights
     int64_t place_count;
     double* squares;         // [place_count] Σ g² of a tile, for the norm of the gradient
@@ -71,22 +75,26 @@ const double* constant(const Program& program, const char* name) {
     return nullptr;
 }
 
-bool is_dense(const Layer& layer) { return strcmp(layer.kind, "dense") == 0; }
-bool is_dropout(const Layer& layer) { return strcmp(layer.kind, "dropout") == 0; }
+bool is(const Layer& layer, const char* kind) { return strcmp(layer.kind, kind) == 0; }
 
 // Null, or the first name that has no entry in our tables.
 const char* unknown(const Program& program) {
+    int64_t open = 0;  // forks
     for (int64_t l = 0; l < program.layer_count; l++) {
         const Layer& layer = program.layers[l];
-        const bool last = l == program.layer_count - 1;
-        bool known = is_dropout(layer) && l > 0 && !last;
-        if (is_dense(layer))
-            Activations::for_each([&](auto its) {
-                using Activation = decltype(its);
-                known |= strcmp(Activation::name, layer.activation) == 0 &&
-                         (!last || Activation::rule == ChainRule::identity);
-            });
-        if (!known) return is_dense(layer) ? layer.activation : layer.kind;
+        const bool last = l == program.layer_count - 1, dense = is(layer, "dense");
+        open += is(layer, "fork") - is(layer, "join");
+        bool known = (is(layer, "embedding") && l == 0) || is(layer, "dropout") || is(layer, "fork") ||
+                     (is(layer, "join") && open >= 0);
+        if (last || (l == 0 && !dense && !is(layer, "embedding") && program.categories > 0)) known = false;
+        if (!known && !dense && !is(layer, "layer_norm")) return layer.kind;
+        if (known) continue;
+        Activations::for_each([&](auto its) {
+            using Activation = decltype(its);
+            known |= strcmp(Activation::name, layer.activation) == 0 &&
+                     (!last || (dense && open == 0 && Activation::rule == ChainRule::identity));
+        });
+        if (!known) return layer.activation;
     }
     if (!named(losses, program.loss)) return program.loss;
     const Optimizer* rule = named(optimizers, program.optimizer);
@@ -107,17 +115,34 @@ Kind* add_operation(Workspace& workspace, const Memory& memory) {
 // The chain that Python describes; returns the length of a padded vector.
 int64_t build_chain(Workspace& workspace, const Program& program, const Memory& memory) {
     workspace.chain = memory.take<Operation*>(program.layer_count + 1);
-    Signal* signal = workspace.input = new (memory.take<Signal>(1)) Signal();
-    signal->columns = program.features;
+    const auto new_signal = [&](int64_t columns) {
+        Signal* signal = new (memory.take<Signal>(1)) Signal();
+        signal->columns = columns;
+        signal->chain = ChainRule::identity;
+        signal->scale = 1;
+        signal->floats_wanted = true;
+        return signal;
+    };
+    const auto chain_rule_of = [](const Layer& layer) {
+        ChainRule rule = ChainRule::identity;
+        Activations::for_each([&](auto its) {
+            using Activation = decltype(its);
+            if (strcmp(Activation::name, layer.activation) == 0) rule = Activation::rule;
+        });
+        return rule;
+    };
+    Signal* signal = workspace.input = new_signal(program.features);
     int64_t padded = 0;
     uint32_t dropouts = 0;
+    Fork* fork = nullptr;  // the innermost that is open
 
     const Layer& first = program.layers[0];
     Categories* categories = nullptr;
-    if (program.categories > 0) {
-        workspace.categories = categories = add_operation<Categories>(workspace, memory);
+    if (program.categories > 0 && is(first, "dense")) {
+        categories = add_operation<Categories>(workspace, memory);
         categories->columns = program.categories;
         categories->levels = program.levels;
+        categories->codes = &workspace.codes;
         categories->outputs = first.outputs;
         categories->flat_start = first.start + program.features * first.outputs;
         categories->start = 0;
@@ -140,35 +165,68 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
                 categories->biases = operation->biases;
             }
         };
-        if (is_dropout(layer)) {
+        if (is(layer, "embedding")) {
+            Embedding* embedding = add_operation<Embedding>(workspace, memory);
+            embedding->features = program.features;
+            embedding->columns = program.categories;
+            embedding->levels = program.levels;
+            embedding->width = (layer.outputs - program.features) / program.categories;
+            embedding->flat_start = layer.start;
+            embedding->start = padded;
+            embedding->codes = &workspace.codes;
+            embedding->signal = signal;
+            signal->columns = layer.outputs;
+            signal->has_way_back = true;
+            padded += embedding->padded();
+        } else if (is(layer, "layer_norm")) {
+            LayerNorm* norm = add_operation<LayerNorm>(workspace, memory);
+            norm->flat_start = layer.start;
+            norm->start = padded;
+            norm->epsilon = layer.number;
+            norm->x = signal;
+            signal = norm->y = new_signal(layer.outputs);
+            signal->has_way_back = true;
+            signal->chain = chain_rule_of(layer);
+            norm->activate = activation_of(layer.activation);
+            padded += norm->padded();
+        } else if (is(layer, "dropout")) {
             Dropout* dropout = add_operation<Dropout>(workspace, memory);
             dropout->signal = signal;
             dropout->seed = program.seed;
             dropout->layer = dropouts++;
-            const double threshold = layer.rate * 65536 + 0.5;
+            const double threshold = layer.number * 65536 + 0.5;
             dropout->threshold = threshold > 65535 ? 65535 : static_cast<uint32_t>(threshold);
-            signal->scale = dropout->scale();
+            const bool of_relu = signal->chain == ChainRule::relu || signal->chain == ChainRule::dropped_relu;
+            signal->chain = of_relu ? ChainRule::dropped_relu : ChainRule::stored;
+            signal->scale *= dropout->scale();
+        } else if (is(layer, "fork")) {
+            Fork* inner = add_operation<Fork>(workspace, memory);
+            inner->outer = fork;
+            inner->x = signal;
+            signal = inner->inside = new_signal(layer.outputs);
+            signal->has_way_back = inner->x->has_way_back;
+            fork = inner;
+        } else if (is(layer, "join")) {
+            Join* join = add_operation<Join>(workspace, memory);
+            join->x = fork->x;
+            join->f = signal;
+            signal = join->y = fork->y = new_signal(layer.outputs);
+            signal->has_way_back = join->x->has_way_back || join->f->has_way_back;
+            fork = fork->outer;
         } else if (l + 1 < program.layer_count) {
             Dense* dense = add_operation<Dense>(workspace, memory);
             fill(dense);
             const bool from_registers = signal->chain != ChainRule::stored && signal->chain != ChainRule::dropped_relu;
-            signal->only_factors = depth > 1 && from_registers;
-            signal = dense->y = new (memory.take<Signal>(1)) Signal();
-            signal->columns = layer.outputs;
-            signal->has_way_back = true;
-            Activations::for_each([&](auto its) {
-                using Activation = decltype(its);
-                if (strcmp(Activation::name, layer.activation) == 0) signal->chain = Activation::rule;
-            });
-            if (is_dropout(program.layers[l + 1]))
-                signal->chain = signal->chain == ChainRule::relu ? ChainRule::dropped_relu : ChainRule::stored;
+            signal->only_factors = depth > 1 && signal->from_dense && from_registers;
+            signal = dense->y = new_signal(layer.outputs);
+            signal->has_way_back = signal->from_dense = true;
+            signal->floats_wanted = l == 0 && categories;
+            signal->chain = chain_rule_of(layer);
             dense->lay_out_weights(memory);
-            const bool narrow = l == 0 && program.features <= narrow_width;
+            workspace.narrow_input |= l == 0 && program.features <= narrow_width;
+            const bool narrow = l == 0 && workspace.narrow_input;
             dense->code = dense_code(layer.activation, narrow ? narrow_width : panel_width, dense->x->chain);
-            if (l == 0 && categories) {
-                categories->derivatives = &signal->derivatives;
-                signal->floats_wanted = true;
-            }
+            if (l == 0 && categories) categories->derivatives = &signal->derivatives;
         } else {
             Output* output = workspace.output = add_operation<Output>(workspace, memory);
             fill(output);
@@ -184,8 +242,10 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
 // Floats of a row in all signals, on the way forward and back.
 int64_t floats_of_a_row(const Program& program) {
     int64_t total = program.features;
-    for (int64_t l = 0; l < program.layer_count; l++)
-        if (is_dense(program.layers[l])) total += 2 * program.layers[l].outputs;
+    for (int64_t l = 0; l < program.layer_count; l++) {
+        const Layer& layer = program.layers[l];
+        if (!is(layer, "dropout")) total += (is(layer, "layer_norm") ? 3 : 2) * layer.outputs;
+    }
     return total;
 }
 
@@ -241,10 +301,12 @@ void lay_out_batch(void* workspace_memory, const Memory& memory, int64_t rows, i
     const Program& program = *workspace.program;
     workspace.row_capacity = rows;
     Sheet& features = workspace.input->values;
-    if (program.features <= narrow_width && workspace.length > (workspace.categories ? 2 : 1))
+    const int64_t columns = workspace.input->columns;
+    if (workspace.narrow_input)
         features = {memory.take<float>(rows * narrow_width), narrow_width, 0};
     else
-        features = new_sheet(memory, program.features ? program.features : 1, rows);
+        features = new_sheet(memory, columns ? columns : 1, rows);
+    workspace.codes = {memory.take<int32_t>(program.categories * rows), rows};
     for (int64_t i = 0; i < workspace.length; i++) workspace.chain[i]->lay_out_rows(memory, rows);
     workspace.targets = memory.take<float>(program.targets * rows);
     workspace.weights = memory.take<float>(rows);
@@ -256,9 +318,9 @@ double row_operations(const Program& program) {
     double total = 0;
     for (int64_t l = 0; l < program.layer_count; l++) {
         const Layer& layer = program.layers[l];
-        if (!is_dense(layer)) continue;
         const auto inputs = static_cast<double>(l == 0 ? program.features + program.categories : layer.inputs);
-        total += (l == 0 ? 4 : 6) * inputs * static_cast<double>(layer.outputs);
+        const double of_each = is(layer, "dense") ? (l == 0 ? 4 : 6) * inputs : 10;
+        total += of_each * static_cast<double>(layer.outputs);
     }
     return total;
 }

@@ -18,6 +18,7 @@ import pytest
 
 import schuss
 from schuss import cli
+from schuss.network.specifications import hidden_layers
 from schuss.settings import Settings
 
 RANDOM = np.random.default_rng(0)
@@ -373,14 +374,29 @@ def test_a_diverging_training_saves_nothing_and_gives_advice(program: Terminal) 
     assert "learning rate ten times smaller" in message
 
 
+def test_layers_are_said_in_words_and_come_back(program: Terminal) -> None:
+    words = "8, layer_norm(relu), residual(dense(8), dropout(0.1), dense(8, identity))"
+    said = program(
+        "train", "houses.csv", "-t", "price", "--hidden", words, "--embedding", "3", "--l1", "0.001", "--epochs", "5"
+    )
+    chain = "layer_norm(activation=relu) → residual(dense(width=8), dropout(probability=0.1), dense(width=8,"
+    assert f"→ embedding 3 → 8 → {chain} activation=identity)) → 1" in said
+    model = schuss.Model.load("houses.schuss")
+    assert model.network.hidden == hidden_layers(words)
+    assert model.network.embedding == 3
+    shown = program("inspect", "houses.schuss")
+    assert [name for name in ("embedding", "norm1", "hidden3", "dropout in training: 0.1") if name in shown][3:]
+    program("predict", "houses.schuss", "houses.csv", "-o", "p.csv")
+
+
 def test_wrong_usage_has_exit_code_2(program: Terminal) -> None:
     assert "--target" in program("train", "houses.csv", exit_code=2)
     assert "rely" in program("train", "houses.csv", "-t", "price", "--activation", "rely", exit_code=2)
-    assert "widths" in program("train", "houses.csv", "-t", "price", "--hidden", "a,b", exit_code=2)
     assert "No such command" in program("trian", exit_code=2)
 
 
 def test_settings_out_of_range_are_named(program: Terminal) -> None:
+    assert "hidden layer 'a'" in program.refuses("train", "houses.csv", "-t", "price", "--hidden", "a,b")
     assert "epochs is 0" in program.refuses("train", "houses.csv", "-t", "price", "--epochs", "0")
     assert "together below 1" in program.refuses(
         "train", "houses.csv", "-t", "price", "--test", "0.6", "--validation", "0.6"

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from schuss import Adam, SchussClassifier, SchussRegressor
+from schuss import Adam, LayerNorm, SchussClassifier, SchussRegressor
 from schuss.descent import Nesterov
 from schuss.errors import DataError, SettingError
 from schuss.settings import Settings
@@ -298,6 +298,9 @@ def test_fault_18_a_single_class_is_predicted_always() -> None:
     [
         {"hidden": (0,)},
         {"hidden": "many"},
+        {"dropout": 0.1, "hidden": [8, LayerNorm()]},
+        {"embedding": 0},
+        {"l1": -1},
         {"activation": "rely"},
         {"optimizer": "adamm"},
         {"learning_rate": 0.0},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from sklearn.datasets import load_breast_cancer, load_diabetes
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import Lasso, LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from schuss import Network, Objective, Rows
@@ -46,11 +46,24 @@ def test_logistic_network_reaches_the_optimum_of_scikit_learn() -> None:
 
 def test_penalty_looks_at_weights_and_never_at_biases() -> None:
     network = Network(inputs=2)
-    objective = Objective(network, "squared_error", Rows.from_arrays([[0.0, 0.0]], [0.0]), l2=0.5)
-    W = np.array([3.0, 4.0, 100.0])
-    assert objective.penalty(W) == 0.25 * 25
+    objective = Objective(network, "squared_error", Rows.from_arrays([[0.0, 0.0]], [0.0]), l2=0.5, l1=0.25)
+    W = np.array([3.0, -4.0, 100.0])
+    assert objective.penalty(W) == 0.25 * 25 + 0.25 * 7
     assert objective(W) == objective.average(W) + objective.penalty(W)
     assert objective.total(W) == 100.0**2
+
+
+def test_an_l1_penalty_reaches_the_optimum_of_the_lasso() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    X, y = StandardScaler().fit_transform(X), (y - y.mean()) / y.std()
+    objective = Objective(Network(inputs=X.shape[1]), "squared_error", Rows.from_arrays(X, y), l1=0.1)
+    W = np.zeros(X.shape[1] + 1)
+    rate = 0.05
+    for step in range(4000):
+        W -= rate / (1 + step / 100) * objective.gradient(W)  # steps along subgradients must become short
+    expected = Lasso(alpha=0.05, tol=1e-10).fit(X, y)  # which halves the squares
+    np.testing.assert_allclose(W[:-1], expected.coef_, atol=1e-3)
+    assert (expected.coef_ == 0).sum() > 2
 
 
 def test_float64_rows_are_kept_in_float64() -> None:

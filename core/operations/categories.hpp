@@ -9,6 +9,14 @@
 namespace schuss::SCHUSS_BUILD {
 namespace {
 
+// Of the rows that are worked on, column by column: -1 for none.
+struct Codes {
+    int32_t* data;  // [C, row_capacity]
+    int64_t row_capacity;
+
+    const int32_t* column(int64_t c) const { return data + c * row_capacity; }
+};
+
 class Categories final : public Operation {
   public:
     int64_t columns;        // C
@@ -17,8 +25,7 @@ class Categories final : public Operation {
     int64_t flat_start;     // of the first level's row in W
     int64_t start;          // in a padded vector
     int64_t biases;         // of the first layer, in a padded vector
-    int64_t row_capacity;
-    int32_t* codes;         // [C, row_capacity], -1 for none
+    const Codes* codes;
     Sheet sums;             // [outputs in panels] biases + Σ_c the row of the level
     const Sheet* derivatives;  // of what the first layer makes of the sums
     Sheet own_derivatives;  // where the first layer has no sheet of them
@@ -30,8 +37,6 @@ class Categories final : public Operation {
     }
 
     void lay_out_rows(const Memory& memory, int64_t rows) override {
-        row_capacity = rows;
-        codes = memory.take<int32_t>(columns * rows);
         sums = new_sheet(memory, outputs, rows);
         if (derivatives == &own_derivatives) own_derivatives = new_sheet(memory, outputs, rows);
     }
@@ -44,7 +49,7 @@ class Categories final : public Operation {
                 Vector sum[2] = {low, high};
                 const float* of_column = pass.W + start;
                 for (int64_t c = 0; c < columns; c++) {
-                    const int32_t code = codes[c * row_capacity + row];
+                    const int32_t code = codes->column(c)[row];
                     if (code >= 0) {
                         const float* level = of_column + (p * levels[c] + code) * panel_width;
                         sum[0] += load(level);
@@ -71,9 +76,10 @@ class Categories final : public Operation {
     // The level's row += the derivatives of every row that has it, in row order.
     void gradient(const Tile& tile, int64_t rows, float* its_weights, float*) override {
         const int64_t column = tile.first, panel = tile.panel;
+        const int32_t* its_codes = codes->column(column);
         const float* from = derivatives->at(panel, 0);
         for (int64_t row = 0; row < rows; row++, from += panel_width) {
-            const int32_t code = codes[column * row_capacity + row];
+            const int32_t code = its_codes[row];
             if (code < 0) continue;
             float* level = its_weights + code * panel_width;
             store(level, load(level) + load(from));
@@ -97,7 +103,7 @@ class Categories final : public Operation {
   protected:
     // The levels that some row of the batch has.
     void touched(const Tile& tile, int64_t rows, const Visitor& visitor) const override {
-        const int32_t* its_codes = codes + tile.first * row_capacity;
+        const int32_t* its_codes = codes->column(tile.first);
         for (int64_t row = 0; row < rows; row++)
             if (its_codes[row] >= 0) visitor.visit(visitor.context, its_codes[row] * panel_width, panel_width);
     }

@@ -85,7 +85,7 @@ class Dropout final : public Operation {
         if (!pass.training || threshold == 0) return;
         constexpr int64_t group = 32, half = 16;  // units that share counters, and those that share halves of words
         const Sheet values = signal->values, slopes = signal->derivatives;
-        const bool with_slopes = signal->chain == ChainRule::stored;
+        const bool with_slopes = signal->keeps_slopes(pass.way_back);
         const RoundKeys keys(seed);
         const Words none = {}, limit = none + threshold;
         const Vector enlarged = splat(scale());

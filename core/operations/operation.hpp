@@ -17,13 +17,16 @@ struct Signal {
     int64_t columns;
     Sheet values;                // data is null where dense layers read them as factors and nobody else does
     Factors value_factors;       // of the values, where a dense layer reads them
-    bool only_factors;           // the values are made as factors, at once
+    bool from_dense;             // a dense layer makes the values
+    bool only_factors;           // it makes them as factors, at once
     bool has_way_back;           // someone before wants the derivatives
     Sheet derivatives;
     Factors derivative_factors;  // of the derivatives, where a dense layer made the values
-    bool floats_wanted;          // categories read the derivatives in float32 even where products do not
+    bool floats_wanted;          // others than dense layers read the derivatives, in float32
     ChainRule chain;             // how a derivative by the value becomes one by what the activation was applied to
     float scale;                 // by which dropout multiplies what it keeps
+
+    bool keeps_slopes(bool way_back) const { return way_back && has_way_back && chain == ChainRule::stored; }
 };
 
 // Some rows of the batch on their way through the operations: [first, last), a multiple of `lanes` of them.
@@ -54,7 +57,24 @@ SCHUSS_INLINE void store_derivatives(
             sums.at[m][n] = Rule::chain(sums.at[m][n], value, stored, scale);
             if (depth == 1 || signal.floats_wanted) store(derivatives + place, sums.at[m][n]);
         }
-    signal.derivative_factors.put(sums.at, panel, row);
+    if (depth == 1 || signal.derivative_factors.by_rows.data) signal.derivative_factors.put(sums.at, panel, row);
+}
+
+// derivatives(panel, row, n): a vector of a row's derivatives by the values of the signal. What the activation
+// before makes of them is stored.
+template <class Derivatives>
+SCHUSS_INLINE void send_back(const Signal& signal, const Pass& pass, Derivatives derivatives) {
+    ChainRules::for_each([&](auto its) {
+        using Rule = decltype(its);
+        if (Rule::rule != signal.chain) return;
+        for (int64_t row = pass.first; row < pass.last; row += block_rows)
+            for (int64_t panel = 0; panel < panels_of(signal.columns); panel++) {
+                Sums<block_rows, 2> sums;
+                for (int m = 0; m < block_rows; m++)
+                    for (int n = 0; n < 2; n++) sums.at[m][n] = derivatives(panel, row + m, n);
+                store_derivatives<Rule>(sums, signal, signal.values, pass, panel, row);
+            }
+    });
 }
 
 // A stretch of the padded vectors whose gradient is made in one go, by one thread, over all rows of a batch.

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from schuss.job import train as train, update as update
     from schuss.metrics import Metric as Metric
     from schuss.model import Model as Model
-    from schuss.network import Network as Network
+    from schuss.network import (
+        Dense as Dense,
+        Dropout as Dropout,
+        LayerNorm as LayerNorm,
+        Network as Network,
+        Residual as Residual,
+    )
     from schuss.objective import Objective as Objective
     from schuss.table.delimited import TableFormat as TableFormat
     from schuss.view.comparison import compare as compare
@@ -41,28 +47,31 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Rows": "arrays",
-    "SchussError": "errors",
-    "SchussClassifier": "estimators",
-    "SchussRegressor": "estimators",
-    "train": "job",
-    "CrossValidation": "cross_validation",
-    "cross_validate": "cross_validation",
-    "update": "job",
-    "Metric": "metrics",
-    "Model": "model",
-    "Network": "network",
-    "Objective": "objective",
-    "TableFormat": "table.source",
-    "compare": "view.comparison",
-    "find_learning_rate": "view.rates",
-} | dict.fromkeys(
-    (
-        *("Adagrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Lion", "Momentum", "Nesterov", "RMSprop"),
-        *("Constant", "Coslog4", "Cosine", "Exponential", "OneCycle", "Plateau", "Polynomial", "Step"),
-    ),
-    "descent",
+_HOMES = (
+    {
+        "Rows": "arrays",
+        "SchussError": "errors",
+        "SchussClassifier": "estimators",
+        "SchussRegressor": "estimators",
+        "train": "job",
+        "update": "job",
+        "CrossValidation": "cross_validation",
+        "cross_validate": "cross_validation",
+        "Metric": "metrics",
+        "Model": "model",
+        "Objective": "objective",
+        "TableFormat": "table.source",
+        "compare": "view.comparison",
+        "find_learning_rate": "view.rates",
+    }
+    | dict.fromkeys(("Dense", "Dropout", "LayerNorm", "Network", "Residual"), "network")
+    | dict.fromkeys(
+        (
+            *("Adagrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Lion", "Momentum", "Nesterov", "RMSprop"),
+            *("Constant", "Coslog4", "Cosine", "Exponential", "OneCycle", "Plateau", "Polynomial", "Step"),
+        ),
+        "descent",
+    )
 )
 __all__ = sorted(_HOMES)
 

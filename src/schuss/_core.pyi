@@ -30,11 +30,13 @@ class Engine:
     def __init__(
         self,
         *,
-        layers: Sequence[tuple[str, int, int, int, str, float]],  # kind, inputs, outputs, start, activation, rate
+        layers: Sequence[tuple[str, int, int, int, str, float]],  # kind, inputs, outputs, start, activation, number
+        parameters: int,
         features: int,
         levels: Sequence[int],
         targets: int,
         loss: str,
+        l1: float,
         l2: float,
         mean_weight: float,
         optimizer: str,

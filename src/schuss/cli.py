@@ -65,22 +65,6 @@ class _Interrupt:
                 signal.signal(number, handler)
 
 
-class _Widths(click.ParamType[Any]):
-    """256,256 -> (256, 256); none -> ()."""
-
-    name = "widths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        if value.strip() in ("", "none", "()"):
-            return ()
-        try:
-            return tuple(int(width) for width in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r}: give widths such as 256,256, or none.", param, ctx)
-
-
 class _Part(click.ParamType[Any]):
     """A fraction where the text is a number, otherwise the file of that name."""
 
@@ -98,13 +82,11 @@ def _setting_options(command: Callable[..., Any], without: Sequence[str] = ()) -
     for item in reversed([item for item in fields(Settings) if item.name not in without]):
         limits, default = item.metadata, item.default
         kind: Any = float
-        if limits.get("widths"):
-            kind = _Widths()
-        elif "names" in limits:
+        if "names" in limits:
             kind = click.Choice(limits["names"])
         elif limits.get("whole"):
             kind = int
-        elif limits.get("bytes") or limits.get("text") or limits.get("metrics") or "groups" in limits:
+        elif {"bytes", "text", "metrics", "layers", "groups"} & set(limits):
             kind = str
         text = limits["help"]
         if "groups" in limits:

@@ -12,6 +12,7 @@ import msgspec
 import schuss
 from schuss.errors import SettingError, one_line
 from schuss.groups import in_words
+from schuss.network.specifications import HiddenLayer, layer_in_words
 from schuss.table.delimited import TableFormat
 from schuss.training.loop import NewRate, Plan
 
@@ -108,6 +109,8 @@ def plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, TableFormat):
         return {item.name: plain(own) for item in fields(value) if (own := getattr(value, item.name)) is not None}
+    if isinstance(value, HiddenLayer):
+        return layer_in_words(value)
     if is_dataclass(value) and not isinstance(value, type) and hasattr(value, "name"):
         return in_words(value)
     raise _NotPlainError(f"{type(value).__name__} cannot be written down")

@@ -22,6 +22,7 @@ from schuss.losses import Loss
 from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
+from schuss.network.specifications import Hidden
 from schuss.settings import Settings
 from schuss.table.by import By
 from schuss.table.columns import from_numpy
@@ -48,12 +49,14 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        hidden: Sequence[int] | None = _DEFAULTS.hidden,
+        hidden: Hidden | None = _DEFAULTS.hidden,
         activation: str | None = _DEFAULTS.activation,
+        embedding: int | None = _DEFAULTS.embedding,
         loss: str | Loss | None = _DEFAULTS.loss,
         optimizer: str | Optimizer | None = _DEFAULTS.optimizer,
         learning_rate: float | None = _DEFAULTS.learning_rate,
         schedule: str | Schedule | None = _DEFAULTS.schedule,
+        l1: float = _DEFAULTS.l1,
         l2: float = _DEFAULTS.l2,
         weight_decay: float | None = _DEFAULTS.weight_decay,
         dropout: float = _DEFAULTS.dropout,
@@ -82,10 +85,12 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.hidden = hidden
         self.activation = activation
+        self.embedding = embedding
         self.loss = loss
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.l1 = l1
         self.l2 = l2
         self.weight_decay = weight_decay
         self.dropout = dropout
@@ -242,17 +247,21 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     Every parameter left at None is decided by the recipe from the table; `model_.record.reasons` says why.
 
     Arguments:
-        hidden: widths of the hidden layers; () is linear regression.
-        activation: identity, relu, leaky_relu, tanh, sigmoid, gelu, silu, selu, mish or softplus.
+        hidden: widths of the hidden layers, or a list of widths, schuss.Dense, LayerNorm, Dropout and Residual; () is
+            linear regression.
+        activation: of the hidden layers that have none of their own: identity, relu, leaky_relu, tanh, sigmoid, gelu,
+            silu, selu, mish or softplus.
+        embedding: numbers that stand for a level of a categorical column; None for one-hot levels.
         loss: squared_error.
         optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion, lbfgs) or a typed
             group such as schuss.Adam(beta1=0.8).
         learning_rate: α, above 0.
         schedule: constant, step, exponential, polynomial, cosine, one_cycle, coslog4 or plateau; with numbers in words
             such as "cosine(cycles=3, warmup=0.05)", or a typed group such as schuss.Cosine(final=0.1).
-        l2: λ of the penalty ½ λ ‖weights‖² in the cost.
+        l1: λ of the penalty λ Σ |weight| in the cost. l2: λ of ½ λ ‖weights‖².
         weight_decay: decoupled decay, per unit of learning rate.
-        dropout: probability with which a step leaves out each hidden unit, below 1; never in predictions.
+        dropout: probability with which a step leaves out each unit of hidden layers given as widths, below 1; never in
+            predictions.
         clip_value: limit ± of each component of a step's gradient; None for none.
         clip_norm: norm to which a longer gradient of a step is scaled down; None for none.
         batch_size: rows a step looks at; as many as there are rows is full-batch descent.

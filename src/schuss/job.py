@@ -49,7 +49,7 @@ from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
 _PATHS = ("table", "validation", "test")  # arguments that may be files
-_OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "loss", "dropout")
+_OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "embedding", "loss", "dropout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +142,8 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Steered, Retried, Finished, Evaluated); they only
             look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
-        settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
-            dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metrics, metric,
+        settings: see Settings: hidden, activation, embedding, loss, optimizer, learning_rate, schedule, l1, l2,
+            weight_decay, dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metrics, metric,
             min_improvement, target_score, retries, checkpoint_seconds, checkpoints, precision, seed, threads, memory.
 
     Returns:
@@ -223,8 +223,10 @@ def update(
         if name in _OF_THE_MODEL:
             raise SettingError(f"{name} belongs to the model, and an update keeps it: leave it out, or train anew.")
     network, schema = model.network, model.encoding.schema
-    own = {"hidden": network.hidden, "activation": network.activation, "loss": model.loss, "dropout": network.dropout}
-    chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
+    own = {name: getattr(network, name) for name in ("hidden", "activation", "embedding", "dropout")}
+    chosen = make_settings(
+        {"precision": model.precision, "threads": model.threads, **settings, **own, "loss": model.loss}
+    )
     by = By.of(valid_by)
     read = read_for(model.encoding, table, format, memory_of(chosen), [by.column] if by else [])
     prepared = prepare(

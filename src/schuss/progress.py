@@ -222,7 +222,7 @@ def introduction(prepared: Prepared) -> list[str]:
     inputs = f"{prepared.encoding.features} numbers"
     if prepared.encoding.categories:
         inputs += f" + {sum(prepared.encoding.categories):,} levels"
-    chain = " → ".join([inputs, *(str(layer.outputs) for layer in recipe.network.dense)])
+    chain = " → ".join([inputs, *recipe.network.words])
     rule = f"{recipe.optimizer.name}, {recipe.plan.schedule.name}, batch {recipe.plan.batch_size:,}"
     lines.append(f"network: {chain}   W: {recipe.network.parameters:,} numbers   {rule}")
     if "precision" in recipe.reasons:

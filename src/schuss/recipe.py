@@ -16,6 +16,7 @@ from schuss.groups import in_words
 from schuss.losses import Loss, loss_named
 from schuss.metrics import LOSSES, Measure, greater_is_better, metrics_for
 from schuss.network import Network
+from schuss.network.specifications import layer_in_words
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
 from schuss.training.loop import Plan
@@ -71,8 +72,9 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         activation=choose("activation", settings.activation, "relu", "the fastest; none was better where measured"),
         categories=encoding.categories,
         dropout=settings.dropout,
+        embedding=settings.embedding,
     )
-    cost = Cost(loss, settings.l2, mean_weight)
+    cost = Cost(loss, settings.l2, mean_weight, settings.l1)
     metrics, metric = _metrics(settings, target.task)
     unit = target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
     if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
@@ -142,7 +144,7 @@ def _full_batch(
     settings: Settings, rows: int, validated: bool, unit: float, metric: Goal, choose: "_Chooser"
 ) -> tuple[LBFGS, Plan]:
     """L-BFGS and its plan, whose epochs are iterations; what it has no use for is refused."""
-    meaningless = ("learning_rate", "batch_size", "weight_decay", "dropout", "clip_value", "clip_norm", "steps")
+    meaningless = ("learning_rate", "batch_size", "weight_decay", "dropout", "clip_value", "clip_norm", "steps", "l1")
     for name in meaningless:
         if getattr(settings, name):
             raise SettingError(f"{name} has no meaning for lbfgs, whose every step looks at all rows: leave it out.")
@@ -207,7 +209,7 @@ def _epochs(task: str, steps_per_epoch: int) -> int:
 
 def _words(value: Any) -> str:
     if isinstance(value, tuple):
-        return "-".join(str(width) for width in value) or "none"
+        return " - ".join(map(layer_in_words, value)) or "none"
     if isinstance(value, float):
         return f"{value:.4g}"
     return in_words(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

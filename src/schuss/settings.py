@@ -15,6 +15,7 @@ from schuss.groups import from_words
 from schuss.losses import LOSSES, Loss
 from schuss.metrics import METRICS, Measure, metric_named
 from schuss.network.activations import ACTIVATIONS
+from schuss.network.specifications import Hidden, hidden_layers
 
 PRECISIONS = ("float32", "float64", "bf16", "auto")
 
@@ -35,20 +36,35 @@ class Settings:
     20
     """
 
-    hidden: Sequence[int] | None = setting(
-        None, "Widths of the hidden layers, such as 256,256; 'none' is linear or logistic regression.", widths=True
+    hidden: Hidden | None = setting(
+        None,
+        "Hidden layers: widths, such as 256,256, or layers: '256, layer_norm(relu), residual(256, dropout(0.1), "
+        "dense(256, identity))'; 'none' is linear or logistic regression.",
+        layers=True,
     )
-    activation: str | None = setting(None, "Function of the hidden layers.", names=tuple(ACTIVATIONS))
+    activation: str | None = setting(
+        None, "Function of the hidden layers that have none of their own.", names=tuple(ACTIVATIONS)
+    )
+    embedding: int | None = setting(
+        None,
+        "Numbers that stand for a level of a categorical column; if not given, levels are one-hot.",
+        whole=True,
+        least=1,
+    )
     loss: str | Loss | None = setting(None, "What is made small.", groups=LOSSES, instance=Loss)
     optimizer: str | Optimizer | None = setting(None, "Rule for the step.", groups=RULES, instance=Optimizer)
     learning_rate: float | None = setting(None, "Length of the step, α.", above=0.0)
     schedule: str | Schedule | None = setting(
         None, "How the learning rate changes over the training.", groups=SCHEDULES, instance=Schedule
     )
+    l1: float = setting(0.0, "Penalty λ Σ |weight| in the cost: λ.", least=0.0)
     l2: float = setting(0.0, "Penalty ½ λ ‖weights‖² in the cost: λ.", least=0.0)
     weight_decay: float | None = setting(None, "Decoupled decay of the weights, per unit of learning rate.", least=0.0)
     dropout: float = setting(
-        0.0, "Probability with which a step leaves out each hidden unit; never in predictions.", least=0.0, below=1.0
+        0.0,
+        "Probability with which a step leaves out each unit of hidden layers given as widths; never in predictions.",
+        least=0.0,
+        below=1.0,
     )
     clip_value: float | None = setting(
         None, "Limit ± of each component of a step's gradient; none if not given.", above=0.0
@@ -110,8 +126,8 @@ class Settings:
 
 def checked(name: str, value: Any, limits: Any) -> Any:
     """The value in its proper type, or SettingError with the name, the value and what would do."""
-    if limits.get("widths"):
-        return _widths(name, value)
+    if limits.get("layers"):
+        return hidden_layers(value)
     if limits.get("metrics"):
         return _metrics(name, value)
     if "groups" in limits:
@@ -182,13 +198,3 @@ def _choice(name: str, value: Any, limits: Any) -> Any:
     if value not in limits["names"]:
         raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['names'])}.")
     return value
-
-
-def _widths(name: str, value: Any) -> tuple[int, ...]:
-    values = (value,) if isinstance(value, int) else value
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise SettingError(f"{name} is {value!r}: it must be a list of widths such as (256, 256), or () for none.")
-    widths = tuple(int(_number(name, width, whole=True)) for width in values)
-    if any(width < 1 for width in widths):
-        raise SettingError(f"{name} is {value!r}: every width must be at least 1.")
-    return widths

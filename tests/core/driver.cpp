@@ -65,13 +65,6 @@ struct Case {
     int64_t looked;  // that are looked at: enough for a team, once for several windows
     const char* precision = "float32";
 
-    int64_t parameters() const {
-        int64_t total = 0;
-        for (const auto& layer : description.layers)
-            if (layer.kind == "dense") total += (layer.inputs + 1) * layer.outputs;
-        return total;
-    }
-
     Table table(int64_t count) const {
         Numbers numbers;
         Table table;
@@ -89,7 +82,7 @@ struct Case {
 
     std::vector<float> start() const {
         Numbers numbers;
-        std::vector<float> W(static_cast<size_t>(parameters()));
+        std::vector<float> W(static_cast<size_t>(description.parameters));
         for (float& w : W) w = 0.3f * numbers.centred();
         return W;
     }
@@ -101,8 +94,16 @@ Description description(
     double clip_value = 0, double clip_norm = 0
 ) {
     const bool adagrad = std::strcmp(optimizer, "adagrad") == 0;  // with neither, it visits what a batch touches
-    return {std::move(layers), features,  std::move(levels), targets,    loss, adagrad ? 0 : 0.01, 0.8, optimizer,
-            std::move(constants), adagrad ? 0 : 0.1, clip_value, clip_norm, 0x123456789abcdef};
+    int64_t parameters = 0;
+    for (const auto& layer : layers) {
+        if (layer.kind == "dense") parameters += (layer.inputs + 1) * layer.outputs;
+        if (layer.kind == "layer_norm") parameters += 2 * layer.outputs;
+        if (layer.kind == "embedding")
+            parameters += (layer.inputs - features) * (layer.outputs - features) / static_cast<int64_t>(levels.size());
+    }
+    return {std::move(layers), parameters, features, std::move(levels), targets, loss, adagrad ? 0 : 0.001,
+            adagrad ? 0 : 0.01, 0.8, optimizer, std::move(constants), adagrad ? 0 : 0.1, clip_value, clip_norm,
+            0x123456789abcdef};
 }
 
 std::vector<Case> cases() {
@@ -116,6 +117,25 @@ std::vector<Case> cases() {
                       {"dense", 17, 3, 15 * 37 + 38 * 17, "identity", 0}},
                      9, {4, 1}, 3, "squared_error", "adam", adam),
          3, 77, 77 * 5 + 30, 17000},
+        {"every kind of layer",
+         description({{"embedding", 9 + 5, 9 + 2 * 7, 0, "", 0},
+                      {"layer_norm", 23, 23, 35, "relu", 1e-5},
+                      {"dropout", 23, 23, 0, "", 0.25},
+                      {"fork", 23, 23, 0, "", 0},
+                      {"dropout", 23, 23, 0, "", 0.5},
+                      {"dense", 23, 37, 81, "relu", 0},
+                      {"fork", 37, 37, 0, "", 0},
+                      {"layer_norm", 37, 37, 81 + 24 * 37, "gelu", 1e-5},
+                      {"join", 37, 37, 0, "", 0},
+                      {"dense", 37, 23, 81 + 26 * 37, "identity", 0},
+                      {"join", 23, 23, 0, "", 0},
+                      {"dense", 23, 3, 81 + 26 * 37 + 38 * 23, "identity", 0}},
+                     9, {4, 1}, 3, "squared_error", "adam", adam),
+         3, 77, 77 * 5 + 30, 17000},
+        {"touched vectors of an embedding alone",
+         description({{"embedding", 50, 6, 0, "", 0}, {"dense", 6, 2, 150, "identity", 0}}, 0, {40, 10}, 1,
+                     "cross_entropy", "adagrad", {{"epsilon", 1e-10}}),
+         2, 32, 32 * 9 + 1, 3000},
         {"linear, categories alone, touched rows alone",
          description({{"dense", 50, 2, 0, "identity", 0}}, 0, {40, 10}, 1, "cross_entropy", "adagrad",
                      {{"epsilon", 1e-10}}),
@@ -130,9 +150,11 @@ std::vector<Case> cases() {
          1, 1100, 1100 + 20, 1100},
     };
     if (schuss::bf16_build()) {
-        all.push_back(all[0]);
-        all.back().name = "deep, with products in bf16";
-        all.back().precision = "bf16";
+        for (size_t i = 0; i < 2; i++) {
+            all.push_back(all[i]);
+            all.back().name = i ? "every kind of layer, with products in bf16" : "deep, with products in bf16";
+            all.back().precision = "bf16";
+        }
     }
     return all;
 }

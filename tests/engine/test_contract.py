@@ -392,10 +392,10 @@ def test_what_is_clipped_is_the_gradient_of_the_cost_with_its_penalty_and_not_th
     name: str, limits: dict[str, float]
 ) -> None:
     network, rows = network_for("tanh", "squared_error"), rows_for("squared_error", 64)
-    W, l2, rate, decay = start(network), 0.5, 0.1, 0.2
-    cost = Cost(loss_named("squared_error"), l2=l2, mean_weight=0.8)
+    W, l1, l2, rate, decay = start(network), 0.3, 0.5, 0.1, 0.2
+    cost = Cost(loss_named("squared_error"), l2=l2, mean_weight=0.8, l1=l1)
     engine = make_engine(network, cost, GradientDescent(weight_decay=decay, **limits), name)
-    whole = engine.gradient(W, rows)[1] / (64 * 0.8) + l2 * np.where(network.is_weight, W, 0)
+    whole = engine.gradient(W, rows)[1] / (64 * 0.8) + np.where(network.is_weight, l1 * np.sign(W) + l2 * W, 0)
     assert np.linalg.norm(whole) > 1  # the limits are felt
     if "clip_norm" in limits:
         limited = whole * limits["clip_norm"] / np.linalg.norm(whole)

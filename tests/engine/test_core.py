@@ -324,7 +324,8 @@ def masks(network: Network, shown: NDArray[np.int64], batch: int, seed: int, ste
 
 def expected_masks(network: Network, shown: NDArray[np.int64], seed: int, step: int) -> Matrix:
     threshold, last = min(round(network.dropout * 65536), 65535), len(network.hidden) - 1
-    kept = [Draw(seed, step, row).kept(last, 1, network.hidden[last], threshold)[0] for row in shown.tolist()]
+    units = network.dense[last].outputs
+    kept = [Draw(seed, step, row).kept(last, 1, units, threshold)[0] for row in shown.tolist()]
     return np.stack(kept) * (65536 / (65536 - threshold))
 
 

@@ -374,10 +374,12 @@ def test_one_engine_called_from_two_threads_takes_turns() -> None:
 def test_the_core_refuses_names_and_constants_that_it_does_not_know() -> None:
     good = {
         "layers": [("dense", 2, 1, 0, "identity", 0.0)],
+        "parameters": 3,
         "features": 2,
         "levels": [],
         "targets": 1,
         "loss": "squared_error",
+        "l1": 0.0,
         "l2": 0.0,
         "mean_weight": 1.0,
         "optimizer": "momentum",
@@ -389,7 +391,10 @@ def test_the_core_refuses_names_and_constants_that_it_does_not_know() -> None:
         ("layers", [("dense", 2, 1, 0, "swish", 0.0)], "swish"),
         ("layers", [("dense", 2, 1, 0, "relu", 0.0)], "relu"),  # the last layer is linear
         ("layers", [("convolution", 2, 1, 0, "identity", 0.0)], "convolution"),
-        ("layers", [("dropout", 2, 2, 0, "", 0.1), ("dense", 2, 1, 0, "identity", 0.0)], "dropout"),
+        ("layers", [("dense", 2, 1, 0, "identity", 0.0), ("dropout", 1, 1, 0, "", 0.1)], "dropout"),
+        ("layers", [("join", 2, 2, 0, "", 0.0), ("dense", 2, 1, 0, "identity", 0.0)], "join"),
+        ("layers", [("fork", 2, 2, 0, "", 0.0), ("dense", 2, 1, 0, "identity", 0.0)], "identity"),
+        ("layers", [("layer_norm", 2, 2, 0, "swish", 1e-5), ("dense", 2, 1, 4, "identity", 0.0)], "swish"),
         ("loss", "hinge", "hinge"),
         ("optimizer", "adamax", "adamax"),
         ("constants", [], "momentum"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from schuss.network.layers import Dropout
+from schuss.network.layers import DropoutLayer
 from schuss.network.masks import Draw, philox4x32
 
 HALF = 32768
@@ -72,7 +72,7 @@ def test_a_row_has_the_same_mask_whatever_rows_and_units_are_asked_for() -> None
 @pytest.mark.parametrize("probability", [0.001, 0.1, 0.5, 0.9, 0.999])
 def test_the_share_of_units_that_is_0_is_the_probability(probability: float) -> None:
     rows, units = 1000, 1000
-    layer = Dropout("dropout1", units, probability, 0)
+    layer = DropoutLayer("dropout1", units, probability, 0)
     output, _ = layer.forward(np.zeros(0), np.ones((rows, units)), Draw(seed=5, step=3))
     # five standard deviations of a mean of so many independent numbers, and what the threshold rounds
     assert abs((output == 0).mean() - probability) < 5 * np.sqrt(probability * (1 - probability) / output.size) + 1e-5
@@ -118,13 +118,13 @@ def test_a_step_counts_up_to_its_low_32_bits() -> None:
 
 
 def test_the_threshold_is_the_probability_in_65536ths_and_never_all_of_them() -> None:
-    thresholds = [Dropout("", 1, probability, 0).threshold for probability in (1e-9, 0.5, 0.25, 0.1, 1 - 1e-9)]
+    thresholds = [DropoutLayer("", 1, probability, 0).threshold for probability in (1e-9, 0.5, 0.25, 0.1, 1 - 1e-9)]
     assert thresholds == [0, 32768, 16384, 6554, 65535]
     assert Draw(0, 0).kept(0, 50, 50, 0).all()
 
 
 def test_what_is_dropped_is_0_whatever_it_was_and_goes_back_as_0() -> None:
-    layer, draw = Dropout("dropout1", 64, 0.5, 0), Draw(1, 1)
+    layer, draw = DropoutLayer("dropout1", 64, 0.5, 0), Draw(1, 1)
     kept = draw.kept(0, 16, 64, HALF)
     x = np.where(kept, 3.0, np.inf)
     output, backward = layer.forward(np.zeros(0), x, draw)
@@ -134,6 +134,6 @@ def test_what_is_dropped_is_0_whatever_it_was_and_goes_back_as_0() -> None:
 
 def test_nothing_is_dropped_outside_of_training() -> None:
     x = np.random.default_rng(0).normal(size=(4, 8))
-    output, backward = Dropout("dropout1", 8, 0.9, 0).forward(np.zeros(0), x)
+    output, backward = DropoutLayer("dropout1", 8, 0.9, 0).forward(np.zeros(0), x)
     assert output is x
     assert backward(x, np.zeros(0)) is x

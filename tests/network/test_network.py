@@ -1,7 +1,10 @@
 """The function (W, x) -> output: layout of W, views, start, gradients."""
 
+import json
+
 import numpy as np
 import pytest
+from hypothesis import given, strategies as some
 
 from schuss import Network, Objective, Rows
 from schuss.arrays import Vector
@@ -9,7 +12,26 @@ from schuss.errors import SettingError
 from schuss.losses import LOSSES
 from schuss.network.activations import ACTIVATIONS
 from schuss.network.initializers import INITIALIZERS, initial_weights
+from schuss.network.layers import DropoutLayer, every_layer
+from schuss.network.specifications import (
+    Dense,
+    Dropout,
+    Hidden,
+    HiddenLayer,
+    LayerNorm,
+    Residual,
+    hidden_layers,
+    layer_in_words,
+)
 
+MIXED = "dense(16), layer_norm(relu), dropout(0.2), residual(8, dropout(0.1), layer_norm, dense(16, identity))"
+simple = (
+    some.integers(1, 9999)
+    | some.builds(Dense, some.integers(1, 99), some.sampled_from([None, *ACTIVATIONS]))
+    | some.builds(LayerNorm, some.sampled_from(list(ACTIVATIONS)), some.floats(1e-9, 1))
+    | some.builds(Dropout, some.floats(0, 0.99))
+)
+layers = some.lists(simple | some.builds(Residual, some.lists(simple, min_size=1, max_size=3)), max_size=4).map(tuple)
 OUTPUTS = {"squared_error": 2, "log_loss": 1, "cross_entropy": 3}
 
 
@@ -33,7 +55,7 @@ def central_differences(objective: Objective, W: Vector, step: float = 1e-6) -> 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradient_agrees_with_central_differences(activation: str, loss: str) -> None:
     network = Network(inputs=3, hidden=(5, 4), outputs=OUTPUTS[loss], activation=activation, categories=(4,))
-    objective = Objective(network, loss, random_rows(loss), l2=0.1)
+    objective = Objective(network, loss, random_rows(loss), l2=0.1, l1=0.05)
     W = network.initial(seed=1) + 0.1 * np.random.default_rng(2).normal(size=network.parameters)
     expected = central_differences(objective, W)
     assert np.linalg.norm(objective.gradient(W) - expected) < 1e-6 * np.linalg.norm(expected)
@@ -65,14 +87,19 @@ def test_views_of_W_are_never_copies() -> None:
     assert np.shares_memory(network.weights(W, "output"), W)
 
 
-def test_slices_of_the_layers_cover_W_exactly_once() -> None:
-    network = Network(inputs=4, hidden=(5, 6), outputs=2, categories=(3, 2))
+@pytest.mark.parametrize("hidden", [(5, 6), MIXED], ids=str)
+@pytest.mark.parametrize("embedding", [None, 3])
+def test_slices_of_the_layers_cover_W_exactly_once(hidden: Hidden, embedding: int | None) -> None:
+    network = Network(inputs=4, hidden=hidden, outputs=2, categories=(3, 2), embedding=embedding)
     seen = np.zeros(network.parameters)
-    for layer in network.dense:
+    for layer in network.layers_in_W:
         layer.weights(seen)[...] += 1
         layer.biases(seen)[...] += 1
     assert (seen == 1).all()
-    assert network.is_weight.sum() == sum(layer.inputs * layer.outputs for layer in network.dense)
+    free = [layer.name for layer in network.layers_in_W if not network.is_weight[layer.start]]
+    assert free == ([] if hidden == (5, 6) else ["norm1", "norm2"])
+    biases = sum(layer.biases(seen).size for layer in network.layers_in_W)
+    assert (~network.is_weight).sum() == biases + sum(network.weights(seen, name).size for name in free)
 
 
 def test_dropout_stands_behind_every_hidden_layer_and_has_no_numbers_in_W() -> None:
@@ -86,7 +113,87 @@ def test_dropout_stands_behind_every_hidden_layer_and_has_no_numbers_in_W() -> N
         network.layer("dropout1")
 
 
+def test_layers_have_readable_names_and_sizes() -> None:
+    network = Network(inputs=4, hidden=MIXED, categories=(3, 2), embedding=7, activation="tanh")
+    layers = list(every_layer(network.layers))
+    assert [(layer.name, layer.outputs) for layer in layers] == [
+        ("embedding", 18), ("hidden1", 16), ("norm1", 16), ("dropout1", 16), ("residual1", 16), ("hidden2", 8),
+        ("dropout2", 8), ("norm2", 8), ("hidden3", 16), ("output", 1),
+    ]  # fmt: skip
+    assert [layer.number for layer in layers if isinstance(layer, DropoutLayer)] == [0, 1]
+    assert [layer.activation for layer in network.layers_in_W] == [
+        "identity", "tanh", "relu", "tanh", "identity", "identity", "identity",
+    ]  # fmt: skip
+    W = network.initial(0)
+    assert network.weights(W, "embedding").shape == (5, 7)
+    assert network.biases(W, "embedding").shape == (0,)
+    assert (network.weights(W, "norm1") == 1).all()
+    assert (network.biases(W, "norm1") == 0).all()
+    with pytest.raises(SettingError, match="no layer 'dropout1': choose one of embedding, hidden1, norm1"):
+        network.layer("dropout1")
+
+
+def test_vectors_of_an_embedding_start_as_long_as_one_hot_codes() -> None:
+    network = Network(inputs=0, categories=(4000,), embedding=9)
+    vectors = network.weights(network.initial(0), "embedding")
+    assert abs(vectors.mean()) < 0.01
+    assert (vectors**2).sum(axis=1).mean() == pytest.approx(1, rel=0.03)
+
+
+def test_an_embedding_looks_up_what_one_hot_codes_would_multiply() -> None:
+    network = Network(inputs=1, categories=(2, 3), embedding=2)
+    W = network.initial(0)
+    vectors = network.weights(W, "embedding")
+    x, _ = network.layers[0].forward(W, network.input_matrix(np.array([[5.0]]), np.array([[-1, 2]], np.int32)))
+    np.testing.assert_array_equal(x, [[5, 0, 0, *vectors[2 + 2]]])
+
+
+@given(layers)
+def test_layers_in_words_are_the_same_layers_again(hidden: tuple[int | HiddenLayer, ...]) -> None:
+    assert hidden_layers(", ".join(map(layer_in_words, hidden))) == hidden == hidden_layers(hidden)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "said"),
+    [
+        ("residual(3)", "residual1 adds 3 units to the 4 that come in: let its last layer have 4"),
+        ("8, residual(dropout(0.1), 4)", "adds 4 units to the 8"),
+        ("dropout(1.5)", "probability of dropout is 1.5"),
+        ("layer_norm(rely)", "no activation 'rely'"),
+        ("layer_norm(epsilon=-1)", "epsilon of layer_norm is -1"),
+        ("dense(2.5)", "hidden layer is 2.5"),
+        ("residual()", "no layers"),
+        ("convolution(3)", "no hidden layer 'convolution'"),
+        ("8 8", "cannot be read"),
+        ("1] + [2", "cannot be read"),
+        (f"{'-' * 9999}1", "cannot be read"),
+        ([8, None], "hidden layer is None"),
+        ([True], "hidden layer is True"),
+    ],
+)
+def test_layers_that_cannot_be_are_refused(hidden: Hidden, said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        Network(inputs=4, hidden=hidden)
+
+
+@pytest.mark.parametrize("hidden", ["layer_norm", "dropout(0.1)", "residual(4)"])
+def test_one_hot_codes_go_into_a_dense_layer_and_nothing_else(hidden: str) -> None:
+    with pytest.raises(SettingError, match="one-hot codes: begin with a dense layer, or give an embedding"):
+        Network(inputs=4, hidden=hidden, categories=(3,))
+    with pytest.raises(SettingError, match="nothing: begin"):
+        Network(inputs=0, hidden=hidden)
+    if hidden != "residual(4)":
+        Network(inputs=4, hidden=hidden, categories=(3,), embedding=2)
+
+
+def test_dropout_behind_every_width_goes_with_widths_alone() -> None:
+    with pytest.raises(SettingError, match=r"put dropout\(0.1\) into the list"):
+        Network(inputs=4, hidden="8, layer_norm", dropout=0.1)
+
+
 def test_the_description_makes_the_same_network_again() -> None:
+    mixed = Network(inputs=4, hidden=MIXED, categories=(3,), embedding=2)
+    assert Network(**json.loads(json.dumps(mixed.description()))) == mixed
     network = Network(inputs=4, hidden=(5, 6), outputs=2, activation="tanh", categories=(3,), dropout=0.25)
     assert Network(**network.description()) == network != Network(**network.description() | {"dropout": 0.0})
 

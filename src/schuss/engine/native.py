@@ -4,6 +4,7 @@ Here the arguments are checked and brought into the form that `core/` trusts: C-
 number of levels, class numbers below K, row numbers below N. Rows are looked at once, however many calls they serve.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from schuss.descent.optimizers import Optimizer, constants
 from schuss.engine.protocol import Cost, EngineState, Watched
 from schuss.errors import DataError, EngineError, SettingError
 from schuss.network import Network
-from schuss.network.layers import Dense, Dropout
+from schuss.network.layers import DropoutLayer, EmbeddingLayer, Layer, NormLayer, ResidualLayer
 
 _Float32: TypeAlias = NDArray[np.float32]
 
@@ -56,11 +57,13 @@ class NativeEngine:
         weight_decay, clip_value, clip_norm = (rule.pop(name) for name in ("weight_decay", "clip_value", "clip_norm"))
         try:
             self._core = _core.Engine(
-                layers=[_described(layer) for layer in network.layers],
+                layers=list(_described(network.layers)),
+                parameters=network.parameters,
                 features=network.inputs,
                 levels=list(network.categories),
                 targets=self._targets,
                 loss=self._loss.name,
+                l1=cost.l1,
                 l2=cost.l2,
                 mean_weight=cost.mean_weight,
                 optimizer=optimizer.name,
@@ -171,11 +174,20 @@ class NativeEngine:
         return self._labels[rows]
 
 
-def _described(layer: Dense | Dropout) -> tuple[str, int, int, int, str, float]:
-    """Kind, inputs, outputs, start in W, activation and rate of a layer, as the core takes them."""
-    if isinstance(layer, Dropout):
-        return "dropout", layer.units, layer.units, 0, "identity", layer.threshold / 65536
-    return "dense", layer.inputs, layer.outputs, layer.start, layer.activation, 0.0
+def _described(layers: Iterable[Layer]) -> Iterator[tuple[str, int, int, int, str, float]]:
+    """Kind, inputs, outputs, start in W, activation and number of every layer, as the core takes them."""
+    for layer in layers:
+        if isinstance(layer, ResidualLayer):
+            yield "fork", layer.units, layer.units, 0, "identity", 0.0
+            yield from _described(layer.layers)
+            yield "join", layer.units, layer.units, 0, "identity", 0.0
+        elif isinstance(layer, DropoutLayer):
+            yield "dropout", layer.units, layer.units, 0, "identity", layer.threshold / 65536
+        elif isinstance(layer, NormLayer):
+            yield "layer_norm", layer.units, layer.units, layer.start, layer.activation, layer.epsilon
+        else:
+            kind = "embedding" if isinstance(layer, EmbeddingLayer) else "dense"
+            yield kind, layer.inputs, layer.outputs, layer.start, layer.activation, 0.0
 
 
 def _float32(values: Matrix | Vector) -> _Float32:

@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from schuss.arrays import Matrix, Outputs, RowIndex, Rows, Vector
+from schuss.arrays import Mask, Matrix, Outputs, RowIndex, Rows, Vector
 from schuss.descent.optimizers import Optimizer
 from schuss.losses import Loss
 from schuss.network import Network
@@ -32,17 +32,27 @@ class EngineState:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step makes smaller: Σ w_i L_i / (B · mean_weight) + ½ λ ‖weights‖².
+    """What a step makes smaller: Σ w_i L_i / (B · mean_weight) + λ₁ Σ |weight| + ½ λ₂ ‖weights‖².
 
     loss:        gives L_i.
-    l2:          λ of the penalty on weights, biases free; at least 0.
+    l2:          λ₂ of the penalty on weights; at least 0. Biases and the numbers of layer norm are free.
     mean_weight: mean of w_i over all training rows. Divided by it and not by the batch's own weights, the gradient of
         a batch is an unbiased estimate, and a batch whose weights are all 0 gives 0 and not 0/0.
+    l1:          λ₁, as λ₂. The slope of |weight| at 0 is taken as 0.
     """
 
     loss: Loss
     l2: float = 0.0
     mean_weight: float = 1.0
+    l1: float = 0.0
+
+    def penalty(self, weights: Vector) -> float:
+        """λ₁ Σ |weight| + ½ λ₂ ‖weights‖² of weights without biases."""
+        return self.l1 * float(np.abs(weights).sum()) + 0.5 * self.l2 * float(weights @ weights)
+
+    def penalty_gradient(self, W: Vector, is_weight: Mask) -> Vector:
+        """Its derivative by W, [P], 0 at biases."""
+        return np.where(is_weight, self.l1 * np.sign(W) + self.l2 * W, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,11 @@
 """The mathematics of training on one page, in NumPy and float64. Every other engine is tested against this one.
 
-    x⁰ = features, one-hot codes        xˡ = activation(xˡ⁻¹ Vˡ + bˡ)        output = the last xˡ
+    x⁰ = features, one-hot codes        xˡ = layerˡ(xˡ⁻¹), mostly activation(xˡ⁻¹ Vˡ + bˡ)        output = the last xˡ
     total loss = Σ w_i L_i(W)           average loss = total loss / Σ w_i
-    cost of a batch = Σ w_i L_i / (B · mean weight) + ½ λ ‖weights‖²
+    cost of a batch = Σ w_i L_i / (B · mean weight) + λ₁ Σ |weight| + ½ λ₂ ‖weights‖²
     one step: W ← rule(W, ∂ cost / ∂ W)        in a step, dropout multiplies each hidden xˡ by a mask
 
-All Vˡ and bˡ are slices of one vector W.
+All numbers of layers, as Vˡ and bˡ, are slices of one vector W.
 """
 
 from dataclasses import replace
@@ -62,7 +62,7 @@ class ReferenceEngine:
             batch = rows.take(orders[epoch, start : start + batch_size])
             total, gradient = self._gradient(W, batch, Draw(self._seed, step))
             count = len(batch) * self._cost.mean_weight
-            gradient = gradient / count + self._cost.l2 * self._network.is_weight * W
+            gradient = gradient / count + self._cost.penalty_gradient(W, self._network.is_weight)
             step += 1
             self._optimizer.update(W, gradient, vectors, float(learning_rate), step, self._network.is_weight)
             losses[number] = total / count

@@ -98,7 +98,7 @@ class Model:
         self.W.flags.writeable = False
 
     def __repr__(self) -> str:
-        chain = "-".join(str(layer.outputs) for layer in self.network.dense)
+        chain = "-".join(self.network.words)
         return f"<schuss.Model {self.encoding.schema.target.task}: {len(self.encoding.schema.columns)}-{chain}>"
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Layers: what each computes, its derivative beside it, its shape and its slice of W."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
@@ -16,7 +17,7 @@ Backward: TypeAlias = Callable[[Matrix, Vector], Matrix]
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseLayer:
     """output = activation(x · weights + biases).
 
     Its slice of W, from `start` on: the weights [inputs, outputs] row by row, then the biases [outputs].
@@ -76,7 +77,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Dropout:
+class DropoutLayer:
     """In a training step, every unit is 0 with the layer's probability; what is kept is enlarged to make up for it.
 
     output = mask · x, with a mask of 0 or 65536 / (65536 − threshold), whose mean is 1 (Srivastava et al. 2014, scaled
@@ -93,6 +94,11 @@ class Dropout:
     probability: float
     number: int
     size: ClassVar[int] = 0
+
+    @property
+    def outputs(self) -> int:
+        """Length of the output."""
+        return self.units
 
     @property
     def threshold(self) -> int:
@@ -112,4 +118,205 @@ class Dropout:
         return masked(x), lambda d_output, gradient: masked(d_output)
 
 
-Layer: TypeAlias = Dense | Dropout
+@dataclass(frozen=True)
+class NormLayer:
+    """output = activation(weights · normalised + biases), normalised = (x − mean) / √(variance + ε) over a row's units.
+
+    Its slice of W, from `start` on: the weights γ [units], which start at 1, then the biases β [units], which start at
+    0. (Ba, Kiros and Hinton 2016, section 3.)
+
+    name:       how a person calls it: norm1, norm2, …
+    units:      length of x, and of the output.
+    activation: name of the function applied to every element of the sum.
+    epsilon:    ε, above 0.
+    start:      where the slice begins.
+    """
+
+    name: str
+    units: int
+    activation: str
+    epsilon: float
+    start: int
+
+    @property
+    def inputs(self) -> int:
+        """Length of x."""
+        return self.units
+
+    @property
+    def outputs(self) -> int:
+        """Length of the output."""
+        return self.units
+
+    @property
+    def size(self) -> int:
+        """Numbers in the layer's slice of W."""
+        return 2 * self.units
+
+    @property
+    def bias_start(self) -> int:
+        """Where β begins in W."""
+        return self.start + self.units
+
+    def weights(self, W: Vector) -> Vector:
+        """View of γ in W (or in a gradient), [units]."""
+        return W[self.start : self.bias_start]
+
+    def biases(self, W: Vector) -> Vector:
+        """View of β in W (or in a gradient), [units]."""
+        return W[self.bias_start : self.start + self.size]
+
+    def initialize(self, W: Vector, generator: np.random.Generator) -> None:
+        """Writes the starting γ into W; β is 0 there."""
+        self.weights(W)[...] = 1
+
+    def forward(self, W: Vector, x: Matrix, draw: Draw | None = None) -> tuple[Matrix, Backward]:
+        """X [B, units] -> output [B, units], and the function that goes back."""
+        weights, function = self.weights(W), activation(self.activation)
+        centred = x - _mean(x)
+        inverse = 1 / np.sqrt(_mean(np.square(centred)) + self.epsilon)
+        normalised = centred * inverse
+        z = normalised * weights + self.biases(W)
+
+        def backward(d_output: Matrix, gradient: Vector) -> Matrix:
+            d_z = d_output * function.derivative(z)
+            self.weights(gradient)[...] += (d_z * normalised).sum(axis=0)
+            self.biases(gradient)[...] += d_z.sum(axis=0)
+            d = d_z * weights
+            return np.asarray(inverse * (d - _mean(d) - normalised * _mean(d * normalised)))
+
+        return function.value(z), backward
+
+
+def _mean(values: Matrix) -> Matrix:
+    """Over each row, [B, 1]."""
+    return np.asarray(values.mean(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class EmbeddingLayer:
+    """output = the features, then for each categorical column the vector of its level: one-hot · vectors.
+
+    Its slice of W, from `start` on: the vectors of all levels [Σ levels, width], column by column. They start normal,
+    with variance 1 / width, so that a vector is about as long as the one-hot code that it stands for, and a column
+    weighs as much as a standardised number. (Guo and Berkhahn 2016, section 3.)
+
+    name:     how a person calls it: embedding.
+    features: F.
+    levels:   of each categorical column; at least one column.
+    width:    length of a vector.
+    start:    where the slice begins.
+    """
+
+    name: str
+    features: int
+    levels: tuple[int, ...]
+    width: int
+    start: int
+    activation: ClassVar[str] = "identity"
+
+    @property
+    def inputs(self) -> int:
+        """Length of x: the features, then every code as one-hot."""
+        return self.features + sum(self.levels)
+
+    @property
+    def outputs(self) -> int:
+        """Length of the output."""
+        return self.features + len(self.levels) * self.width
+
+    @property
+    def size(self) -> int:
+        """Numbers in the layer's slice of W."""
+        return sum(self.levels) * self.width
+
+    @property
+    def bias_start(self) -> int:
+        """Where biases would begin in W."""
+        return self.start + self.size
+
+    def weights(self, W: Vector) -> Matrix:
+        """View of the vectors in W (or in a gradient), [Σ levels, width]."""
+        return W[self.start : self.bias_start].reshape(-1, self.width)
+
+    def biases(self, W: Vector) -> Vector:
+        """There are none: a view of nothing, [0]."""
+        return W[:0]
+
+    def initialize(self, W: Vector, generator: np.random.Generator) -> None:
+        """Writes the starting vectors into W."""
+        self.weights(W)[...] = generator.standard_normal((sum(self.levels), self.width)) / math.sqrt(self.width)
+
+    def forward(self, W: Vector, x: Matrix, draw: Draw | None = None) -> tuple[Matrix, Backward]:
+        """X [B, F + Σ levels] -> output [B, F + C · width], and the function that goes back."""
+        output = np.empty((len(x), self.outputs), x.dtype)
+        output[:, : self.features] = x[:, : self.features]
+        vectors = self.weights(W)
+        for of_x, of_vectors, of_output in self._columns():
+            output[:, of_output] = x[:, of_x] @ vectors[of_vectors]
+
+        def backward(d_output: Matrix, gradient: Vector) -> Matrix:
+            d_x = np.empty_like(x)
+            d_x[:, : self.features] = d_output[:, : self.features]
+            for of_x, of_vectors, of_output in self._columns():
+                self.weights(gradient)[of_vectors] += x[:, of_x].T @ d_output[:, of_output]
+                d_x[:, of_x] = d_output[:, of_output] @ vectors[of_vectors].T
+            return d_x
+
+        return output, backward
+
+    def _columns(self) -> Iterator[tuple[slice, slice, slice]]:
+        """Where each categorical column lies: in x, in the vectors, in the output."""
+        first = 0
+        for column, levels in enumerate(self.levels):
+            output = self.features + column * self.width
+            inside = slice(first, first + levels)
+            yield slice(self.features + first, self.features + inside.stop), inside, slice(output, output + self.width)
+            first += levels
+
+
+@dataclass(frozen=True)
+class ResidualLayer:
+    """output = x + f(x), where f goes through layers of its own. (He et al. 2016, equation 1.)
+
+    name:   how a person calls it: residual1, residual2, …
+    units:  length of x, of f(x) and of the output.
+    layers: of f, at least one; their numbers in W are theirs.
+    """
+
+    name: str
+    units: int
+    layers: "tuple[Layer, ...]"
+    size: ClassVar[int] = 0
+
+    @property
+    def outputs(self) -> int:
+        """Length of the output."""
+        return self.units
+
+    def forward(self, W: Vector, x: Matrix, draw: Draw | None = None) -> tuple[Matrix, Backward]:
+        """X [B, units] -> output [B, units], and the function that goes back."""
+        output, backwards = x, []
+        for layer in self.layers:
+            output, back = layer.forward(W, output, draw)
+            backwards.append(back)
+
+        def backward(d_output: Matrix, gradient: Vector) -> Matrix:
+            d_inside = d_output
+            for back in reversed(backwards):
+                d_inside = back(d_inside, gradient)
+            return d_output + d_inside
+
+        return x + output, backward
+
+
+LayerInW: TypeAlias = DenseLayer | NormLayer | EmbeddingLayer
+Layer: TypeAlias = LayerInW | DropoutLayer | ResidualLayer
+
+
+def every_layer(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """In order; a residual block, then what is in it."""
+    for layer in layers:
+        yield layer
+        if isinstance(layer, ResidualLayer):
+            yield from every_layer(layer.layers)

@@ -1,9 +1,10 @@
 """Network: a chain of layers as a fixed function of (W, x)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -12,98 +13,133 @@ from numpy.typing import NDArray
 from schuss.arrays import Codes, Mask, Matrix, Vector
 from schuss.errors import DataError, SettingError
 from schuss.network.activations import activation
-from schuss.network.layers import Dense, Dropout, Layer
+from schuss.network.layers import (
+    DenseLayer,
+    DropoutLayer,
+    EmbeddingLayer,
+    Layer,
+    LayerInW,
+    NormLayer,
+    ResidualLayer,
+    every_layer,
+)
+from schuss.network.specifications import (
+    Dense,
+    Dropout,
+    Hidden,
+    HiddenLayer,
+    LayerNorm,
+    Residual,
+    hidden_layers,
+    layer_in_words,
+)
+
+_Placed = TypeVar("_Placed", bound=LayerInW)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A chain of dense layers, with dropout between them if wanted. It holds no trained numbers: those are W.
+    """A chain of layers. It holds no trained numbers: those are W.
 
     Arguments:
         inputs: numeric features, F.
-        hidden: widths of the hidden layers; () is linear or logistic regression.
+        hidden: the hidden layers: widths of dense ones, Dense, LayerNorm, Dropout and Residual, mixed at will; () is
+            linear or logistic regression. Words do as well: "256, layer_norm(relu), residual(256, dropout(0.1), 256)".
         outputs: K.
-        activation: of the hidden layers; the output layer is linear, the loss brings the link.
+        activation: of the dense hidden layers that have none of their own; the output layer is linear, the loss brings
+            the link.
         categories: levels of each categorical column; every level owns a row of the first layer's weights,
-            as if the column were one-hot.
+            as if the column were one-hot, or a vector where there is an embedding.
         initializer: how weights start; None leaves it to the activation.
         dropout: probability with which each unit of a hidden layer is 0 in a training step, and in nothing else; at
-            least 0 and below 1.
+            least 0 and below 1. Only where the hidden layers are widths alone.
+        embedding: length of the vector that stands for a level of a categorical column among the inputs; None for
+            one-hot, which needs a dense layer to begin with.
 
     Raises:
-        SettingError: a width is below 1, nothing comes in, a name is unknown, or the dropout is out of range.
+        SettingError: a width is below 1, nothing comes in, a name is unknown, the dropout is out of range, or layers do
+            not fit together.
 
     >>> Network(inputs=8, hidden=(16,), outputs=1, activation="tanh").parameters
     161
     """
 
     inputs: int
-    hidden: Sequence[int] = ()
+    hidden: Hidden = ()
     outputs: int = 1
     activation: str = "relu"
     categories: Sequence[int] = ()
     initializer: str | None = None
     dropout: float = 0.0
+    embedding: int | None = None
     layers: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
+        object.__setattr__(self, "hidden", hidden_layers(self.hidden))
         object.__setattr__(self, "categories", tuple(int(levels) for levels in self.categories))
-        if min((*self.hidden, *self.categories, self.outputs), default=1) < 1 or self.inputs < 0:
+        widths = self.outputs, 1 if self.embedding is None else self.embedding
+        if min((*self.categories, *widths)) < 1 or self.inputs < 0:
             raise SettingError(f"Every width of a network must be at least 1: {self}.")
         object.__setattr__(self, "dropout", float(self.dropout))
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout is {self.dropout}: it must be at least 0 and below 1.")
-        object.__setattr__(self, "layers", self._chain())
-
-    def _chain(self) -> tuple[Layer, ...]:
-        layers: list[Layer] = []
-        inputs, fan_in, start = self.inputs + sum(self.categories), self.inputs + len(self.categories), 0
-        for number, width in enumerate((*self.hidden, self.outputs), start=1):
-            last = number > len(self.hidden)
-            function = activation("identity" if last else self.activation)
-            name, initializer = "output" if last else f"hidden{number}", self.initializer or function.initializer
-            layers.append(Dense(name, inputs, width, function.name, initializer, fan_in, start))
-            start, inputs, fan_in = start + layers[-1].size, width, width
-            if self.dropout and not last:
-                layers.append(Dropout(f"dropout{number}", width, self.dropout, number - 1))
-        return tuple(layers)
+        if self.dropout and not all(isinstance(layer, int) for layer in self.hidden):
+            raise SettingError(
+                f"dropout is {self.dropout} beside a list of layers: put dropout({self.dropout}) into the list, where "
+                "it belongs."
+            )
+        object.__setattr__(self, "layers", _Placement(self).chain())
 
     @cached_property
-    def dense(self) -> tuple[Dense, ...]:
-        """The layers that have numbers in W, in order."""
-        return tuple(layer for layer in self.layers if isinstance(layer, Dense))
+    def dense(self) -> tuple[DenseLayer, ...]:
+        """The dense layers, in order."""
+        return tuple(layer for layer in self.layers_in_W if isinstance(layer, DenseLayer))
+
+    @cached_property
+    def layers_in_W(self) -> tuple[LayerInW, ...]:
+        """The layers that have numbers in W, in order; those of residual blocks too."""
+        return tuple(layer for layer in every_layer(self.layers) if isinstance(layer, LayerInW))
 
     @property
     def parameters(self) -> int:
         """P, the length of W: all weights and all biases."""
-        return sum(layer.size for layer in self.layers)
+        return sum(layer.size for layer in self.layers_in_W)
 
     @cached_property
     def is_weight(self) -> Mask:
-        """[P] True at weights, False at biases: what penalty and decay look at."""
+        """[P] True at weights, False at biases and at the numbers of layer norm: what penalty and decay look at."""
         mask = np.zeros(self.parameters, np.bool_)
-        for layer in self.dense:
-            mask[layer.start : layer.bias_start] = True
+        for layer in self.layers_in_W:
+            mask[layer.start : layer.bias_start] = not isinstance(layer, NormLayer)
         return mask
 
-    def description(self) -> dict[str, Any]:
-        """The arguments that make this network again, in plain types."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the inputs go through, for a person: embedding 8, 256, layer_norm(activation=relu), 1."""
+        embedding = [f"embedding {self.embedding}"] if self.categories and self.embedding else []
+        return (*embedding, *map(layer_in_words, hidden_layers(self.hidden)), str(self.outputs))
 
-    def layer(self, name: str) -> Dense:
-        """The dense layer of that name: hidden1, hidden2, …, output.
+    def description(self) -> dict[str, Any]:
+        """The arguments that make this network again, in types that JSON has."""
+        arguments = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+        layers = hidden_layers(self.hidden)
+        arguments["hidden"] = [layer if isinstance(layer, int) else layer_in_words(layer) for layer in layers]
+        return arguments
+
+    def layer(self, name: str) -> LayerInW:
+        """The layer of that name with numbers in W: embedding, hidden1, norm1, …, output.
 
         Raises:
             SettingError: there is none.
         """
-        for layer in self.dense:
+        for layer in self.layers_in_W:
             if layer.name == name:
                 return layer
-        raise SettingError(f"There is no layer {name!r}: choose one of {', '.join(each.name for each in self.dense)}.")
+        names = ", ".join(each.name for each in self.layers_in_W)
+        raise SettingError(f"There is no layer {name!r}: choose one of {names}.")
 
     def weights(self, W: Vector, name: str) -> Matrix:
-        """View, never a copy, of the weights of a layer in W, [inputs, outputs]."""
+        """View, never a copy, of the weights of a layer in W: [inputs, outputs], of layer norm [units]."""
         return self.layer(name).weights(W)
 
     def biases(self, W: Vector, name: str) -> Vector:
@@ -113,7 +149,7 @@ class Network:
     def initial(self, seed: int = 0) -> Vector:
         """The starting W, [P] float32: random weights by each layer's initializer, biases 0; the same for a seed."""
         W = np.zeros(self.parameters)
-        for number, layer in enumerate(self.dense):
+        for number, layer in enumerate(self.layers_in_W):
             key: Any = _Key(seed, number)  # NumPy's own annotation knows no ISeedSequence
             layer.initialize(W, np.random.Generator(np.random.Philox(key)))
         return W.astype(np.float32)
@@ -147,6 +183,69 @@ class Network:
             x[row, start + codes[row, column]] = 1
             start += levels
         return x
+
+
+class _Placement:
+    """Goes through the hidden layers and gives each its width, its name and its place in W."""
+
+    def __init__(self, network: Network) -> None:
+        self._network, self._counts = network, Counter[str]()
+        self._start, self._width = 0, network.inputs + sum(network.categories)
+        self._fan_in = network.inputs + len(network.categories)
+        self._one_hot = len(network.categories) > 0 and network.embedding is None
+
+    def chain(self) -> tuple[Layer, ...]:
+        network, layers = self._network, list[Layer]()
+        if network.categories and network.embedding:
+            levels = tuple(network.categories)
+            layers.append(self._next(EmbeddingLayer("embedding", network.inputs, levels, network.embedding, 0)))
+        for layer in hidden_layers(network.hidden):
+            layers.append(self._placed(layer))
+            if network.dropout:
+                layers.append(self._placed(Dropout(network.dropout)))
+        layers.append(self._dense("output", network.outputs, "identity"))
+        return tuple(layers)
+
+    def _placed(self, layer: int | HiddenLayer) -> Layer:
+        if isinstance(layer, int):
+            return self._dense(self._name("hidden"), layer, self._network.activation)
+        if isinstance(layer, Dense):
+            return self._dense(self._name("hidden"), layer.width, layer.activation or self._network.activation)
+        if self._one_hot or self._width < 1:
+            raise SettingError(
+                f"The first hidden layer is {layer.name}, and what comes in is "
+                f"{'one-hot codes' if self._one_hot else 'nothing'}: begin with a dense layer, or give an embedding."
+            )
+        if isinstance(layer, Dropout):
+            return DropoutLayer(self._name("dropout"), self._width, layer.probability, self._counts["dropout"] - 1)
+        if isinstance(layer, LayerNorm):
+            name = self._name("norm")
+            return self._next(NormLayer(name, self._width, layer.activation, layer.epsilon, self._start))
+        return self._residual(layer)
+
+    def _residual(self, layer: Residual) -> ResidualLayer:
+        name, units = self._name("residual"), self._width
+        layers = tuple(map(self._placed, layer.layers))
+        if self._width != units:
+            raise SettingError(
+                f"{name} adds {self._width} units to the {units} that come in: let its last layer have {units} units."
+            )
+        return ResidualLayer(name, units, layers)
+
+    def _dense(self, name: str, width: int, function: str) -> DenseLayer:
+        initializer = self._network.initializer or activation(function).initializer
+        layer = DenseLayer(name, self._width, width, function, initializer, self._fan_in, self._start)
+        self._fan_in, self._one_hot = width, False
+        return self._next(layer)
+
+    def _next(self, layer: _Placed) -> _Placed:
+        """What follows comes after this layer's numbers in W, and takes its outputs."""
+        self._start, self._width = self._start + layer.size, layer.outputs
+        return layer
+
+    def _name(self, kind: str) -> str:
+        self._counts[kind] += 1
+        return f"{kind}{self._counts[kind]}"
 
 
 class _Key(ISeedSequence):

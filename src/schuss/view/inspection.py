@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from schuss.model import Model
+from schuss.network.layers import DropoutLayer, every_layer
 from schuss.progress import score_words
 from schuss.table.delimited import TableFormat
 from schuss.table.learning import learn_schema
@@ -40,15 +41,16 @@ def inspect_model(model: Model, as_json: bool) -> None:
     layers = Grid(
         "layer", "inputs", "outputs", "activation", "numbers in W", "mean |weight|", box=None, title_justify="left"
     )
-    for layer in model.network.dense:
+    for layer in model.network.layers_in_W:
         size = float(np.abs(layer.weights(model.W)).mean()) if layer.inputs else 0.0
         layers.add_row(
             layer.name, str(layer.inputs), str(layer.outputs), layer.activation, f"{layer.size:,}", f"{size:.4g}"
         )
     console.print(layers)
     console.print(f"W: {model.network.parameters:,} numbers, {model.W.dtype}")
-    if model.network.dropout:
-        console.print(f"dropout in training: {model.network.dropout:g}")
+    left_out = [layer.probability for layer in every_layer(model.network.layers) if isinstance(layer, DropoutLayer)]
+    if left_out:
+        console.print(f"dropout in training: {', '.join(f'{share:g}' for share in dict.fromkeys(left_out))}")
     console.print(_columns(model.encoding.schema))
     for name, reason in record.reasons.items():
         console.print(f"{name}: {reason}", markup=False)
