@@ -81,6 +81,35 @@ def test_dropout_and_limits_reach_network_and_optimizer() -> None:
         watched(clip_norm=1.0, clip_value=1.0)
 
 
+def test_the_learning_rate_of_an_optimizer_is_that_of_the_training() -> None:
+    quick: dict[str, Any] = {"epochs": 1, "hidden": (4,)}
+    for optimizer in (schuss.Adam(learning_rate=0.03), "adam(learning_rate=0.03)"):
+        _, (prepared, *_) = watched(optimizer=optimizer, learning_rate=0.03, **quick)
+        alone, (same, *_) = watched(optimizer=optimizer, **quick)
+        assert isinstance(prepared, Prepared)
+        assert isinstance(same, Prepared)
+        assert prepared.recipe.plan.learning_rate == same.recipe.plan.learning_rate == 0.03
+        with pytest.raises(SettingError, match=r"learning_rate is 0\.01, and that of Adam is 0\.03: give one"):
+            watched(optimizer=optimizer, learning_rate=0.01, **quick)
+    assert (
+        schuss.update(alone, FRAME, optimizer=schuss.Adam(learning_rate=0.03), epochs=1)
+        .record.reasons["learning_rate"]
+        .startswith("0.03 ")
+    )
+
+
+@pytest.mark.parametrize("averaging", ["ema(decay=0.9)", schuss.SWA(start=0.5)])
+def test_an_average_is_what_the_model_keeps_and_the_record_says_so(averaging: Any) -> None:
+    quick: dict[str, Any] = {"epochs": 4, "hidden": (8,), "validation": 0.0}
+    model, events = watched(averaging=averaging, **quick)
+    plain, _ = watched(**quick)
+    state = next(event.state for event in events if isinstance(event, Finished))
+    assert (state.engine.W == plain.W).all()
+    assert (model.W != plain.W).any()
+    assert (model.W == state.engine.average).all()
+    assert "chosen by you" in model.record.reasons["averaging"]
+
+
 def test_the_seed_decides_the_masks_of_dropout() -> None:
     settings: dict[str, Any] = {"epochs": 2, "hidden": (8,), "dropout": 0.25, "precision": "float64", "seed": 5}
     seeds: list[int] = []

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from schuss.arrays import Rows as Rows
     from schuss.descent import (
+        EMA as EMA,
+        SWA as SWA,
         Adagrad as Adagrad,
         Adam as Adam,
         AdamW as AdamW,
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
         GradientDescent as GradientDescent,
         Lion as Lion,
         Momentum as Momentum,
+        NAdam as NAdam,
         Nesterov as Nesterov,
+        Optimizer as Optimizer,
         RMSprop as RMSprop,
     )
     from schuss.errors import SchussError as SchussError
@@ -42,7 +46,10 @@ _HOMES = {
     "Objective": "objective",
     "TableFormat": "table.source",
 } | dict.fromkeys(
-    ("Adagrad", "Adam", "AdamW", "Constant", "Cosine", "GradientDescent", "Lion", "Momentum", "Nesterov", "RMSprop"),
+    (
+        *("Adagrad", "Adam", "AdamW", "GradientDescent", "Lion", "Momentum", "NAdam", "Nesterov", "Optimizer"),
+        *("RMSprop", "Constant", "Cosine", "EMA", "SWA"),
+    ),
     "descent",
 )
 __all__ = sorted(_HOMES)

@@ -105,8 +105,9 @@ def train(
         format: how text files are read; None for the defaults.
         observers: called with every event (Prepared, Chunk, Epoch, Finished, Evaluated); they only look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
-        settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, l2, weight_decay,
-            dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, precision, seed, threads, memory.
+        settings: see Settings: hidden, activation, loss, optimizer, learning_rate, schedule, averaging, l2,
+            weight_decay, dropout, clip_value, clip_norm, batch_size, epochs, seconds, patience, precision, seed,
+            threads, memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.

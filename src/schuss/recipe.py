@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
+from schuss.descent.averaging import averaging_named
 from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
 from schuss.descent.schedules import schedule_named
 from schuss.engine.protocol import Cost
@@ -73,7 +74,9 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
     optimizer, rate = _rule(settings, target.task, rows, steps * epochs, choose)
     schedule = choose("schedule", settings.schedule, "cosine", "ends on small steps")
-    patience = None
+    averaging = patience = None
+    if settings.averaging is not None:
+        averaging = averaging_named(choose("averaging", settings.averaging, None, ""))
     if validated:
         patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
     plan = Plan(
@@ -84,6 +87,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         patience=patience,
         seconds=settings.seconds,
         seed=settings.seed,
+        averaging=averaging,
         loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
     )
     return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
@@ -94,7 +98,7 @@ def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
     kept = ("hidden", "activation", "loss")
     reasons = {**recipe.reasons} | {name: recipe.reasons[name].replace("chosen by you", "the model's") for name in kept}
     plan = recipe.plan
-    if settings.learning_rate is None:
+    if settings.learning_rate is None and recipe.optimizer.learning_rate is None:
         plan = replace(plan, learning_rate=_SHARE_GOING_ON * plan.learning_rate)
         reasons["learning_rate"] = f"{_words(plan.learning_rate)} (a tenth of that of a training: W is near its place)"
     return replace(recipe, network=network, plan=plan, reasons=reasons)
@@ -119,12 +123,24 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
     faster = 1
     if isinstance(optimizer, Adam):
         faster = 30 if settings.hidden == () else 3 if task == "regression" else 1
-    rate = choose("learning_rate", settings.learning_rate, faster * optimizer.learning_rate, f"suits {optimizer.name}")
+    usual = faster * optimizer.usual_learning_rate
+    rate = choose("learning_rate", _learning_rate(settings, optimizer), usual, f"suits {optimizer.name}")
     decay = optimizer.weight_decay
     if choice == "adamw":
         decay = _shrinkage(task, rows, steps) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
+
+
+def _learning_rate(settings: Settings, optimizer: Optimizer) -> float | None:
+    """Of the settings or of the optimiser; where both say something, it must be the same."""
+    given = {rate for rate in (settings.learning_rate, optimizer.learning_rate) if rate is not None}
+    if len(given) > 1:
+        raise SettingError(
+            f"learning_rate is {settings.learning_rate}, and that of {optimizer.title} is {optimizer.learning_rate}: "
+            "give one of them."
+        )
+    return given.pop() if given else None
 
 
 def _shrinkage(task: str, rows: int, steps: int) -> float:
@@ -160,4 +176,6 @@ def _words(value: Any) -> str:
         return "-".join(str(width) for width in value) or "none"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return in_words(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+    if isinstance(value, str | int):
+        return str(value)
+    return in_words(value) if is_dataclass(value) and hasattr(value, "name") else type(value).__name__

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from schuss.arrays import Matrix, Outputs, RowIndex, Rows, Vector
+from schuss.descent.averaging import Averaging
 from schuss.descent.schedules import Schedule
 from schuss.engine.protocol import Engine, EngineState
 from schuss.table.store import MemoryStore, Store
@@ -30,6 +31,7 @@ class Plan:
     patience: epochs without a better validation loss after which to stop, None for never.
     seconds: time budget, None for none. seed: of the order of rows.
     loss_unit: what 1 of the engine's loss is in the target's own units, in which events report.
+    averaging: of W, whose average then is what is validated and kept; None for W itself.
     """
 
     learning_rate: float
@@ -40,6 +42,7 @@ class Plan:
     seconds: float | None = None
     seed: int = 0
     loss_unit: float = 1.0
+    averaging: Averaging | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def descend(
     `plan.seconds` and `interrupted`, after which chunk to stop. Short epochs are taken together and judged afterwards,
     never more of them than must pass before patience could end.
     """
-    engine.load(state.engine)
+    engine.load(replace(state.engine, average=state.engine.kept if plan.averaging else None))
     clock = _Clock(state.seconds, plan.seconds)
     pace = _Pace(len(state.engine.W), plan.batch_size)
     steps_per_epoch = math.ceil(len(store) / plan.batch_size)
@@ -229,11 +232,14 @@ def _chunks(
             shares = plan.schedule.shares(step, steps, plan.epochs * steps_per_epoch)
             began = clock.now()
             rates, seen = plan.learning_rate * shares, None
+            averages = plan.averaging.rates(step, steps, plan.epochs * steps_per_epoch) if plan.averaging else None
             passed += len(order) // together
             if validation and passed == rows_per_epoch:
-                losses, seen = _watched(engine, rows, order, plan.batch_size, rates, validation.store, together)
+                losses, seen = _watched(
+                    engine, rows, order, plan.batch_size, rates, validation.store, together, averages
+                )
             else:
-                losses = engine.train(rows, order, plan.batch_size, rates, together)
+                losses = engine.train(rows, order, plan.batch_size, rates, together, averages)
             pace.took(steps, clock.now() - began)
             losses = plan.loss_unit * losses
             event = Chunk(
@@ -258,14 +264,21 @@ def _chunks(
 
 
 def _watched(
-    engine: Engine, rows: Rows, order: RowIndex, batch_size: int, rates: Vector, watched: Store, together: int
+    engine: Engine,
+    rows: Rows,
+    order: RowIndex,
+    batch_size: int,
+    rates: Vector,
+    watched: Store,
+    together: int,
+    averages: Vector | None,
 ) -> tuple[Vector, _Seen]:
     """The losses of all steps, and what is seen; rows that do not lie in memory are looked at after one epoch alone."""
     if isinstance(watched, MemoryStore):
-        found = engine.train_watched(rows, order, batch_size, rates, watched.rows, together)
+        found = engine.train_watched(rows, order, batch_size, rates, watched.rows, together, averages)
         return found.losses, _Seen(found.path, [(found.outputs, watched.rows)])
-    losses = engine.train(rows, order, batch_size, rates)
-    W = engine.state().W
+    losses = engine.train(rows, order, batch_size, rates, 1, averages)
+    W = engine.state().kept
     blocks = ((engine.outputs(W, block)[np.newaxis], block) for block in watched.blocks())
     return losses, _Seen(W[np.newaxis], blocks)
 
