@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from schuss.model import Model as Model
     from schuss.network import Network as Network
     from schuss.objective import Objective as Objective
+    from schuss.own import OwnLoss as OwnLoss, TorchLoss as TorchLoss
     from schuss.table.delimited import TableFormat as TableFormat
 
 __version__ = "0.1.0"
@@ -44,6 +45,8 @@ _HOMES = {
     "Model": "model",
     "Network": "network",
     "Objective": "objective",
+    "OwnLoss": "own",
+    "TorchLoss": "own",
     "TableFormat": "table.source",
 } | dict.fromkeys(
     (

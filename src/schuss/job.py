@@ -15,12 +15,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from schuss.arrays import Vector
-from schuss.engine import make_engine
+from schuss.descent.optimizers import GradientDescent
+from schuss.engine import make_engine, own_code
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
+from schuss.engine.reference import ReferenceEngine
 from schuss.errors import DivergedError, SettingError
+from schuss.losses import LOSSES
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
+from schuss.own import CHECKED_ROWS, check_loss
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
@@ -310,6 +314,7 @@ def fit(
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
     fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
     state = start or TrainingState(fresh)
+    _check_own_code(prepared, state)
     engine, prepared = _engine(prepared, settings, state)
     _tell(watch, prepared)
     for event in descend(engine, state, prepared.training, recipe.plan, _validation(prepared), interrupted):
@@ -329,6 +334,22 @@ def fit(
         settings.threads,
     )
     return _evaluated(model, engine, prepared, watch), state
+
+
+def _check_own_code(prepared: Prepared, state: TrainingState) -> None:
+    """What a person wrote is looked at before it is trained with, and said to be slow.
+
+    Raises:
+        SettingError: the derivative of an own loss is wrong.
+    """
+    recipe = prepared.recipe
+    own = own_code(recipe.cost, recipe.optimizer)
+    if own:
+        warnings.warn(f"Your own {' and '.join(own)}: Python is called at every step, which is slower.", stacklevel=4)
+    if type(recipe.cost.loss) not in LOSSES.values():
+        rows = next(iter(prepared.training.blocks())).slice(0, CHECKED_ROWS)
+        outputs = ReferenceEngine(recipe.network, recipe.cost, GradientDescent()).outputs(state.engine.W, rows)
+        check_loss(recipe.cost.loss, outputs, rows)
 
 
 def _engine(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:

@@ -16,8 +16,10 @@ from schuss.errors import SettingError
 from schuss.groups import in_words
 from schuss.losses import Loss, loss_named
 from schuss.network import Network
+from schuss.own import OwnLoss
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
+from schuss.table.schema import Target
 from schuss.training.loop import Plan
 
 _LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
@@ -61,6 +63,8 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     """
     target, choose = encoding.schema.target, _Chooser()
     loss = _loss(settings, target.task, choose)
+    if isinstance(loss, OwnLoss):
+        loss = replace(loss, mean=target.mean, deviation=target.deviation)
     network = Network(
         inputs=encoding.features,
         hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
@@ -88,7 +92,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         seconds=settings.seconds,
         seed=settings.seed,
         averaging=averaging,
-        loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
+        loss_unit=_loss_unit(loss, target),
     )
     return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
 
@@ -112,6 +116,13 @@ def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
     if task not in loss.tasks:
         raise SettingError(f"The loss {loss.name} does not fit the task {task}: use {own}.")
     return loss
+
+
+def _loss_unit(loss: Loss, target: Target) -> float:
+    """What 1 of the loss in training is in the target's own units."""
+    if isinstance(loss, OwnLoss):
+        return loss.unit
+    return target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
 
 
 def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
@@ -178,4 +189,6 @@ def _words(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, str | int):
         return str(value)
+    if title := getattr(value, "title", None):
+        return f"{value.name} {title}" if value.name == "own" else in_words(value)
     return in_words(value) if is_dataclass(value) and hasattr(value, "name") else type(value).__name__

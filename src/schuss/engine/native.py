@@ -113,7 +113,7 @@ class NativeEngine:
     ) -> Vector:
         """One step a batch, all of them in one call of the core."""
         rates = self._rates(learning_rates, average_rates)
-        used = _checked_order(order, batch_size, learning_rates, len(rows), epochs)
+        used = checked_order(order, batch_size, learning_rates, len(rows), epochs)
         losses = np.empty(len(learning_rates))
         if len(losses):
             self._core.train(self._arrays(rows), used, epochs, batch_size, rates, losses)
@@ -131,7 +131,7 @@ class NativeEngine:
     ) -> Watched:
         """All epochs in one call of the core."""
         rates = self._rates(learning_rates, average_rates)
-        used = _checked_order(order, batch_size, learning_rates, len(rows), epochs)
+        used = checked_order(order, batch_size, learning_rates, len(rows), epochs)
         if not len(learning_rates):
             raise SettingError("There is no step after which something could be seen: give some learning rates.")
         losses = np.empty(len(learning_rates))
@@ -210,7 +210,7 @@ def _float32(values: Matrix | Vector) -> _Float32:
         return np.ascontiguousarray(values, np.float32)
 
 
-def _checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int, epochs: int) -> RowIndex:
+def checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int, epochs: int) -> RowIndex:
     """The part of the order that these steps visit: at least one row for each step, every one below N."""
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}: it must be at least 1.")

@@ -1,12 +1,14 @@
 """Scores of encoded rows that come block by block: nothing is held that grows with the rows, but for the area."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
 from schuss.arrays import Outputs, Rows
 from schuss.losses import Loss
 from schuss.metrics import ClassScores, LossScores, RegressionScores
+from schuss.own import OwnLoss
 from schuss.table.encoding import Encoding
 from schuss.table.table import BLOCK_ROWS
 
@@ -23,9 +25,13 @@ class Scores:
     def __init__(self, encoding: Encoding, loss: Loss, as_trained: bool = False) -> None:
         target = encoding.schema.target
         several = target.names if len(target.names) > 1 else ()
-        self._target, self._loss, self._losses = target, loss, LossScores(loss)
+        own = isinstance(loss, OwnLoss)
+        self._target, self._loss, self._shift = target, loss, np.zeros(())
+        if isinstance(loss, OwnLoss):  # which may look at more than differences
+            self._shift, loss = np.array(target.mean or 0.0), replace(loss, mean=(), deviation=())
+        self._losses = LossScores(loss)
         self._metrics = ClassScores(len(target.classes)) if target.classes else RegressionScores(several)
-        self._trained = LossScores(loss) if as_trained and several else None
+        self._trained = LossScores(loss) if as_trained and several and not own else None
 
     def add(self, outputs: Outputs, rows: Rows) -> None:
         """Outputs [epochs, n, K] before the link, of rows with targets."""
@@ -52,7 +58,7 @@ class Scores:
             deviation = np.asarray(self._target.deviation)
             targets, outputs = targets * deviation, outputs * deviation  # differences need no mean
             self._metrics.add(targets, outputs, weights)
-        self._losses.add(targets, outputs, weights)
+        self._losses.add(targets + self._shift, outputs + self._shift, weights)
 
 
 def scores_of(
