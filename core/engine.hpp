@@ -33,7 +33,8 @@ struct Description {
     uint64_t seed;
 };
 
-// What is wanted of each epoch: W, or its average, after it, path [epochs, P], and the outputs [epochs, N, K] of these rows at that W.
+// What is wanted of each epoch: W, or its average, after it, path [epochs, P], and the outputs [epochs, N, K] of these
+// rows there.
 struct Watch {
     const Rows* rows;  // null: nothing is wanted
     float* path;

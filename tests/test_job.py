@@ -231,6 +231,17 @@ def test_fault_34_rows_on_disk_are_trained_on_in_the_same_order_every_time(packe
         assert np.abs(model.W - found[0].W).max() < 0.01
 
 
+def test_fault_34_an_average_of_W_is_what_rows_on_disk_validate(packed: list[int]) -> None:
+    losses: dict[str | None, list[float]] = {}
+    for averaging in (None, "ema"):
+        events: list[JobEvent] = []
+        model = schuss.train(SORTED, "y", memory=30_000, epochs=3, hidden=(8,), averaging=averaging,
+                             observers=[events.append])  # fmt: skip
+        losses[averaging] = [event.scores["loss"] for event in events if isinstance(event, Epoch)]
+        assert model.record.scores["validation"]["loss"] == pytest.approx(min(losses[averaging]), rel=1e-6)
+    assert losses[None] != losses["ema"]
+
+
 @pytest.mark.parametrize("targets", [["y"], ["y", "c"], ["word"]])
 def test_fault_34_held_out_rows_on_disk_are_scored_as_in_memory(packed: list[int], targets: list[str]) -> None:
     found = {}
