@@ -15,6 +15,7 @@ from schuss.arrays import Matrix, Rows, Vector
 from schuss.errors import SettingError
 from schuss.losses import CrossEntropy, LogLoss, SquaredError
 from schuss.own import check_loss
+from schuss.training.loop import Epoch
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(300, 3))
@@ -102,9 +103,38 @@ def test_a_loss_of_one_s_own_sees_the_target_s_own_units() -> None:
 @slow
 def test_several_targets_are_each_in_their_own_units() -> None:
     frame = FRAME.assign(v=X[:, 1] / 100)[["a", "b", "c", "y", "v"]]
-    model = schuss.train(frame, ["y", "v"], loss=OwnLoss(squared), epochs=2, hidden=(8,), validation=0.2)
+    events: list[Any] = []
+    model = schuss.train(frame, ["y", "v"], loss=OwnLoss(squared), epochs=2, hidden=(8,), observers=[events.append])
     rmses = [model.record.scores["validation"][f"rmse of {name}"] or 0.0 for name in ("y", "v")]
+    losses = [event.scores["loss"] for event in events if isinstance(event, Epoch)]
     assert model.record.scores["validation"]["loss"] == pytest.approx(sum(rmse**2 for rmse in rmses), rel=1e-6)
+    assert min(losses) == pytest.approx(model.record.scores["validation"]["loss"], rel=1e-6)
+
+
+@slow
+def test_losses_of_the_training_are_the_function_s_own() -> None:
+    events: list[Any] = []
+    still: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-30, "validation": 0.0, "test": 0.0}
+    model = train("y", loss=OwnLoss(absolute), observers=[events.append], **still)
+    (loss,) = (event.loss for event in events if isinstance(event, Epoch))
+    assert loss == pytest.approx(model.evaluate(FRAME)["loss"], rel=1e-5)
+
+
+def test_the_derivative_belongs_to_the_loss_in_the_units_of_training() -> None:
+    loss, targets = OwnLoss(squared, mean=(5000.0, 1.0), deviation=(650.0, 0.01)), X[:, :2]
+    outputs, derivatives = X[:, 1:], loss.derivative(X[:, 1:], targets)
+    for k in range(2):
+        move = 1e-4 * np.eye(2)[k]
+        difference = loss.value(outputs + move, targets) - loss.value(outputs - move, targets)
+        np.testing.assert_allclose(derivatives[:, k], difference / 2e-4, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("deviation", [1e-5, 1.0, 1e9])
+def test_a_wrong_derivative_is_seen_whatever_the_units(deviation: float) -> None:
+    rows = Rows(X, np.zeros((300, 0), np.int32), X[:, :1])
+    check_loss(OwnLoss(squared, mean=(deviation,), deviation=(deviation,)), X[:, 1:2], rows)
+    with pytest.raises(SettingError, match="differences say"):
+        check_loss(OwnLoss(forgot_a_factor, mean=(deviation,), deviation=(deviation,)), X[:, 1:2], rows)
 
 
 def test_a_training_says_that_it_is_slower() -> None:

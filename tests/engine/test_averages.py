@@ -16,7 +16,7 @@ from schuss.losses import loss_named
 from schuss.network import Network
 
 ENGINES = ("reference", "native")
-NETWORK = Network(inputs=5, hidden=(19, 7), outputs=2, activation="tanh", categories=(4, 3), dropout=0.2)
+NETWORK = Network(inputs=5, hidden=(19, 7), outputs=2, activation="tanh", categories=(40, 3), dropout=0.2)
 ROWS, COST = some_rows(NETWORK, 60, seed=3), Cost(loss_named("squared_error"))
 STEPS, BATCH = 12, 16  # three epochs of four batches, the last one short
 ORDER = np.concatenate([np.random.default_rng(epoch).permutation(60) for epoch in range(3)])

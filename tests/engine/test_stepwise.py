@@ -54,7 +54,7 @@ def trained(network: Network, cost: Cost, rule: Optimizer, engine: str, averagin
 
 
 @pytest.mark.parametrize("averaging", [None, *AVERAGINGS])
-@pytest.mark.parametrize("mine", ["loss", "rule", "loss and rule"])
+@pytest.mark.parametrize("mine", ["loss", "derived loss", "rule", "loss and rule"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loss", OUTPUTS)
 def test_what_a_person_wrote_trains_as_the_reference_does(
@@ -62,7 +62,8 @@ def test_what_a_person_wrote_trains_as_the_reference_does(
 ) -> None:
     network, rule = network_for(loss), OPTIMIZERS[optimizer](weight_decay=0.1)
     cost = Cost(LOSSES[loss](), l2=0.05, mean_weight=0.8)
-    own_cost = replace(cost, loss=as_own(loss)) if "loss" in mine else cost
+    own_loss = type("Mine", (LOSSES[loss],), {})() if mine == "derived loss" else as_own(loss)
+    own_cost = replace(cost, loss=own_loss) if "loss" in mine else cost
     own_rule = derived(OPTIMIZERS[optimizer]) if "rule" in mine else rule
     losses, found = trained(network, own_cost, own_rule, "auto", averaging)
     expected_losses, reference = trained(network, cost, rule, "reference", averaging)
