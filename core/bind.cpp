@@ -51,44 +51,47 @@ void construct(
     new (self) schuss::Engine(std::move(description), threads, settle, precision);
 }
 
-void load(schuss::Engine& self, In<float, 1> W, In<float, 2> vectors, int64_t step) {
+// average: [P], or [0] for none
+void load(schuss::Engine& self, In<float, 1> W, In<float, 2> vectors, In<float, 1> average, int64_t step) {
     const nb::gil_scoped_release released;
-    self.load(W.data(), vectors.data(), step);
+    self.load(W.data(), vectors.data(), average.size() ? average.data() : nullptr, step);
 }
 
-int64_t state(schuss::Engine& self, Out<float, 1> W, Out<float, 2> vectors) {
+int64_t state(schuss::Engine& self, Out<float, 1> W, Out<float, 2> vectors, Out<float, 1> average) {
     const nb::gil_scoped_release released;
-    return self.state(W.data(), vectors.data());
+    return self.state(W.data(), vectors.data(), average.size() ? average.data() : nullptr);
 }
 
-schuss::Chunk chunk_of(const In<int64_t, 1>& order, int64_t epochs, int64_t batch_size, const In<double, 1>& rates) {
-    const auto rows = static_cast<int64_t>(order.size());
-    return {order.data(), rows, rows / epochs, batch_size, rates.data(), 0, static_cast<int64_t>(rates.size())};
+// learning rates and, where there are any, average rates: [1 or 2, steps]
+schuss::Chunk chunk_of(const In<int64_t, 1>& order, int64_t epochs, int64_t batch_size, const In<double, 2>& rates) {
+    const auto rows = static_cast<int64_t>(order.size()), steps = static_cast<int64_t>(rates.shape(1));
+    const double* const averages = rates.shape(0) > 1 ? rates.data() + steps : nullptr;
+    return {order.data(), rows, rows / epochs, batch_size, rates.data(), averages, 0, steps};
 }
 
 void train(
     schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t epochs, int64_t batch_size,
-    In<double, 1> learning_rates, Out<double, 1> losses
+    In<double, 2> rates, Out<double, 1> losses
 ) {
-    const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, learning_rates);
+    const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, rates);
     const nb::gil_scoped_release released;
     self.train(view(rows), chunk, losses.data(), {});
 }
 
 void train_watched(
     schuss::Engine& self, const RowsTuple& rows, In<int64_t, 1> order, int64_t epochs,
-    int64_t batch_size, In<double, 1> learning_rates, Out<double, 1> losses,
+    int64_t batch_size, In<double, 2> rates, Out<double, 1> losses,
     const RowsTuple& watched, Out<float, 2> path, Out<float, 3> outputs
 ) {
-    const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, learning_rates);
+    const schuss::Chunk chunk = chunk_of(order, epochs, batch_size, rates);
     const nb::gil_scoped_release released;
     const schuss::Rows seen = view(watched);
     self.train(view(rows), chunk, losses.data(), {&seen, path.data(), outputs.data()});
 }
 
-double gradient(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, Out<double, 1> result) {
+double gradient(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, int64_t step, Out<double, 1> result) {
     const nb::gil_scoped_release released;
-    return self.gradient(W.data(), view(rows), result.data());
+    return self.gradient(W.data(), view(rows), step, result.data());
 }
 
 double total_loss(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows) {
@@ -96,9 +99,9 @@ double total_loss(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows) {
     return self.total_loss(W.data(), view(rows));
 }
 
-void outputs(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, Out<float, 2> result) {
+void outputs(schuss::Engine& self, In<float, 1> W, const RowsTuple& rows, int64_t step, Out<float, 2> result) {
     const nb::gil_scoped_release released;
-    self.outputs(W.data(), view(rows), result.data());
+    self.outputs(W.data(), view(rows), step, result.data());
 }
 
 std::vector<std::string> available_isas() {

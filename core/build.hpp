@@ -52,20 +52,20 @@ struct Build {
     // Floating-point operations of a row's way forward and back.
     double (*row_operations)(const Program&);
 
-    // W [P] and vectors [M, P], exact copies in and out (vectors null: not wanted). `look_at` copies a W that is looked
-    // at, not trained.
-    void (*load)(void* workspace, const float* W, const float* vectors, int64_t step);
-    int64_t (*state)(const void* workspace, float* W, float* vectors);
+    // W [P], vectors [M, P] and the average of W [P], exact copies in and out (null: not wanted). `look_at` copies a W
+    // that is looked at, not trained.
+    void (*load)(void* workspace, const float* W, const float* vectors, const float* average, int64_t step);
+    int64_t (*state)(const void* workspace, float* W, float* vectors, float* average);
     void (*look_at)(void* workspace, const float* W);
 
     // losses, of all steps: Σ w_i L_i / (B · mean_weight) of each batch, at the W before its step.
     void (*train)(void* workspace, const Rows&, const Chunk&, const Worker&, double* losses);
 
     // Of the W that is looked at: total loss; the gradient of it, which take_gradient copies out [P]; total loss
-    // (null: not wanted) and outputs [N, K] (null: not wanted).
-    void (*gradient)(void* workspace, const Rows&, const Worker&, double* total);
+    // (null: not wanted) and outputs [N, K] (null: not wanted). step: whose dropout masks there are; below 0 none.
+    void (*gradient)(void* workspace, const Rows&, int64_t step, const Worker&, double* total);
     void (*take_gradient)(void* workspace, double* gradient);
-    void (*look)(void* workspace, const Rows&, const Worker&, double* total, float* outputs);
+    void (*look)(void* workspace, const Rows&, int64_t step, const Worker&, double* total, float* outputs);
 
     // Writes the images of first … last − 1, two multiples of 256, that are below the limit, in turn, into images
     // [room]; returns how many they are, at most `room`.

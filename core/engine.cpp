@@ -77,14 +77,14 @@ void Engine::reserve(int64_t rows, int threads) {
     thread_capacity_ = threads;
 }
 
-void Engine::load(const float* W, const float* vectors, int64_t step) {
+void Engine::load(const float* W, const float* vectors, const float* average, int64_t step) {
     const std::lock_guard locked(busy_);
-    build_.load(workspace_, W, vectors, step);
+    build_.load(workspace_, W, vectors, average, step);
 }
 
-int64_t Engine::state(float* W, float* vectors) {
+int64_t Engine::state(float* W, float* vectors, float* average) {
     const std::lock_guard locked(busy_);
-    return build_.state(workspace_, W, vectors);
+    return build_.state(workspace_, W, vectors, average);
 }
 
 void Engine::train(const Rows& rows, const Chunk& chunk, double* losses, const Watch& watch) {
@@ -111,9 +111,10 @@ void Engine::train(const Rows& rows, const Chunk& chunk, double* losses, const W
             });
             seconds += now() - began;
             if (!watch.rows || part.last_step < end_of_epoch) continue;
-            build_.state(workspace_, path, nullptr);
+            const bool averaged = chunk.average_rates;
+            build_.state(workspace_, averaged ? nullptr : path, nullptr, averaged ? path : nullptr);
             const bool alone = settle_ && operations_to_look(*watch.rows) < worth_a_team;
-            look(path, *watch.rows, alone ? 1 : share.count(), false, outputs);
+            look(path, *watch.rows, -1, alone ? 1 : share.count(), false, outputs);
             path += program_.parameters;
             outputs += watch.rows->count * layers_.back().outputs;
         }
@@ -121,7 +122,7 @@ void Engine::train(const Rows& rows, const Chunk& chunk, double* losses, const W
     }
 }
 
-double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
+double Engine::gradient(const float* W, const Rows& rows, int64_t step, double* gradient) {
     if (rows.count == 0) {  // which would leave the last one in its place
         std::fill_n(gradient, parameters(), 0.0);
         return 0;
@@ -133,7 +134,7 @@ double Engine::gradient(const float* W, const Rows& rows, double* gradient) {
     build_.look_at(workspace_, W);
     double total = 0;
     team_.run(share.count(), [&](const Worker& worker) {
-        build_.gradient(workspace_, rows, worker, &total);
+        build_.gradient(workspace_, rows, step, worker, &total);
     });
     build_.take_gradient(workspace_, gradient);
     return total;
@@ -144,12 +145,14 @@ double Engine::operations_to_look(const Rows& rows) const {
 }
 
 // Of a locked engine.
-double Engine::look(const float* W, const Rows& rows, int threads, bool with_loss, float* outputs) {
+double Engine::look(
+    const float* W, const Rows& rows, int64_t step, int threads, bool with_loss, float* outputs
+) {
     reserve(build_.look_rows(workspace_, threads), threads);
     build_.look_at(workspace_, W);
     double total = 0;
     team_.run(threads, [&](const Worker& worker) {
-        build_.look(workspace_, rows, worker, with_loss ? &total : nullptr, outputs);
+        build_.look(workspace_, rows, step, worker, with_loss ? &total : nullptr, outputs);
     });
     return total;
 }
@@ -157,13 +160,13 @@ double Engine::look(const float* W, const Rows& rows, int threads, bool with_los
 double Engine::total_loss(const float* W, const Rows& rows) {
     const std::lock_guard locked(busy_);
     const ThreadShare share = share_for(operations_to_look(rows), worth_a_team);
-    return look(W, rows, share.count(), true, nullptr);
+    return look(W, rows, -1, share.count(), true, nullptr);
 }
 
-void Engine::outputs(const float* W, const Rows& rows, float* outputs) {
+void Engine::outputs(const float* W, const Rows& rows, int64_t step, float* outputs) {
     const std::lock_guard locked(busy_);
     const ThreadShare share = share_for(operations_to_look(rows), worth_a_team);
-    look(W, rows, share.count(), false, outputs);
+    look(W, rows, step, share.count(), false, outputs);
 }
 
 }  // namespace schuss

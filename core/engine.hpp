@@ -34,7 +34,8 @@ struct Description {
     uint64_t seed;
 };
 
-// What is wanted of each epoch: W after it, path [epochs, P], and the outputs [epochs, N, K] of these rows at that W.
+// What is wanted of each epoch: W, or its average, after it, path [epochs, P], and the outputs [epochs, N, K] of these
+// rows there.
 struct Watch {
     const Rows* rows;  // null: nothing is wanted
     float* path;
@@ -56,18 +57,18 @@ class Engine {
     int64_t parameters() const { return program_.parameters; }
 
     // As in Build; one call at a time. Those that look at rows throw OutOfMemory, after which a smaller batch may do.
-    void load(const float* W, const float* vectors, int64_t step);
-    int64_t state(float* W, float* vectors);
+    void load(const float* W, const float* vectors, const float* average, int64_t step);
+    int64_t state(float* W, float* vectors, float* average);
     void train(const Rows& rows, const Chunk& chunk, double* losses, const Watch& watch);
-    double gradient(const float* W, const Rows& rows, double* gradient);
+    double gradient(const float* W, const Rows& rows, int64_t step, double* gradient);
     double total_loss(const float* W, const Rows& rows);
-    void outputs(const float* W, const Rows& rows, float* outputs);
+    void outputs(const float* W, const Rows& rows, int64_t step, float* outputs);
 
   private:
     ThreadShare share_for(double operations, double worth) const;
     void reserve(int64_t rows, int threads);
     double operations_to_look(const Rows& rows) const;
-    double look(const float* W, const Rows& rows, int threads, bool with_loss, float* outputs);
+    double look(const float* W, const Rows& rows, int64_t step, int threads, bool with_loss, float* outputs);
 
     const Build& build_;
     const Description description_;  // the program points into it

@@ -91,6 +91,18 @@ struct CrossEntropy {
     }
 };
 
+// L = Σ_k target_k · output_k, so that the targets are the derivatives: of a loss that is known outside.
+struct Linear {
+    static SCHUSS_INLINE Vector value(const Scores& rows) {
+        Vector sum = splat(0.0f);
+        for (int64_t k = 0; k < rows.count; k++) sum += rows.target(k) * rows.output(k);
+        return sum;
+    }
+    static SCHUSS_INLINE void derivative(const Scores& rows, float* result) {
+        for (int64_t k = 0; k < rows.count; k++) store(result + k * rows.stride, rows.target(k));
+    }
+};
+
 // outputs [K, stride], targets [T, stride], rows along the second axis -> losses [rows]
 template <class Function>
 void values_of_rows(
@@ -124,6 +136,7 @@ constexpr Loss losses[] = {
     loss<SquaredError>("squared_error"),
     loss<LogLoss>("log_loss"),
     loss<CrossEntropy>("cross_entropy"),
+    loss<Linear>("linear"),
 };
 
 }  // namespace

@@ -121,6 +121,39 @@ struct Adam {
     }
 };
 
+// The momentum of step t is μₜ = β₁ (1 − ½ 0.96^(0.004 t)). What is left of the zero start is Π μ over the steps so far:
+// a function of t alone, and so small after some sixty factors that no more of them are needed.
+struct NAdam {
+    using Number = float;
+    static constexpr int memory = 2;
+    static constexpr bool stays_at_0 = false;
+    static constexpr const char* names[] = {"beta1", "beta2", "epsilon", nullptr};
+    float rate_of_gradient;  // α (1 − μₜ) / (1 − Π μ)
+    float rate_of_momentum;  // α μₜ₊₁ / (1 − μₜ₊₁ Π μ)
+    float beta1, rest1, beta2, rest2, epsilon;
+    float correction;  // 1 / (1 − β₂ᵗ)
+    NAdam(const Constants& c, double learning_rate, int64_t t)
+        : beta1(static_cast<float>(c.values[0])),
+          rest1(static_cast<float>(1 - c.values[0])),
+          beta2(static_cast<float>(c.values[1])),
+          rest2(static_cast<float>(1 - c.values[1])),
+          epsilon(static_cast<float>(c.values[2])),
+          correction(static_cast<float>(1 / (1 - power(c.values[1], t)))) {
+        constexpr double warming = 0.9998367253526753;  // 0.96^0.004
+        const auto momentum = [&](double warmed) { return c.values[0] * (1 - 0.5 * warmed); };
+        const double now = momentum(power(warming, t)), next = momentum(power(warming, t + 1));
+        double left = 1, warmed = 1;
+        for (int64_t i = 0; i < t && left > 1e-18; i++) left *= momentum(warmed *= warming);
+        rate_of_gradient = static_cast<float>(learning_rate * (1 - now) / (1 - left));
+        rate_of_momentum = static_cast<float>(learning_rate * next / (1 - next * left));
+    }
+    SCHUSS_INLINE void step(float& w, float g, float& m, float& s) const {
+        m = beta1 * m + rest1 * g;
+        s = beta2 * s + rest2 * g * g;
+        w -= (rate_of_gradient * g + rate_of_momentum * m) / (__builtin_sqrtf(s * correction) + epsilon);
+    }
+};
+
 struct Lion {
     using Number = float;
     static constexpr int memory = 1;
@@ -261,6 +294,7 @@ constexpr Optimizer optimizers[] = {
     optimizer<RMSprop>("rmsprop"),
     optimizer<Adam>("adam"),
     optimizer<Adam>("adamw"),
+    optimizer<NAdam>("nadam"),
     optimizer<Lion>("lion"),
 };
 

@@ -76,6 +76,7 @@ struct Chunk {
     int64_t epoch_rows;  // of an epoch in the order
     int64_t batch_size;
     const double* learning_rates;  // of all steps, from the order's first on
+    const double* average_rates;   // likewise, how far W's average goes to W after each; null where there is none
     int64_t first_step;            // those to take now: [first_step, last_step)
     int64_t last_step;
 };

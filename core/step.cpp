@@ -181,9 +181,11 @@ struct Finish {
     ReadyRule rule;
     StepTerms terms;    // of weights
     bool only_touched;  // numbers whose gradient is 0 stay as they are, and need not be visited
+    bool averages;      // W's average follows it
+    float behind;       // the share of its way to W that the average stays behind
 };
 
-// The optimiser goes over a stretch.
+// The optimiser goes over a stretch, and the average after it.
 void update(Workspace& workspace, const Stretch& stretch, const float* gradient, const Finish& finish, bool penalised) {
     const auto from_start = [&](float* vector) { return vector ? vector + stretch.start : nullptr; };
     StepTerms terms = finish.terms;
@@ -193,6 +195,11 @@ void update(Workspace& workspace, const Stretch& stretch, const float* gradient,
         {workspace.W + stretch.start, from_start(workspace.vectors[0]), from_start(workspace.vectors[1]), gradient,
          stretch.count},
         terms);
+    if (!finish.averages) return;
+    const float* W = workspace.W + stretch.start;
+    float* average = workspace.average + stretch.start;
+    for (int64_t i = 0; i < stretch.count; i += lanes)
+        store(average + i, load(W + i) - finish.behind * (load(W + i) - load(average + i)));
 }
 
 // … over a tile whose gradient is stored.
@@ -370,7 +377,10 @@ void train(void* memory, const Rows& rows, const Chunk& chunk, const Worker& wor
             optimizer.ready(workspace.constants, rate, step + 1),
             {1 / divisor, program.l1, program.l2, rate * program.weight_decay,
              program.clip_value > 0 ? program.clip_value : __builtin_inf(), 1},
-            optimizer.stays_at_0 && program.l1 == 0 && program.l2 == 0 && program.weight_decay == 0 && !by_norm,
+            optimizer.stays_at_0 && program.l1 == 0 && program.l2 == 0 && program.weight_decay == 0 && !by_norm &&
+                !chunk.average_rates,
+            chunk.average_rates != nullptr,
+            chunk.average_rates ? static_cast<float>(1 - chunk.average_rates[s]) : 0,
         };
         const Selection batch = {rows, chunk.order, first, count, after < count ? after : count};
         const double total = go_through(workspace, workspace.W, batch, worker, share, finish, true, step);
@@ -382,13 +392,13 @@ void train(void* memory, const Rows& rows, const Chunk& chunk, const Worker& wor
 
 // ---- looking at a W ------------------------------------------------------------------------------------------------
 
-void gradient(void* memory, const Rows& rows, const Worker& worker, double* total) {
+void gradient(void* memory, const Rows& rows, int64_t step, const Worker& worker, double* total) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const Share share = share_of(workspace, worker, rows.count);
     prepare(workspace, workspace.trial, worker, share);
-    const Finish finish = {Finish::store, {}, {}, false};
-    const double found =
-        go_through(workspace, workspace.trial, {rows, nullptr, 0, rows.count, 0}, worker, share, finish, false, 0);
+    const Finish finish = {Finish::store, {}, {}, false, false, 0};
+    const double found = go_through(
+        workspace, workspace.trial, {rows, nullptr, 0, rows.count, 0}, worker, share, finish, step >= 0, step);
     if (worker.number == 0) *total = found;
 }
 
@@ -409,7 +419,7 @@ int64_t take_unit(Workspace& workspace, const Worker& worker) {
                              : __atomic_fetch_add(&workspace.next_unit, 1, __ATOMIC_RELAXED);
 }
 
-void look(void* memory, const Rows& rows, const Worker& worker, double* total, float* outputs) {
+void look(void* memory, const Rows& rows, int64_t step, const Worker& worker, double* total, float* outputs) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const Output& output = *workspace.output;
     const int64_t unit = workspace.unit_rows, place = worker.number * unit;
@@ -421,7 +431,8 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
         const int64_t units = (count + unit - 1) / unit;
         for (int64_t u; (u = take_unit(workspace, worker)) < units;) {
             const int64_t first = window + u * unit, many = rows.count - first < unit ? rows.count - first : unit;
-            const Pass pass = {workspace.trial, place, place + whole(many, 16), false, false, 0, 0};
+            const Pass pass = {
+                workspace.trial, place, place + whole(many, 16), false, step >= 0, first - place, step};
             gather(workspace, {rows, nullptr, first - place, place + many, 0}, pass.first, pass.last, total != nullptr);
             for (int64_t i = 0; i < workspace.length; i++) workspace.chain[i]->forward(pass);
             if (outputs)
@@ -445,21 +456,23 @@ void look(void* memory, const Rows& rows, const Worker& worker, double* total, f
 
 // ---- in and out ----------------------------------------------------------------------------------------------------
 
-void load_state(void* memory, const float* W, const float* vectors, int64_t step) {
+void load_state(void* memory, const float* W, const float* vectors, const float* average, int64_t step) {
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const auto clear = [&](float* padded) { memset(padded, 0, static_cast<size_t>(workspace.padded) * sizeof(float)); };
     clear(workspace.W);  // NaN spreads to the padding
     for (int i = 0; i < workspace.optimizer->memory; i++) clear(workspace.vectors[i]);
     import_vector(workspace, W, workspace.W);
+    if (average) clear(workspace.average), import_vector(workspace, average, workspace.average);
     for (int i = 0; i < workspace.optimizer->memory; i++)
         import_vector(workspace, vectors + i * workspace.program->parameters, workspace.vectors[i]);
     workspace.step = step;
     workspace.updated_for = nullptr;
 }
 
-int64_t save_state(const void* memory, float* W, float* vectors) {
+int64_t save_state(const void* memory, float* W, float* vectors, float* average) {
     const Workspace& workspace = *static_cast<const Workspace*>(memory);
-    export_vector(workspace, workspace.W, W);
+    if (W) export_vector(workspace, workspace.W, W);
+    if (average) export_vector(workspace, workspace.average, average);
     for (int i = 0; vectors && i < workspace.optimizer->memory; i++)
         export_vector(workspace, workspace.vectors[i], vectors + i * workspace.program->parameters);
     return workspace.step;

@@ -46,6 +46,7 @@ struct Workspace {
     int64_t step;            // steps taken so far
     float* W;                // [padded]
     float* vectors[2];       // [padded] each: what the optimiser remembers
+    float* average;          // [padded] of W along the way
     float* trial;            // [padded] a W that is looked at, not trained
     float* gradient;         // [padded] Σ w_i g_i, where it is stored; 0 between steps in parts that operations add to
     const float* updated_for;  // the padded W of which operations keep other forms, or null
@@ -271,6 +272,7 @@ void* lay_out(const Program& program, const Memory& memory) {
     workspace.padded = build_chain(workspace, program, memory);
     workspace.W = memory.take<float>(workspace.padded);
     for (int i = 0; i < workspace.optimizer->memory; i++) workspace.vectors[i] = memory.take<float>(workspace.padded);
+    workspace.average = memory.take<float>(workspace.padded);  // of mapped memory nothing is used where nobody writes
     workspace.trial = memory.take<float>(workspace.padded);
     workspace.gradient = memory.take<float>(workspace.padded);
     workspace.partial = memory.take<double>(look_units);

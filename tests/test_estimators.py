@@ -201,6 +201,16 @@ def test_going_on_finds_a_constant_feature_called_as_the_target() -> None:
     assert trained.n_epochs_ == 2
 
 
+def test_partial_fit_goes_on_from_the_raw_W_and_keeps_its_average() -> None:
+    settings: dict[str, Any] = {"hidden": (8,), "random_state": 0}
+    averaged, plain = SchussRegressor(averaging="ema", **settings), SchussRegressor(**settings)
+    for _ in range(3):
+        averaged.partial_fit(X, Y)
+        plain.partial_fit(X, Y)
+    assert (averaged._state.engine.W == plain.model_.W).all()
+    assert (averaged.model_.W != plain.model_.W).any()
+
+
 def test_partial_fit_trains_on_what_it_is_given_with_the_scale_of_the_first_call() -> None:
     trained = SchussRegressor(hidden=(), learning_rate=0.05, random_state=0)
     for _ in range(40):

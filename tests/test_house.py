@@ -19,6 +19,7 @@ FLOORS = (
     "groups",
     "network",
     "losses",
+    "own",
     "metrics",
     "descent",
     "settings",

@@ -86,6 +86,35 @@ def test_plateau_without_validation_rows_is_refused_before_training() -> None:
         schuss.train(FRAME, "y", schedule="plateau", validation=0.0)
 
 
+def test_the_learning_rate_of_an_optimizer_is_that_of_the_training() -> None:
+    quick: dict[str, Any] = {"epochs": 1, "hidden": (4,)}
+    for optimizer in (schuss.Adam(learning_rate=0.03), "adam(learning_rate=0.03)"):
+        _, (prepared, *_) = watched(optimizer=optimizer, learning_rate=0.03, **quick)
+        alone, (same, *_) = watched(optimizer=optimizer, **quick)
+        assert isinstance(prepared, Prepared)
+        assert isinstance(same, Prepared)
+        assert prepared.recipe.plan.learning_rate == same.recipe.plan.learning_rate == 0.03
+        with pytest.raises(SettingError, match=r"learning_rate is 0\.01, and that of Adam is 0\.03: give one"):
+            watched(optimizer=optimizer, learning_rate=0.01, **quick)
+    assert (
+        schuss.update(alone, FRAME, optimizer=schuss.Adam(learning_rate=0.03), epochs=1)
+        .record.reasons["learning_rate"]
+        .startswith("0.03 ")
+    )
+
+
+@pytest.mark.parametrize("averaging", ["ema(decay=0.9)", schuss.SWA(start=0.5)])
+def test_an_average_is_what_the_model_keeps_and_the_record_says_so(averaging: Any) -> None:
+    quick: dict[str, Any] = {"epochs": 4, "hidden": (8,), "validation": 0.0}
+    model, events = watched(averaging=averaging, **quick)
+    plain, _ = watched(**quick)
+    state = next(event.state for event in events if isinstance(event, Finished))
+    assert (state.engine.W == plain.W).all()
+    assert (model.W != plain.W).any()
+    assert (model.W == state.engine.average).all()
+    assert "chosen by you" in model.record.reasons["averaging"]
+
+
 def test_the_seed_decides_the_masks_of_dropout() -> None:
     settings: dict[str, Any] = {"epochs": 2, "hidden": (8,), "dropout": 0.25, "precision": "float64", "seed": 5}
     seeds: list[int] = []
@@ -205,6 +234,17 @@ def test_fault_34_rows_on_disk_are_trained_on_in_the_same_order_every_time(packe
     assert (found[0].W == found[1].W).all()
     for model in found[2:]:
         assert np.abs(model.W - found[0].W).max() < 0.01
+
+
+def test_fault_34_an_average_of_W_is_what_rows_on_disk_validate(packed: list[int]) -> None:
+    losses: dict[str | None, list[float]] = {}
+    for averaging in (None, "ema"):
+        events: list[JobEvent] = []
+        model = schuss.train(SORTED, "y", memory=30_000, epochs=3, hidden=(8,), averaging=averaging,
+                             observers=[events.append])  # fmt: skip
+        losses[averaging] = [event.scores["loss"] for event in events if isinstance(event, Epoch)]
+        assert model.record.scores["validation"]["loss"] == pytest.approx(min(losses[averaging]), rel=1e-6)
+    assert losses[None] != losses["ema"]
 
 
 @pytest.mark.parametrize("targets", [["y"], ["y", "c"], ["word"]])

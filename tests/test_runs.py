@@ -183,6 +183,13 @@ def test_fault_02_03_12_a_kill_at_any_operation_on_files_leaves_a_run_that_goes_
     assert operation > 30
 
 
+def test_an_averaged_run_goes_on_with_its_average(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-9)
+    run, averaged = tmp_path / "run", {**SETTINGS, "averaging": "ema(decay=0.9)", "optimizer": "nadam"}
+    schuss.train(table, "y", run=run, interrupted=interrupted_after(40), **averaged)
+    assert same(schuss.train(run=run, resume=True), schuss.train(table, "y", **averaged))
+
+
 def test_fault_04_an_interrupted_run_goes_on_from_the_very_step(
     table: Path, undisturbed: schuss.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from schuss.arrays import Rows as Rows
     from schuss.cross_validation import CrossValidation as CrossValidation, cross_validate as cross_validate
     from schuss.descent import (
+        EMA as EMA,
         LBFGS as LBFGS,
+        SWA as SWA,
         Adagrad as Adagrad,
         Adam as Adam,
         AdamW as AdamW,
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
         GradientDescent as GradientDescent,
         Lion as Lion,
         Momentum as Momentum,
+        NAdam as NAdam,
         Nesterov as Nesterov,
         OneCycle as OneCycle,
+        Optimizer as Optimizer,
         Plateau as Plateau,
         Polynomial as Polynomial,
         RMSprop as RMSprop,
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
         Residual as Residual,
     )
     from schuss.objective import Objective as Objective
+    from schuss.own import OwnLoss as OwnLoss, TorchLoss as TorchLoss
     from schuss.table.delimited import TableFormat as TableFormat
     from schuss.view.comparison import compare as compare
     from schuss.view.rates import find_learning_rate as find_learning_rate
@@ -60,6 +65,8 @@ _HOMES = (
         "Metric": "metrics",
         "Model": "model",
         "Objective": "objective",
+        "OwnLoss": "own",
+        "TorchLoss": "own",
         "TableFormat": "table.source",
         "compare": "view.comparison",
         "find_learning_rate": "view.rates",
@@ -67,7 +74,8 @@ _HOMES = (
     | dict.fromkeys(("Dense", "Dropout", "LayerNorm", "Network", "Residual"), "network")
     | dict.fromkeys(
         (
-            *("Adagrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Lion", "Momentum", "Nesterov", "RMSprop"),
+            *("Adagrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Lion", "Momentum", "NAdam", "Nesterov"),
+            *("Optimizer", "RMSprop", "EMA", "SWA"),
             *("Constant", "Coslog4", "Cosine", "Exponential", "OneCycle", "Plateau", "Polynomial", "Step"),
         ),
         "descent",

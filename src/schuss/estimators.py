@@ -15,7 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, column_or_1d, validate_data
 
 from schuss.arrays import Matrix
-from schuss.descent.optimizers import Optimizer
+from schuss.descent.averaging import Averaging
+from schuss.descent.optimizers import Optimizer, Rule
 from schuss.descent.schedules import Schedule
 from schuss.job import JobEvent, fit, prepare
 from schuss.losses import Loss
@@ -53,9 +54,10 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         activation: str | None = _DEFAULTS.activation,
         embedding: int | None = _DEFAULTS.embedding,
         loss: str | Loss | None = _DEFAULTS.loss,
-        optimizer: str | Optimizer | None = _DEFAULTS.optimizer,
+        optimizer: str | Optimizer | Rule | None = _DEFAULTS.optimizer,
         learning_rate: float | None = _DEFAULTS.learning_rate,
         schedule: str | Schedule | None = _DEFAULTS.schedule,
+        averaging: str | Averaging | None = _DEFAULTS.averaging,
         l1: float = _DEFAULTS.l1,
         l2: float = _DEFAULTS.l2,
         weight_decay: float | None = _DEFAULTS.weight_decay,
@@ -90,6 +92,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.averaging = averaging
         self.l1 = l1
         self.l2 = l2
         self.weight_decay = weight_decay
@@ -128,7 +131,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         if validation_data is not None:
             other_X, other_y, *weights = validation_data
             held_out, _ = self._training_table(other_X, self._target_columns(other_y), *weights, reset=False)
-        start = TrainingState(self._state.engine) if going_on else None
+        start = TrainingState(replace(self._state.engine, W=self.model_.W, average=None)) if going_on else None
         self._train(table, target, self._settings(), held_out, start, by)
 
     def _goes_on(self) -> bool:
@@ -166,7 +169,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         with _report() if self.verbose else nullcontext() as report:
             observers = [self._remember, report] if report else [self._remember]
             self.model_, state = fit(prepared, settings, start=start, observers=observers)
-        self._state = replace(state, engine=replace(state.engine, W=self.model_.W))
+        if state.best_W is not None:
+            state = replace(state, engine=replace(state.engine, W=self.model_.W, average=None))
+        self._state = state
         self.n_epochs_ = state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
         self.validation_scores_ = [dict(event.scores) for event in self._history] if prepared.validation else []
@@ -253,11 +258,12 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             silu, selu, mish or softplus.
         embedding: numbers that stand for a level of a categorical column; None for one-hot levels.
         loss: squared_error.
-        optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion, lbfgs) or a typed
-            group such as schuss.Adam(beta1=0.8).
+        optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, nadam, lion, lbfgs), a
+            typed group such as schuss.Adam(beta1=0.8), or any object with step(W, gradient, learning_rate, t) in place.
         learning_rate: α, above 0.
         schedule: constant, step, exponential, polynomial, cosine, one_cycle, coslog4 or plateau; with numbers in words
             such as "cosine(cycles=3, warmup=0.05)", or a typed group such as schuss.Cosine(final=0.1).
+        averaging: ema or swa, or schuss.EMA(decay=0.99): an average of W is validated and kept in its place.
         l1: λ of the penalty λ Σ |weight| in the cost. l2: λ of ½ λ ‖weights‖².
         weight_decay: decoupled decay, per unit of learning rate.
         dropout: probability with which a step leaves out each unit of hidden layers given as widths, below 1; never in

@@ -18,13 +18,16 @@ import numpy as np
 from schuss.arrays import Vector
 from schuss.configuration import Configuration
 from schuss.descent.optimizers import LBFGS, GradientDescent
-from schuss.engine import make_engine
+from schuss.engine import make_engine, own_code
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
+from schuss.engine.reference import ReferenceEngine
 from schuss.errors import AbandonedError, CellError, DivergedError, SettingError
 from schuss.keeping import Keeper, absolute
+from schuss.losses import LOSSES
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
+from schuss.own import CHECKED_ROWS, check_loss
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.by import By
@@ -142,9 +145,10 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Steered, Retried, Finished, Evaluated); they only
             look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
-        settings: see Settings: hidden, activation, embedding, loss, optimizer, learning_rate, schedule, l1, l2,
-            weight_decay, dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metrics, metric,
-            min_improvement, target_score, retries, checkpoint_seconds, checkpoints, precision, seed, threads, memory.
+        settings: see Settings: hidden, activation, embedding, loss, optimizer, learning_rate, schedule, averaging, l1,
+            l2, weight_decay, dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metrics,
+            metric, min_improvement, target_score, retries, checkpoint_seconds, checkpoints, precision, seed, threads,
+            memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -441,6 +445,7 @@ def fit(
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
     fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
     state = replace(start, outcome=None) if start else TrainingState(fresh)
+    _check_own_code(prepared, state)
     engine, prepared = engine_for(prepared, settings, state)
 
     def model_of(state: TrainingState, outcome: str = "running") -> Model:
@@ -512,6 +517,22 @@ def _way_down(prepared: Prepared) -> Callable[..., Iterator[Event]]:
     if isinstance(recipe.optimizer, LBFGS):
         return partial(minimise, rule=recipe.optimizer, cost=recipe.cost, is_weight=recipe.network.is_weight)
     return descend
+
+
+def _check_own_code(prepared: Prepared, state: TrainingState) -> None:
+    """What a person wrote is looked at before it is trained with, and said to be slow.
+
+    Raises:
+        SettingError: the derivative of an own loss is wrong.
+    """
+    recipe = prepared.recipe
+    own = own_code(recipe.cost, recipe.optimizer)
+    if own:
+        warnings.warn(f"Your own {' and '.join(own)}: Python is called at every step, which is slower.", stacklevel=4)
+    if type(recipe.cost.loss) not in LOSSES.values():
+        rows = next(iter(prepared.training.blocks())).slice(0, CHECKED_ROWS)
+        outputs = ReferenceEngine(recipe.network, recipe.cost, GradientDescent()).outputs(state.engine.W, rows)
+        check_loss(recipe.cost.loss, outputs, rows)
 
 
 def engine_for(prepared: Prepared, settings: Settings, state: TrainingState) -> tuple[Engine, Prepared]:

@@ -19,7 +19,10 @@ class Loss(Protocol):
     """What a network is trained to make small."""
 
     name: ClassVar[str]
-    tasks: ClassVar[tuple[str, ...]]  # what it can be used for
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What it can be used for."""
 
     def outputs(self, targets: int, classes: int) -> int:
         """K, the outputs that a network needs for so many target columns or classes."""

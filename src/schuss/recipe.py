@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
+from schuss.descent.averaging import averaging_named
 from schuss.descent.optimizers import LBFGS, Adam, Optimizer, optimizer_named
 from schuss.descent.schedules import Constant, Plateau, schedule_named
 from schuss.engine.protocol import Cost
@@ -17,8 +18,10 @@ from schuss.losses import Loss, loss_named
 from schuss.metrics import LOSSES, Measure, greater_is_better, metrics_for
 from schuss.network import Network
 from schuss.network.specifications import layer_in_words
+from schuss.own import OwnLoss
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
+from schuss.table.schema import Target
 from schuss.training.loop import Plan
 from schuss.training.stopping import Goal
 
@@ -65,6 +68,8 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     """
     target, choose = encoding.schema.target, _Chooser()
     loss = _loss(settings, target.task, choose)
+    if isinstance(loss, OwnLoss):
+        loss = replace(loss, mean=target.mean, deviation=target.deviation)
     network = Network(
         inputs=encoding.features,
         hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
@@ -76,7 +81,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     )
     cost = Cost(loss, settings.l2, mean_weight, settings.l1)
     metrics, metric = _metrics(settings, target.task)
-    unit = target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
+    unit = _loss_unit(loss, target)
     if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
         rule, plan = _full_batch(settings, rows, validated, unit, metric, choose)
         return Recipe(network, cost, rule, plan, choose.reasons, choose.values, metrics)
@@ -87,6 +92,9 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
+    averaging = None
+    if settings.averaging is not None:
+        averaging = averaging_named(choose("averaging", settings.averaging, None, ""))
     plan = Plan(
         learning_rate=rate,
         schedule=schedule,
@@ -97,6 +105,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         steps=settings.steps,
         retries=settings.retries,
         seed=settings.seed,
+        averaging=averaging,
         loss_unit=unit,
     )
     return Recipe(network, cost, optimizer, plan, choose.reasons, choose.values, metrics)
@@ -107,7 +116,8 @@ def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
     kept = ("hidden", "activation", "loss")
     reasons = {**recipe.reasons} | {name: recipe.reasons[name].replace("chosen by you", "the model's") for name in kept}
     plan = recipe.plan
-    if settings.learning_rate is None and "learning_rate" in reasons:  # lbfgs has none
+    has_rate = "learning_rate" in reasons and recipe.optimizer.learning_rate is None  # lbfgs has none
+    if settings.learning_rate is None and has_rate:
         plan = replace(plan, learning_rate=_SHARE_GOING_ON * plan.learning_rate)
         reasons["learning_rate"] = f"{_words(plan.learning_rate)} (a tenth of that of a training: W is near its place)"
     return replace(recipe, network=network, plan=plan, reasons=reasons)
@@ -123,6 +133,13 @@ def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
     return loss
 
 
+def _loss_unit(loss: Loss, target: Target) -> float:
+    """What 1 of the loss in training is in the target's own units."""
+    if isinstance(loss, OwnLoss):
+        return loss.unit
+    return target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
+
+
 def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
     """The optimiser with its weight decay and limits, and the learning rate."""
     choice = choose(
@@ -132,7 +149,8 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
     faster = 1
     if isinstance(optimizer, Adam):
         faster = 30 if settings.hidden == () else 3 if task == "regression" else 1
-    rate = choose("learning_rate", settings.learning_rate, faster * optimizer.learning_rate, f"suits {optimizer.name}")
+    usual = faster * optimizer.usual_learning_rate
+    rate = choose("learning_rate", _learning_rate(settings, optimizer), usual, f"suits {optimizer.name}")
     decay = optimizer.weight_decay
     if choice == "adamw":
         decay = _shrinkage(task, rows, steps) / rate
@@ -140,11 +158,32 @@ def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Choose
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
 
 
+def _learning_rate(settings: Settings, optimizer: Optimizer) -> float | None:
+    """Of the settings or of the optimiser; where both say something, it must be the same."""
+    given = {rate for rate in (settings.learning_rate, optimizer.learning_rate) if rate is not None}
+    if len(given) > 1:
+        raise SettingError(
+            f"learning_rate is {settings.learning_rate}, and that of {optimizer.title} is {optimizer.learning_rate}: "
+            "give one of them."
+        )
+    return given.pop() if given else None
+
+
 def _full_batch(
     settings: Settings, rows: int, validated: bool, unit: float, metric: Goal, choose: "_Chooser"
 ) -> tuple[LBFGS, Plan]:
     """L-BFGS and its plan, whose epochs are iterations; what it has no use for is refused."""
-    meaningless = ("learning_rate", "batch_size", "weight_decay", "dropout", "clip_value", "clip_norm", "steps", "l1")
+    meaningless = (
+        "learning_rate",
+        "batch_size",
+        "weight_decay",
+        "dropout",
+        "clip_value",
+        "clip_norm",
+        "steps",
+        "l1",
+        "averaging",
+    )
     for name in meaningless:
         if getattr(settings, name):
             raise SettingError(f"{name} has no meaning for lbfgs, whose every step looks at all rows: leave it out.")
@@ -212,4 +251,8 @@ def _words(value: Any) -> str:
         return " - ".join(map(layer_in_words, value)) or "none"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return in_words(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+    if isinstance(value, str | int):
+        return str(value)
+    if title := getattr(value, "title", None):
+        return f"{value.name} {title}" if value.name == "own" else in_words(value)
+    return in_words(value) if is_dataclass(value) and hasattr(value, "name") else type(value).__name__

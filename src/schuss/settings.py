@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from schuss.descent.optimizers import RULES, Optimizer
+from schuss.descent.averaging import AVERAGINGS, Averaging
+from schuss.descent.optimizers import RULES, Optimizer, Rule
 from schuss.descent.schedules import SCHEDULES, Schedule
 from schuss.errors import SettingError
 from schuss.groups import from_words
@@ -52,10 +53,16 @@ class Settings:
         least=1,
     )
     loss: str | Loss | None = setting(None, "What is made small.", groups=LOSSES, instance=Loss)
-    optimizer: str | Optimizer | None = setting(None, "Rule for the step.", groups=RULES, instance=Optimizer)
+    optimizer: str | Optimizer | Rule | None = setting(None, "Rule for the step.", groups=RULES, instance=Rule)
     learning_rate: float | None = setting(None, "Length of the step, α.", above=0.0)
     schedule: str | Schedule | None = setting(
         None, "How the learning rate changes over the training.", groups=SCHEDULES, instance=Schedule
+    )
+    averaging: str | Averaging | None = setting(
+        None,
+        "Average of W along the way, which is validated and kept in its place; none if not given.",
+        groups=AVERAGINGS,
+        instance=Averaging,
     )
     l1: float = setting(0.0, "Penalty λ Σ |weight| in the cost: λ.", least=0.0)
     l2: float = setting(0.0, "Penalty ½ λ ‖weights‖² in the cost: λ.", least=0.0)
@@ -177,7 +184,7 @@ def _bytes(name: str, value: Any) -> int:
 
 def _group(name: str, value: Any, limits: Any) -> Any:
     """A plain name stays one; words with numbers become the typed group."""
-    if isinstance(value, limits["instance"]):
+    if isinstance(value, limits["instance"]) and not isinstance(value, type):
         return value
     if not isinstance(value, str):
         raise SettingError(f"{name} is {value!r}: it must be one of {', '.join(limits['groups'])}.")

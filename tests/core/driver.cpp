@@ -175,12 +175,12 @@ class Training {
 
     const Result& run(Engine& engine) {
         std::fill(vectors_.begin(), vectors_.end(), 0.0f);
-        engine.load(start_.data(), vectors_.data(), 0);
+        engine.load(start_.data(), vectors_.data(), nullptr, 0);
         const auto steps = static_cast<int64_t>(rates_.size());
         engine.train(
-            table_.rows(), {table_.order.data(), of_.rows, of_.rows, of_.batch, rates_.data(), 0, steps},
+            table_.rows(), {table_.order.data(), of_.rows, of_.rows, of_.batch, rates_.data(), nullptr, 0, steps},
             reached_.losses.data(), {});
-        engine.state(reached_.W.data(), vectors_.data());
+        engine.state(reached_.W.data(), vectors_.data(), nullptr);
         return reached_;
     }
 
@@ -208,9 +208,9 @@ Look looked(const Case& of, const Table& table, Engine& engine) {
     const std::vector<float> W = of.start();
     const schuss::Rows rows = table.rows();
     Look look = {std::vector<double>(W.size()), {}, std::vector<float>(static_cast<size_t>(rows.count * of.outputs))};
-    look.losses.push_back(engine.gradient(W.data(), rows, look.gradient.data()));
+    look.losses.push_back(engine.gradient(W.data(), rows, -1, look.gradient.data()));
     look.losses.push_back(engine.total_loss(W.data(), rows));
-    engine.outputs(W.data(), rows, look.outputs.data());
+    engine.outputs(W.data(), rows, -1, look.outputs.data());
     return look;
 }
 
@@ -348,7 +348,7 @@ void a_forked_child_has_threads_of_its_own(const Case& of) {
             expect(schuss::ThreadShare(most_threads, most_threads).count() == most_threads, "all threads in a child");
             expect_same(trained(of, most_threads, false), expected, "a child of a busy parent");
             std::vector<float> W(of.start()), vectors(2 * W.size());
-            engine.load(W.data(), vectors.data(), 0);  // does not wait for the parent's thread
+            engine.load(W.data(), vectors.data(), nullptr, 0);  // does not wait for the parent's thread
         });
     done = true;
     busy.join();

@@ -13,6 +13,7 @@ from schuss.descent import (
     GradientDescent,
     Lion,
     Momentum,
+    NAdam,
     Nesterov,
     Optimizer,
     RMSprop,
@@ -50,6 +51,17 @@ def _adam(weight_decay: float) -> float:
     return w
 
 
+def _nadam() -> float:
+    w, m, s, product = 1.0, 0.0, 0.0, 1.0
+    for t, g in enumerate(GRADIENTS, start=1):
+        now, following = (0.9 * (1 - 0.5 * 0.96 ** (0.004 * i)) for i in (t, t + 1))
+        product *= now
+        m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g * g
+        ahead = (1 - now) * g / (1 - product) + following * m / (1 - product * following)
+        w -= RATE * ahead / (math.sqrt(s / (1 - 0.999**t)) + 1e-8)
+    return w
+
+
 def _lion() -> float:
     w, m = 1.0, 0.0
     for g in GRADIENTS:
@@ -66,6 +78,7 @@ EXPECTED: dict[type[Optimizer], Callable[[], float]] = {
     RMSprop: lambda: _scaled(0.9, 1e-8),
     Adam: lambda: _adam(0.0),
     AdamW: lambda: _adam(0.01),
+    NAdam: _nadam,
     Lion: _lion,
 }
 

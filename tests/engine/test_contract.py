@@ -123,7 +123,7 @@ def test_native_training_agrees_with_the_reference(activation: str, loss: str, o
     generator = np.random.default_rng(3)
     order = np.concatenate([generator.permutation(333) for _ in range(5)])
     order = order[: STEPS * BATCH - 9]  # the last batch is short
-    rates = rule.learning_rate * np.linspace(2, 0.5, STEPS)
+    rates = rule.usual_learning_rate * np.linspace(2, 0.5, STEPS)
     native.load(state)
     reference.load(state)
     losses = native.train(rows, order, BATCH, rates)
@@ -374,7 +374,7 @@ def test_native_training_with_dropout_and_limits_agrees_with_the_reference(
     state = EngineState(start(network), np.zeros((rule.memory, network.parameters)), 1000)
     generator = np.random.default_rng(3)
     order = np.concatenate([generator.permutation(333) for _ in range(5)])[: STEPS * BATCH - 9]
-    rates = rule.learning_rate * np.linspace(2, 0.5, STEPS)
+    rates = rule.usual_learning_rate * np.linspace(2, 0.5, STEPS)
     reached = []
     for name in ENGINES:
         engine = make_engine(network, cost, rule, name, seed=2**33 + 5)

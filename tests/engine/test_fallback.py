@@ -24,6 +24,7 @@ def no_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schuss.engine, "_warned", [])
     monkeypatch.delitem(sys.modules, "schuss.engine.native", raising=False)
     monkeypatch.delattr(schuss.engine, "native", raising=False)
+    monkeypatch.delitem(sys.modules, "schuss.engine.stepwise", raising=False)
     monkeypatch.delattr(schuss, "_core", raising=False)
     monkeypatch.setitem(sys.modules, "schuss._core", None)
 
@@ -61,10 +62,16 @@ class MyLoss(LogLoss):
 
 
 @pytest.mark.parametrize(("cost", "rule"), [(COST, MyAdam()), (Cost(MyLoss()), Adam())])
-def test_a_users_own_rule_or_loss_goes_to_the_reference(cost: Cost, rule: Adam) -> None:
-    assert make_engine(NETWORK, cost, rule).name == "reference"
-    with pytest.raises(EngineError, match="use the reference"):
-        make_engine(NETWORK, cost, rule, "native")
+def test_a_users_own_rule_or_loss_is_called_step_by_step(cost: Cost, rule: Adam) -> None:
+    for engine, precision in (("auto", "float32"), ("native", "float32"), ("auto", "auto")):
+        assert make_engine(NETWORK, cost, rule, engine, precision=precision).name == "stepwise"
+    assert make_engine(NETWORK, cost, rule, precision="float64").name == "reference"
+
+
+@pytest.mark.parametrize(("cost", "rule"), [(COST, MyAdam()), (Cost(MyLoss()), Adam())])
+def test_a_users_own_rule_or_loss_needs_no_core(no_core: None, cost: Cost, rule: Adam) -> None:
+    with pytest.warns(RuntimeWarning, match="native core cannot be loaded"):
+        assert make_engine(NETWORK, cost, rule).name == "reference"
 
 
 def test_an_unknown_engine_is_refused_with_the_names_of_those_there_are() -> None:
@@ -84,11 +91,6 @@ def test_bf16_is_never_replaced_by_something_else_in_silence(no_core: None) -> N
         make_engine(NETWORK, COST, GradientDescent(), precision="bf16")
     with pytest.raises(EngineError, match="bf16"):
         make_engine(NETWORK, COST, GradientDescent(), "reference", precision="bf16")
-
-
-def test_bf16_is_not_for_a_users_own_rule() -> None:
-    with pytest.raises(EngineError, match="MyAdam"):
-        make_engine(NETWORK, COST, MyAdam(), precision="bf16")
 
 
 def test_without_a_core_dropout_and_clipping_go_to_the_reference_with_its_warning(no_core: None) -> None:

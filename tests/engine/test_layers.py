@@ -66,7 +66,7 @@ def trained(engine: Engine, W: Vector, rows: Rows, rule: Optimizer, steps: int =
     """Losses of the steps, the last of them with fewer rows, and the W that is reached."""
     order = np.random.default_rng(3).integers(0, len(rows), steps * 32 - 9)
     engine.load(EngineState.start(W, rule))
-    losses = engine.train(rows, order, 32, rule.learning_rate * np.linspace(0.5, 0.1, steps))
+    losses = engine.train(rows, order, 32, rule.usual_learning_rate * np.linspace(0.5, 0.1, steps))
     return losses, engine.state().W
 
 

@@ -241,12 +241,13 @@ def test_rows_of_weight_zero_are_in_no_part_and_counted() -> None:
     assert record.rows == {"training": 6}
 
 
-class OwnLoss(SquaredError):
+class Mine(SquaredError):
     pass
 
 
-def test_a_loss_of_one_s_own_trains_and_cannot_be_saved_in_a_schuss_file(tmp_path: Path) -> None:
-    trained = schuss.train(FRAME.drop(columns="dear"), "price", loss=OwnLoss(), hidden=(4,), epochs=2)
+def test_a_loss_class_of_one_s_own_trains_and_cannot_be_saved_in_a_schuss_file(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="Your own loss Mine"):
+        trained = schuss.train(FRAME.drop(columns="dear"), "price", loss=Mine(), hidden=(4,), epochs=2)
     with pytest.raises(SettingError, match="pickle"):
         trained.save(tmp_path / "m.schuss")
     assert (pickle.loads(pickle.dumps(trained)).predict(FRAME) == trained.predict(FRAME)).all()

@@ -11,7 +11,7 @@ import pytest
 
 from schuss import Network, Rows
 from schuss.arrays import Matrix, Outputs, Vector
-from schuss.descent import Adam, Constant, Cosine, GradientDescent, Plateau
+from schuss.descent import EMA, SWA, Adam, Constant, Cosine, GradientDescent, Plateau
 from schuss.engine.protocol import Cost, EngineState
 from schuss.engine.reference import ReferenceEngine
 from schuss.losses import SquaredError
@@ -70,6 +70,33 @@ def test_chunks_follow_one_another_without_a_gap() -> None:
 def test_same_seed_gives_the_same_W_bit_for_bit_and_another_seed_another() -> None:
     assert (finished(run()).state.W == finished(run()).state.W).all()
     assert (finished(run()).state.W != finished(run(replace(PLAN, seed=4))).state.W).any()
+
+
+def test_what_is_validated_and_kept_is_the_average_and_the_raw_W_goes_on() -> None:
+    plain = finished(run()).state
+    averaged = finished(run(replace(PLAN, averaging=SWA(start=0.5)))).state
+    assert averaged.engine.average is not None
+    assert (averaged.engine.W == plain.engine.W).all()
+    assert (averaged.W == averaged.engine.average).all()
+    assert (averaged.W != plain.W).any()
+
+    def of_the_path(blocks: Iterable[tuple[Outputs, Rows]]) -> list[dict[str, float]]:
+        ((outputs, rows),) = blocks
+        return [{"loss": float(np.square(each - rows.targets).mean())} for each in outputs]
+
+    validation = Validation(MemoryStore(ROWS), NETWORK.outputs, of_the_path)
+    events = run(replace(PLAN, averaging=SWA(start=0.5)), validation=validation)
+    last = [event for event in events if isinstance(event, Epoch)][-1]
+    engine = ReferenceEngine(NETWORK, Cost(SquaredError()), Adam())
+    assert last.scores["loss"] == pytest.approx(engine.total_loss(averaged.W, ROWS) / len(ROWS), rel=1e-12)
+
+
+def test_an_average_is_the_same_bits_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached = []
+    for seconds in (1e-9, 1e9):
+        monkeypatch.setattr(pace, "_CHUNK_SECONDS", seconds)
+        reached.append(finished(run(replace(PLAN, averaging=EMA(decay=0.9)))).state.W)
+    assert (reached[0] == reached[1]).all()
 
 
 def test_the_length_of_chunks_never_changes_W(monkeypatch: pytest.MonkeyPatch) -> None:

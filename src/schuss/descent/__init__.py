@@ -1,5 +1,6 @@
 """The rules for the step."""
 
+from schuss.descent.averaging import EMA as EMA, SWA as SWA, Averaging as Averaging
 from schuss.descent.optimizers import (
     LBFGS as LBFGS,
     Adagrad as Adagrad,
@@ -8,6 +9,7 @@ from schuss.descent.optimizers import (
     GradientDescent as GradientDescent,
     Lion as Lion,
     Momentum as Momentum,
+    NAdam as NAdam,
     Nesterov as Nesterov,
     Optimizer as Optimizer,
     RMSprop as RMSprop,

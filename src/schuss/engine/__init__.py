@@ -2,7 +2,7 @@
 
 import warnings
 
-from schuss.descent.optimizers import OPTIMIZERS, Optimizer
+from schuss.descent.optimizers import RULES, Optimizer
 from schuss.engine.protocol import Cost, Engine
 from schuss.engine.reference import ReferenceEngine
 from schuss.errors import EngineError, SettingError
@@ -29,8 +29,8 @@ def make_engine(
         network: the function (W, x) -> output.
         cost: what a step makes smaller.
         optimizer: the rule for the step.
-        engine: "native", "reference" (NumPy, float64), or "auto": native where it can do this, and where the native
-            core cannot be loaded, one warning and the reference.
+        engine: "native", "reference" (NumPy, float64), or "auto": native, and where the native core cannot be loaded,
+            one warning and the reference. With a loss or a rule that a person wrote, native is stepwise: slower.
         seed: of the masks of dropout, 0 ≤ seed < 2**63.
         threads: at most; None for all that the process may use. How many are worth it is measured; W does not depend
             on it.
@@ -51,27 +51,29 @@ def make_engine(
     if (engine, precision) in (("native", "float64"), ("reference", "bf16")):
         raise EngineError(f"The {engine} engine does not compute in {precision}: leave the engine at auto.")
     needs_core = engine == "native" or precision == "bf16"
-    if engine == "reference" or precision == "float64" or not (needs_core or _is_ours(cost, optimizer)):
+    if engine == "reference" or precision == "float64":
         return ReferenceEngine(network, cost, optimizer, seed=seed)
     try:
         from schuss.engine.native import NativeEngine  # the one part that needs a compiler
+        from schuss.engine.stepwise import StepwiseEngine
     except ImportError as error:
         if needs_core:
             raise EngineError(f"The native core cannot be loaded ({error}): build it, or use the reference.") from error
         _warn_once(str(error))
         return ReferenceEngine(network, cost, optimizer, seed=seed)
-    if not _is_ours(cost, optimizer):
-        raise EngineError(
-            f"The native engine knows only schuss's own losses and optimisers, not {type(cost.loss).__name__} with "
-            f"{type(optimizer).__name__}: use the reference."
-        )
+    kind = StepwiseEngine if own_code(cost, optimizer) else NativeEngine
     products = "bf16" if precision == "bf16" else "float32"
-    return NativeEngine(network, cost, optimizer, seed=seed, threads=threads, precision=products)
+    return kind(network, cost, optimizer, seed=seed, threads=threads, precision=products)
 
 
-def _is_ours(cost: Cost, optimizer: Optimizer) -> bool:
-    """Neither the loss nor the rule was written, or derived from ours, by the user."""
-    return type(optimizer) in OPTIMIZERS.values() and type(cost.loss) in LOSSES.values()
+def own_code(cost: Cost, optimizer: Optimizer) -> tuple[str, ...]:
+    """What a person wrote, or derived from ours, and Python calls at every step: () for nothing."""
+    loss = f"loss {getattr(cost.loss, 'title', type(cost.loss).__name__)}"
+    own = {loss: type(cost.loss) not in LOSSES.values(), f"optimiser {optimizer.title}": type(optimizer) not in _OURS}
+    return tuple(name for name, is_own in own.items() if is_own)
+
+
+_OURS = tuple(RULES.values())
 
 
 _warned: list[str] = []  # reasons that were already given in this process

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from schuss import _core
 from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
 from schuss.descent.optimizers import Optimizer, constants
-from schuss.engine.protocol import Cost, EngineState, Watched
+from schuss.engine.protocol import Cost, EngineState, Watched, check_rates
 from schuss.errors import DataError, EngineError, SettingError
 from schuss.network import Network
 from schuss.network.layers import DropoutLayer, EmbeddingLayer, Layer, NormLayer, ResidualLayer
 
 _Float32: TypeAlias = NDArray[np.float32]
+_NONE: _Float32 = np.empty(0, np.float32)  # for the core: there is none
 
 
 class NativeEngine:
@@ -78,6 +79,7 @@ class NativeEngine:
             )
         except ValueError as error:
             raise EngineError(f"The native engine cannot be used: {error}") from None
+        self._averages = False  # whether there is an average, as in the state that was loaded last
         self._inputs: WeakKeyDictionary[Rows, tuple[_Float32, Codes]] = WeakKeyDictionary()
         self._labels: WeakKeyDictionary[Rows, tuple[_Float32, _Float32]] = WeakKeyDictionary()
 
@@ -87,23 +89,35 @@ class NativeEngine:
         return self._core.isa
 
     def load(self, state: EngineState) -> None:
-        """Copies W and the optimiser's vectors in, as float32."""
+        """Copies W, the optimiser's vectors and the average in, as float32."""
         shape = (self._memory, self._network.parameters)
         if state.vectors.shape != shape:
             raise SettingError(f"The optimiser's vectors have shape {state.vectors.shape}: {shape} is expected.")
-        self._core.load(self._vector(state.W), _float32(state.vectors), state.step)
+        average = _NONE if state.average is None else self._vector(state.average)
+        self._averages = state.average is not None
+        self._core.load(self._vector(state.W), _float32(state.vectors), average, state.step)
 
     def state(self) -> EngineState:
         """Exact copies out."""
         W = np.empty(self._network.parameters, np.float32)
         vectors = np.empty((self._memory, len(W)), np.float32)
-        return EngineState(W, vectors, self._core.state(W, vectors))
+        average = np.empty_like(W) if self._averages else _NONE
+        step = self._core.state(W, vectors, average)
+        return EngineState(W, vectors, step, average if self._averages else None)
 
-    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector, epochs: int = 1) -> Vector:
+    def train(
+        self,
+        rows: Rows,
+        order: RowIndex,
+        batch_size: int,
+        learning_rates: Vector,
+        epochs: int = 1,
+        average_rates: Vector | None = None,
+    ) -> Vector:
         """One step a batch, all of them in one call of the core."""
-        rates = np.ascontiguousarray(learning_rates, np.float64)
-        used = _checked_order(order, batch_size, rates, len(rows), epochs)
-        losses = np.empty(len(rates))
+        rates = self._rates(learning_rates, average_rates)
+        used = checked_order(order, batch_size, learning_rates, len(rows), epochs)
+        losses = np.empty(len(learning_rates))
         if len(losses):
             self._core.train(self._arrays(rows), used, epochs, batch_size, rates, losses)
         return losses
@@ -116,33 +130,45 @@ class NativeEngine:
         learning_rates: Vector,
         watched: Rows,
         epochs: int = 1,
+        average_rates: Vector | None = None,
     ) -> Watched:
         """All epochs in one call of the core."""
-        rates = np.ascontiguousarray(learning_rates, np.float64)
-        used = _checked_order(order, batch_size, rates, len(rows), epochs)
-        if not len(rates):
+        rates = self._rates(learning_rates, average_rates)
+        used = checked_order(order, batch_size, learning_rates, len(rows), epochs)
+        if not len(learning_rates):
             raise SettingError("There is no step after which something could be seen: give some learning rates.")
-        losses = np.empty(len(rates))
+        losses = np.empty(len(learning_rates))
         path = np.empty((epochs, self._network.parameters), np.float32)
         outputs = np.empty((epochs, len(watched), self._network.outputs), np.float32)
         arrays, seen = self._arrays(rows), self._without_labels(watched)
         self._core.train_watched(arrays, used, epochs, batch_size, rates, losses, seen, path, outputs)
         return Watched(losses, path, outputs)
 
-    def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
-        """Total loss, and the float32 sums that a step of all these rows would use."""
+    def gradient(self, W: Vector, rows: Rows, step: int = -1) -> tuple[float, Vector]:
+        """Total loss, and the float32 sums that a step of all these rows would use.
+
+        step: whose masks of dropout there are; below 0 for none, as without it.
+        """
         gradient = np.empty(self._network.parameters)
-        return self._core.gradient(self._vector(W), self._arrays(rows), gradient), gradient
+        return self._core.gradient(self._vector(W), self._arrays(rows), step, gradient), gradient
 
     def total_loss(self, W: Vector, rows: Rows) -> float:
         """Forward only."""
         return self._core.total_loss(self._vector(W), self._arrays(rows))
 
-    def outputs(self, W: Vector, rows: Rows) -> Matrix:
-        """Forward only, [N, K] float32; targets are not looked at."""
+    def outputs(self, W: Vector, rows: Rows, step: int = -1) -> Matrix:
+        """Forward only, [N, K] float32; targets are not looked at. step: as in gradient."""
         outputs = np.empty((len(rows), self._network.outputs), np.float32)
-        self._core.outputs(self._vector(W), self._without_labels(rows), outputs)
+        self._core.outputs(self._vector(W), self._without_labels(rows), step, outputs)
         return outputs
+
+    def _rates(self, learning_rates: Vector, average_rates: Vector | None) -> NDArray[np.float64]:
+        """[1, steps], or with those of the average [2, steps]."""
+        check_rates(self._averages, average_rates)
+        rates = [learning_rates] if average_rates is None else [learning_rates, average_rates]
+        if {rate.shape for rate in rates} != {(len(learning_rates),)}:
+            raise SettingError(f"Rates have shapes {[rate.shape for rate in rates]}: give one of each kind for a step.")
+        return np.array(rates, np.float64)
 
     def _vector(self, W: Vector) -> _Float32:
         """W [P] as float32."""
@@ -196,7 +222,7 @@ def _float32(values: Matrix | Vector) -> _Float32:
         return np.ascontiguousarray(values, np.float32)
 
 
-def _checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int, epochs: int) -> RowIndex:
+def checked_order(order: RowIndex, batch_size: int, rates: Vector, rows: int, epochs: int) -> RowIndex:
     """The part of the order that these steps visit: at least one row for each step, every one below N."""
     if batch_size < 1:
         raise SettingError(f"batch_size is {batch_size}: it must be at least 1.")

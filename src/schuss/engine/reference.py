@@ -3,11 +3,13 @@
     x⁰ = features, one-hot codes        xˡ = layerˡ(xˡ⁻¹), mostly activation(xˡ⁻¹ Vˡ + bˡ)        output = the last xˡ
     total loss = Σ w_i L_i(W)           average loss = total loss / Σ w_i
     cost of a batch = Σ w_i L_i / (B · mean weight) + λ₁ Σ |weight| + ½ λ₂ ‖weights‖²
-    one step: W ← rule(W, ∂ cost / ∂ W)        in a step, dropout multiplies each hidden xˡ by a mask
+    one step: W ← rule(W, ∂ cost / ∂ W)        average ← average + rate · (W − average)
+    in a step, dropout multiplies each hidden xˡ by a mask
 
 All numbers of layers, as Vˡ and bˡ, are slices of one vector W.
 """
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,7 +17,7 @@ import numpy as np
 
 from schuss.arrays import Matrix, RowIndex, Rows, Vector
 from schuss.descent.optimizers import Optimizer
-from schuss.engine.protocol import Cost, EngineState, Watched
+from schuss.engine.protocol import Cost, EngineState, Watched, check_rates, follow, watch_each_epoch
 from schuss.network import Network
 from schuss.network.layers import Backward
 from schuss.network.masks import Draw
@@ -41,19 +43,28 @@ class ReferenceEngine:
         precision: str = "float64",
     ) -> None:
         self._network, self._cost, self._optimizer, self._seed = network, cost, optimizer, seed
-        self._state = EngineState.start(np.zeros(network.parameters), optimizer)
+        self.load(EngineState.start(np.zeros(network.parameters), optimizer))
 
     def load(self, state: EngineState) -> None:
-        """Copies W and the optimiser's vectors in, as float64."""
-        self._state = EngineState(state.W.astype(np.float64), state.vectors.astype(np.float64), state.step)
+        """Copies W, the optimiser's vectors and the average in, as float64."""
+        self._state, self._rule = state.copy(np.float64), deepcopy(self._optimizer)
 
     def state(self) -> EngineState:
         """Copies out."""
-        return EngineState(self._state.W.copy(), self._state.vectors.copy(), self._state.step)
+        return self._state.copy(np.float64)
 
     @_quiet
-    def train(self, rows: Rows, order: RowIndex, batch_size: int, learning_rates: Vector, epochs: int = 1) -> Vector:
+    def train(
+        self,
+        rows: Rows,
+        order: RowIndex,
+        batch_size: int,
+        learning_rates: Vector,
+        epochs: int = 1,
+        average_rates: Vector | None = None,
+    ) -> Vector:
         """One step a batch."""
+        check_rates(self._state.average is not None, average_rates)
         W, vectors, step = self._state.W, self._state.vectors, self._state.step
         losses = np.zeros(len(learning_rates))
         orders, steps = order.reshape(epochs, -1), len(learning_rates) // epochs
@@ -64,9 +75,11 @@ class ReferenceEngine:
             count = len(batch) * self._cost.mean_weight
             gradient = gradient / count + self._cost.penalty_gradient(W, self._network.is_weight)
             step += 1
-            self._optimizer.update(W, gradient, vectors, float(learning_rate), step, self._network.is_weight)
+            self._rule.update(W, gradient, vectors, float(learning_rate), step, self._network.is_weight)
+            if self._state.average is not None and average_rates is not None:
+                follow(self._state.average, W, average_rates[number])
             losses[number] = total / count
-        self._state = EngineState(W, vectors, step)
+        self._state = replace(self._state, step=step)
         return losses
 
     def train_watched(
@@ -77,14 +90,10 @@ class ReferenceEngine:
         learning_rates: Vector,
         watched: Rows,
         epochs: int = 1,
+        average_rates: Vector | None = None,
     ) -> Watched:
         """Epoch by epoch."""
-        losses, path, outputs = [], [], []
-        for own, rates in zip(order.reshape(epochs, -1), learning_rates.reshape(epochs, -1), strict=True):
-            losses.append(self.train(rows, own, batch_size, rates))
-            path.append(self._state.W.copy())
-            outputs.append(self.outputs(self._state.W, watched))
-        return Watched(np.concatenate(losses), np.stack(path), np.stack(outputs))
+        return watch_each_epoch(self, rows, order, batch_size, learning_rates, watched, epochs, average_rates)
 
     def gradient(self, W: Vector, rows: Rows) -> tuple[float, Vector]:
         """Total loss, and the sums that a step without dropout would use."""

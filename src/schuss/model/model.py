@@ -17,11 +17,12 @@ from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
 from schuss.errors import CellError, ModelFileError, NewerFormatError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
-from schuss.groups import in_words
-from schuss.losses import LOSSES, Loss, loss_named
+from schuss.groups import from_words, in_words
+from schuss.losses import LOSSES, Loss
 from schuss.metrics import Chosen, metrics_for
 from schuss.model.scores import scores_of
 from schuss.network import Network
+from schuss.own import OwnLoss
 from schuss.table.delimited import TableFormat
 from schuss.table.drift import Drift, drift
 from schuss.table.encoding import Encoding
@@ -31,6 +32,7 @@ from schuss.table.parts import Parts
 from schuss.table.source import read_table
 from schuss.table.table import Table
 
+_SAVED: dict[str, type[Loss]] = {**LOSSES, OwnLoss.name: OwnLoss}
 FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
 
 
@@ -215,18 +217,21 @@ class Model:
     def save(self, path: str | os.PathLike[str], storage: Storage = STORAGE) -> None:
         """Writes the model as one .schuss file: whole and durable, or not at all.
 
+        Of an OwnLoss it holds the link: what is loaded predicts, and needs the function again to evaluate.
+
         Raises:
             OutputError: the file cannot be written.
-            SettingError: the loss is the user's own.
+            SettingError: the loss is the user's own, and no OwnLoss.
         """
-        if type(self.loss) not in LOSSES.values():
+        loss = OwnLoss(link=self.loss.link) if isinstance(self.loss, OwnLoss) else self.loss
+        if type(loss) not in _SAVED.values():
             raise SettingError(f"A .schuss file knows only the losses of schuss, not {self.loss!r}: pickle the model.")
         card = _Card(
             format=FORMAT,
             version=schuss.__version__,
             encoding=self.encoding,
             network=self.network.description(),
-            loss=in_words(self.loss),
+            loss=in_words(loss),
             precision=self.precision,
             record=self.record,
         )
@@ -242,7 +247,7 @@ class Model:
         tensors, metadata = read_tensors(path)
         try:
             card = _read_card(path, metadata["schuss"])
-            network, loss = Network(**card.network), loss_named(card.loss)
+            network, loss = Network(**card.network), from_words(card.loss, _SAVED, "loss")
             W = tensors["W"]
             if W.shape != (network.parameters,) or W.dtype != np.dtype(card.precision) or not np.isfinite(W).all():
                 raise ValueError(f"W has shape {W.shape} and type {W.dtype}, which its network cannot have")

@@ -1,6 +1,7 @@
 """Scores of encoded rows that come block by block: nothing is held that grows with the rows, but for what says so."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from schuss.losses import Loss
 from schuss.metrics import Chosen, metrics_for
 from schuss.metrics.regression import RootMeanSquaredError
 from schuss.metrics.sums import LossScores
+from schuss.own import OwnLoss
 from schuss.table.encoding import Encoding
 from schuss.table.table import BLOCK_ROWS
 
@@ -32,8 +34,12 @@ class Scores:
     ) -> None:
         target = encoding.schema.target
         self._several = target.names if len(target.names) > 1 else ()
-        self._target, self._loss, self._losses = target, loss, LossScores(loss)
-        self._trained = LossScores(loss) if as_trained and self._several else None
+        self._target, self._loss, self._shift = target, loss, np.zeros(())
+        own = isinstance(loss, OwnLoss)
+        if isinstance(loss, OwnLoss):  # which may look at more than differences
+            self._shift, loss = np.array(target.mean or 0.0), replace(loss, mean=(), deviation=())
+        self._losses = LossScores(loss)
+        self._trained = LossScores(loss) if as_trained and self._several and not own else None
         self._metrics = metrics_for(target.task, metrics)
         makers = {name: metric.sums() for name, metric in self._metrics.items()}
         made: dict[Any, Any] = {maker: maker() for maker in makers.values()}
@@ -77,7 +83,7 @@ class Scores:
                 sums.add(targets, predicted, weights)
             for sums in self._of_values:
                 sums.add(targets + mean, predicted + mean, weights)
-        self._losses.add(targets, outputs, weights)
+        self._losses.add(targets + self._shift, outputs + self._shift, weights)
 
     def _predicted(self, outputs: Outputs) -> Floats:
         """What the link makes of outputs, [epochs, n, …]."""

@@ -76,6 +76,8 @@ def name_of(state: TrainingState) -> str:
 
 def _tensors(state: TrainingState, prefix: str) -> dict[str, NDArray[np.float32]]:
     tensors = {f"{prefix}W": state.engine.W, f"{prefix}vectors": state.engine.vectors}
+    if state.engine.average is not None:
+        tensors[f"{prefix}average"] = state.engine.average
     if state.best_W is not None and not prefix:
         tensors["best_W"] = state.best_W
     return tensors
@@ -93,9 +95,12 @@ def _card(state: TrainingState) -> _Card:
 def _state(
     card: _Card, tensors: dict[str, NDArray[np.float32]], prefix: str, before: TrainingState | None = None
 ) -> TrainingState:
-    W, vectors = tensors[f"{prefix}W"], tensors[f"{prefix}vectors"]
-    if W.ndim != 1 or vectors.shape[1:] != W.shape or ("best_W" in tensors and tensors["best_W"].shape != W.shape):
+    W, vectors, average = (tensors.get(f"{prefix}{name}") for name in ("W", "vectors", "average"))
+    like_W = (average, tensors.get("best_W"))
+    if W is None or vectors is None or W.ndim != 1 or vectors.shape[1:] != W.shape:
+        raise ValueError("its vectors do not fit each other")
+    if any(other is not None and other.shape != W.shape for other in like_W):
         raise ValueError("its vectors do not fit each other")
     told = {name: getattr(card, name) for name in _Card.__struct_fields__ if name not in ("format", "step", "before")}
     best_W = None if prefix else tensors.get("best_W")
-    return TrainingState(EngineState(W, vectors, card.step), best_W=best_W, before=before, **told)
+    return TrainingState(EngineState(W, vectors, card.step, average), best_W=best_W, before=before, **told)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from schuss.arrays import RowIndex, Rows, Vector
+from schuss.descent.averaging import Averaging
 from schuss.descent.schedules import Plateau, Schedule
 from schuss.engine.protocol import Engine, EngineState
 from schuss.table.store import MemoryStore, Store
@@ -41,6 +42,7 @@ class Plan:
     goal: which score decides, and when to stop for it.
     seconds: time budget, None for none. seed: of the order of rows.
     loss_unit: what 1 of the engine's loss is in the target's own units, in which events report.
+    averaging: of W, whose average then is what is validated and kept; None for W itself.
     retries: divergences after which training goes on with a tenth of the learning rate.
     steps: at most, None for no limit. last_try: divergences before which that limit does not count.
     rates: learning rates that take the place of the first one.
@@ -54,6 +56,7 @@ class Plan:
     seconds: float | None = None
     seed: int = 0
     loss_unit: float = 1.0
+    averaging: Averaging | None = None
     retries: int = 3
     steps: int | None = None
     last_try: int = 0
@@ -114,12 +117,17 @@ class _Descent:
         self._pace = Pace(len(state.engine.W), plan.batch_size)
         self._epoch_steps = math.ceil(len(store) / plan.batch_size)
         self._earlier_steps = state.engine.step - self._step
-        engine.load(state.engine)
+        self._load(state)
 
     @property
     def _step(self) -> int:
         """Steps taken in this training; the engine may have taken others before."""
         return self._state.epoch * self._epoch_steps + self._state.batch
+
+    def _load(self, state: TrainingState) -> None:
+        """Into the engine, with an average where there is to be one."""
+        average = state.engine.kept if self._plan.averaging else None
+        self._engine.load(replace(state.engine, average=average))
 
     def events(self) -> Iterator[Event]:
         """All of them, to the end."""
@@ -210,7 +218,7 @@ class _Descent:
 
     def _take(self, start: TrainingState, epochs: range, validation: Validation | None) -> Generator[_Taken]:
         """Takes the steps of these epochs from `start` on, in chunks: parts of one epoch, or whole epochs."""
-        plan, rows_per_epoch = self._plan, len(self._store)
+        plan, rows_per_epoch, whole = self._plan, len(self._store), self._plan.epochs * self._epoch_steps
         epoch, batch, sum_so_far = epochs.start, start.batch, start.sum
         for rows, positions in self._store.windows(plan.seed, epochs, plan.batch_size, batch):
             while len(positions):
@@ -222,11 +230,13 @@ class _Descent:
                 together = max(1, len(order) // rows_per_epoch)
                 sizes = _batch_sizes(len(order) // together, plan.batch_size)
                 steps = together * len(sizes)
-                shares = self._share(epoch) * plan.schedule.shares(step, steps, plan.epochs * self._epoch_steps)
+                shares = self._share(epoch) * plan.schedule.shares(step, steps, whole)
                 began = self._clock.now()
                 batch += len(sizes)
                 ends = batch == self._epoch_steps
-                losses, seen = self._train(rows, order, plan.learning_rate * shares, together, ends, validation)
+                averages = plan.averaging.rates(step, steps, whole) if plan.averaging else None
+                rates = plan.learning_rate * shares
+                losses, seen = self._train(rows, order, rates, averages, together, validation if ends else None)
                 self._pace.took(steps, self._clock.now() - began)
                 losses = plan.loss_unit * losses
                 by_epoch = losses.reshape(together, -1)
@@ -256,17 +266,23 @@ class _Descent:
         return state.share * (schedule.cut(state.history[:epoch]) if isinstance(schedule, Plateau) else 1.0)
 
     def _train(
-        self, rows: Rows, order: RowIndex, rates: Vector, together: int, ends: bool, validation: Validation | None
+        self,
+        rows: Rows,
+        order: RowIndex,
+        rates: Vector,
+        averages: Vector | None,
+        together: int,
+        validation: Validation | None,
     ) -> tuple[Vector, Seen | None]:
         """The losses of all steps, and what is seen; rows that do not lie in memory are seen after one epoch alone."""
         engine, batch_size = self._engine, self._plan.batch_size
-        if not ends or validation is None:
-            return engine.train(rows, order, batch_size, rates, together), None
+        if validation is None:
+            return engine.train(rows, order, batch_size, rates, together, averages), None
         if isinstance(validation.store, MemoryStore):
-            found = engine.train_watched(rows, order, batch_size, rates, validation.store.rows, together)
+            found = engine.train_watched(rows, order, batch_size, rates, validation.store.rows, together, averages)
             return found.losses, Seen(found.path, [(found.outputs, validation.store.rows)])
-        losses = engine.train(rows, order, batch_size, rates)
-        W = engine.state().W
+        losses = engine.train(rows, order, batch_size, rates, 1, averages)
+        W = engine.state().kept
         blocks = ((engine.outputs(W, block)[np.newaxis], block) for block in validation.store.blocks())
         return losses, Seen(W[np.newaxis], blocks)
 
@@ -296,7 +312,7 @@ class _Descent:
     def _rewind(self) -> None:
         """Takes the engine, which has gone further, to the end of the epoch that the state tells."""
         start = self._before
-        self._engine.load(start.engine)
+        self._load(start)
         for _ in self._take(start, range(start.epoch, self._state.epoch), None):
             pass
 
@@ -309,7 +325,7 @@ class _Descent:
                 break
             self._state = replace(self._state, epoch=self._state.epoch - 1)
         else:
-            self._engine.load(marked.engine)
+            self._load(marked)
         at_mark = self._state.epoch == marked.epoch
         self._state = replace(
             self._state,

@@ -44,5 +44,5 @@ class TrainingState:
 
     @property
     def W(self) -> Vector:
-        """The W to keep: the best on the validation rows, the last one where there are none."""
-        return self.engine.W if self.best_W is None else self.best_W
+        """The W to keep: the best on the validation rows, the last one or its average where there are none."""
+        return self.engine.kept if self.best_W is None else self.best_W

@@ -105,7 +105,7 @@ def find_learning_rate(
     start = EngineState.start(prepared.recipe.network.initial(chosen.seed), rule)
     engine, prepared = engine_for(prepared, chosen, TrainingState(start))
     engine.load(start)
-    rates = rule.learning_rate * np.logspace(*_DECADES, _STEPS)
+    rates = rule.usual_learning_rate * np.logspace(*_DECADES, _STEPS)
     losses = _smoothed(_losses(engine, prepared.training, plan, rates))
     rates = rates[: len(losses)]
     suggestion, reason = _suggestion(rates, losses, plan.learning_rate)
