@@ -40,6 +40,8 @@ struct Program {
     int64_t parameters;     // P
 
     const char* loss;
+    const float* loss_numbers;  // in the order of losses.hpp
+    int64_t loss_number_count;
     double l2;           // λ of ½ λ ‖weights‖², biases free
     double mean_weight;  // of all training rows
 
@@ -59,6 +61,7 @@ struct Rows {
     const int32_t* codes;   // [N, C], -1 for none
     const float* targets;   // [N, T]
     const float* weights;   // [N], or null when every row counts once
+    const float* offsets;   // [N] added to output 0, or null when nothing is
     int64_t count;          // N
 };
 

@@ -18,7 +18,7 @@ from schuss.arrays import Matrix
 from schuss.descent.optimizers import Optimizer
 from schuss.descent.schedules import Schedule
 from schuss.job import JobEvent, fit, prepare
-from schuss.losses import Loss
+from schuss.losses import Loss, check_use, loss_named
 from schuss.model import Model
 from schuss.network import Network
 from schuss.settings import Settings
@@ -213,7 +213,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     Arguments:
         hidden: widths of the hidden layers; () is linear regression.
         activation: identity, relu, leaky_relu, tanh, sigmoid, gelu, silu, selu, mish or softplus.
-        loss: squared_error.
+        loss: squared_error, absolute_error, huber(delta), quantile(levels), gaussian, poisson, gamma or tweedie(power),
+            as a name, in words such as "huber(delta=2)", or as a typed group such as schuss.losses.Huber(2.0).
         optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, lion) or a typed group
             such as schuss.Adam(beta1=0.8).
         learning_rate: α, above 0.
@@ -267,10 +268,14 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         self._partial_fit(X, self._target_columns(y), sample_weight, first=not hasattr(self, "model_"))
         return self
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
-        """Predictions in the units of y: [N], or [N, T] where y had several columns."""
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predictions in the units of y: [N], or [N, T] where y had several columns, [N, levels] of several quantiles.
+
+        return_std: after the loss gaussian, also the standard deviation around each prediction, [N].
+        """
         outputs = self._outputs(X)
-        return np.asarray(self.model_.encoding.decode(outputs), np.float64)
+        predicted = np.asarray(self.model_.meaning(outputs), np.float64)
+        return (predicted, self.model_.spread(outputs)) if return_std else predicted
 
     def _target_columns(self, y: Any) -> Columns:
         if y is None:
@@ -286,7 +291,9 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
 
     def _target(self, names: tuple[str, ...]) -> Target:
         reason = "you asked for it" if len(names) == 1 else f"{len(names)} targets"
-        return Target(names, "regression", reason, "float")
+        loss = loss_named(self.loss or "squared_error")
+        check_use(loss, "regression", len(names))
+        return Target(names, "regression", reason, "float", support=loss.support)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -297,8 +304,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
 class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     """Predicts a class, and the probability of each, with a network.
 
-    Parameters and attributes as in SchussRegressor (hidden=() is logistic regression; loss: log_loss for two classes,
-    cross_entropy), and
+    Parameters and attributes as in SchussRegressor (hidden=() is logistic regression; loss: log_loss(smoothing) for two
+    classes, cross_entropy(smoothing), focal(gamma)), and
 
     Attributes:
         classes_: the labels, in the order of predict_proba's columns.
@@ -368,7 +375,10 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     def _target(self, names: tuple[str, ...]) -> Target:
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
-        return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
+        task: Any = "binary" if len(classes) == 2 else "multiclass"
+        if self.loss is not None:
+            check_use(loss_named(self.loss), task, 1)
+        return Target(names, task, f"{len(classes)} classes", kind, classes)
 
 
 def _table(X: Any) -> Table:

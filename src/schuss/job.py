@@ -19,6 +19,7 @@ from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
+from schuss.losses import check_use, loss_named
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
@@ -39,6 +40,7 @@ from schuss.training.loop import Event, Finished, Validation, descend
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
+_ROWS_OF_CONSTANT = 1 << 20
 _OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "loss", "dropout")
 
 
@@ -97,7 +99,7 @@ def train(
         target: the column to predict, or several for a regression of several numbers.
         weight: column of row weights w_i; None counts every row once.
         exclude: columns to leave out.
-        task: regression, binary or multiclass; None finds it from the kind of the target.
+        task: regression, binary or multiclass; None finds it from the loss and the kind of the target.
         validation: fraction of the rows, or a table of its own, by which the best W is chosen; 0 for none; None takes a
             tenth of 100 rows or more, and none for a linear network.
         test: fraction or table, the rows on which the model is scored at the end; None takes a tenth of
@@ -119,8 +121,11 @@ def train(
     """
     chosen = make_settings(settings)
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-    memory = _memory(chosen)
-    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude)
+    memory, loss = _memory(chosen), None if chosen.loss is None else loss_named(chosen.loss)
+    if loss:
+        check_use(loss, task, len(names))
+    served = loss and (loss.tasks, loss.support)
+    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude, served)
     found = origin and load(origin, memory)
     if found:
         prepared = _decided(*found, chosen)
@@ -128,7 +133,7 @@ def train(
         read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
         prepared = prepare(
             read,
-            find_target(read, names, task),
+            find_target(read, names, task, loss),
             chosen,
             weight=weight,
             exclude=exclude,
@@ -307,8 +312,7 @@ def fit(
         DivergedError: the loss became infinite before any W was worth keeping.
     """
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
-    fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
-    state = start or TrainingState(fresh)
+    state = start or TrainingState(EngineState.start(_first_W(prepared, settings), recipe.optimizer))
     engine, prepared = _engine(prepared, settings, state)
     _tell(watch, prepared)
     for event in descend(engine, state, prepared.training, recipe.plan, _validation(prepared), interrupted):
@@ -321,7 +325,7 @@ def fit(
     model = Model(
         encoding,
         recipe.network,
-        recipe.cost.loss,
+        recipe.loss,
         state.W,
         _record(prepared, outcome, state),
         "float64" if settings.precision == "float64" else "float32",  # W is float32 with products in bf16 too
@@ -387,7 +391,7 @@ def _validation(prepared: Prepared) -> Validation | None:
     """The validation rows, and how they are scored."""
     if prepared.validation is None:
         return None
-    scores = partial(scores_of, prepared.encoding, prepared.recipe.cost.loss, as_trained=True)
+    scores = partial(scores_of, prepared.encoding, prepared.recipe.loss, as_trained=True)
     return Validation(prepared.validation, prepared.recipe.network.outputs, scores)
 
 
@@ -426,13 +430,33 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
     return model
 
 
+def _first_W(prepared: Prepared, settings: Settings) -> Vector:
+    """Where W starts: with a log link, whose targets are not standardised, at the best constant."""
+    network = prepared.recipe.network
+    W = network.initial(settings.seed)
+    if prepared.encoding.schema.target.support != "real":
+        network.dense[-1].biases(W)[:] = _constant_outputs(prepared)
+    return W
+
+
 def _constant_outputs(prepared: Prepared) -> Vector:
-    """Outputs [K] that say the same of every row: the training mean, or the training share of each class."""
-    shares, network = np.array(prepared.facts.shares), prepared.recipe.network
-    if not prepared.encoding.schema.target.classes:
-        return np.zeros(network.outputs)
-    logs = np.log(np.maximum(shares / shares.sum(), 1e-9))
-    return np.asarray(logs[1:] - logs[0] if network.outputs == 1 else logs[: network.outputs])
+    """Outputs [K] that say the same of every row and have the least loss on the training rows, on a million of them.
+
+    Of classes they are the training shares.
+    """
+    loss, classes = prepared.recipe.cost.loss, len(prepared.encoding.schema.target.classes)
+    if classes:
+        return loss.constant(np.arange(float(classes))[:, np.newaxis], np.array(prepared.facts.shares[:classes]))
+    found, rows = [], 0
+    for block in prepared.training.blocks():
+        found.append(
+            (block.targets.astype(np.float64), np.ones(len(block)) if block.weights is None else block.weights)
+        )
+        rows += len(block)
+        if rows >= _ROWS_OF_CONSTANT:
+            break
+    targets, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return loss.constant(targets, weights)
 
 
 def _tell(observers: Iterable[Observer], event: JobEvent) -> None:

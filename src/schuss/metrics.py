@@ -19,10 +19,13 @@ _BIN_BITS = 20  # of float32's odds, whose sign is always 0: 8 of the exponent a
 
 
 class LossScores:
-    """Average and total loss, Σ w L / Σ w and Σ w L; the average is not a number while no row has a weight."""
+    """Average and total loss, Σ w L / Σ w and Σ w L; the average is not a number while no row has a weight.
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss, self._weight = loss, 0.0
+    unit: (a, b), where what is reported of a row is a · L + b; see Loss.unit.
+    """
+
+    def __init__(self, loss: Loss, unit: tuple[float, float] = (1.0, 0.0)) -> None:
+        self._loss, self._unit, self._weight = loss, unit, 0.0
         self._total: Floats = np.zeros(1)
 
     def add(self, targets: Matrix, outputs: Outputs, weights: Vector | None = None) -> None:
@@ -36,7 +39,9 @@ class LossScores:
 
     def scores(self) -> dict[str, Floats]:
         """The scores `loss` and `total_loss`, [epochs]."""
-        return {"loss": self._total / (self._weight or np.nan), "total_loss": self._total}
+        factor, shift = self._unit
+        total = factor * self._total + shift * self._weight
+        return {"loss": total / (self._weight or np.nan), "total_loss": total}
 
 
 class RegressionScores:
@@ -85,6 +90,35 @@ class RegressionScores:
         by_target = {"rmse": np.sqrt(mse), "r2": determination, "mae": self._sizes / weight}
         means = {name: np.asarray(values.mean(axis=-1)) for name, values in by_target.items()}
         return means | {f"rmse of {name}": by_target["rmse"][..., place] for place, name in enumerate(self._names)}
+
+
+class QuantileScores:
+    """Of each level τ the pinball loss, the average of max(τ r, (τ − 1) r), and its coverage.
+
+    The coverage is the share of rows whose actual value is at most the quantile, which should be τ; r = actual −
+    quantile.
+    """
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        self._levels, self._weight = np.array(levels), 0.0
+        self._pinball: Floats = np.zeros(1)
+        self._covered: Floats = np.zeros(1)
+
+    def add(self, actual: Matrix, predicted: Floats, weights: Vector | None = None) -> None:
+        """Actual values [n, 1] and quantiles [..., n, levels] in the target's units, weights [n] or None."""
+        residual, summed = actual - predicted, _summing(weights)
+        self._pinball = self._pinball + summed(np.maximum(self._levels * residual, (self._levels - 1) * residual))
+        self._covered = self._covered + summed(residual <= 0)
+        self._weight += _total(len(actual), weights)
+
+    def scores(self) -> dict[str, Floats]:
+        """The scores "pinball of LEVEL" and "coverage of LEVEL" for each level, [...]."""
+        sums, weight = {"pinball": self._pinball, "coverage": self._covered}, self._weight or np.nan
+        return {
+            f"{name} of {level:g}": found[..., place] / weight
+            for name, found in sums.items()
+            for place, level in enumerate(self._levels)
+        }
 
 
 class ClassScores:

@@ -107,7 +107,7 @@ class Progress(Silent):
             self._stop_bar()
             self._print(conclusion(event))
         elif isinstance(event, Evaluated):
-            self._print(_test_words(event))
+            self._print(_test_words(event, self._prepared))
 
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Where the model is."""
@@ -247,7 +247,7 @@ def loss_words(loss: float, prepared: Prepared | None) -> str:
     """Loss 2.21e+09 (RMSE 47,010): for a single number to predict, its root is in the target's units."""
     words = f"loss {_rounded(loss)}"
     target = prepared.encoding.schema.target if prepared else None
-    if target and target.task == "regression" and len(target.names) == 1 and loss >= 0:
+    if prepared and target and prepared.recipe.loss.name == "squared_error" and len(target.names) == 1 and loss >= 0:
         words += f" (RMSE {_rounded(math.sqrt(loss))})"
     return words
 
@@ -259,8 +259,10 @@ def score_words(scores: Mapping[str, float]) -> str:
     return "   ".join(f"{word} {_score(name, scores[name])}" for name, word in (several | names).items())
 
 
-def _test_words(event: Evaluated) -> str:
+def _test_words(event: Evaluated, prepared: Prepared | None) -> str:
     constant = event.constant
+    if prepared and not prepared.encoding.schema.target.classes and prepared.recipe.loss.name != "squared_error":
+        return f"test: {score_words(event.scores)}   (best constant alone: loss {_rounded(constant['loss'])})"
     if "rmse of " in " ".join(constant):
         return f"test: {score_words(event.scores)}"
     if "rmse" in constant:

@@ -11,12 +11,12 @@ from typing import Any
 from schuss.descent.optimizers import Adam, Optimizer, optimizer_named
 from schuss.descent.schedules import schedule_named
 from schuss.engine.protocol import Cost
-from schuss.errors import SettingError
 from schuss.groups import in_words
-from schuss.losses import Loss, loss_named
+from schuss.losses import Loss, check_use, loss_named
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
+from schuss.table.schema import Target
 from schuss.training.loop import Plan
 
 _LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
@@ -26,9 +26,10 @@ _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be w
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training needs besides rows, and why."""
+    """All that a training needs besides rows, and why. loss: in the target's own units; that of the cost is not."""
 
     network: Network
+    loss: Loss
     cost: Cost
     optimizer: Optimizer
     plan: Plan
@@ -59,7 +60,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         SettingError: a choice does not fit the table.
     """
     target, choose = encoding.schema.target, _Chooser()
-    loss = _loss(settings, target.task, choose)
+    loss = _loss(settings, target, choose)
     network = Network(
         inputs=encoding.features,
         hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
@@ -76,6 +77,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     patience = None
     if validated:
         patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
+    unit, shift = loss.unit(target.deviation[0]) if len(target.deviation) == 1 else (1.0, 0.0)
     plan = Plan(
         learning_rate=rate,
         schedule=schedule_named(schedule),
@@ -84,9 +86,11 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         patience=patience,
         seconds=settings.seconds,
         seed=settings.seed,
-        loss_unit=target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0,
+        loss_unit=unit,
+        loss_shift=shift,
     )
-    return Recipe(network, Cost(loss, settings.l2, mean_weight), optimizer, plan, choose.reasons)
+    cost = Cost(loss.standardised(target.deviation), settings.l2, mean_weight)
+    return Recipe(network, loss, cost, optimizer, plan, choose.reasons)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
@@ -100,13 +104,11 @@ def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
     return replace(recipe, network=network, plan=plan, reasons=reasons)
 
 
-def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
+def _loss(settings: Settings, target: Target, choose: "_Chooser") -> Loss:
     """The loss, which must fit the task."""
-    own = _LOSS_OF_TASK[task]
-    choice = choose("loss", settings.loss, own, f"the task is {task}")
+    choice = choose("loss", settings.loss, _LOSS_OF_TASK[target.task], f"the task is {target.task}")
     loss = loss_named(choice)
-    if task not in loss.tasks:
-        raise SettingError(f"The loss {loss.name} does not fit the task {task}: use {own}.")
+    check_use(loss, target.task, len(target.names))
     return loss
 
 

@@ -18,7 +18,7 @@ from schuss.engine.protocol import Cost, Engine
 from schuss.errors import CellError, ModelFileError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.groups import in_words
-from schuss.losses import LOSSES, Loss, loss_named
+from schuss.losses import LOSSES, Gaussian, Loss, loss_named
 from schuss.model.scores import scores_of
 from schuss.network import Network
 from schuss.table.delimited import TableFormat
@@ -127,12 +127,33 @@ class Model:
             format: how a text file is read; None for the defaults.
 
         Returns:
-            [N]; [N, T] float64 for several targets.
+            [N]; [N, T] float64 for several targets, [N, levels] for several quantiles.
 
         Raises:
             DataError: the table cannot be read, or a column is missing or of another kind.
         """
-        return self._each(table, format, self.encoding.decode)
+        return self._each(table, format, self.meaning)
+
+    def meaning(self, outputs: Matrix) -> NDArray[Any]:
+        """As predict, from outputs [N, K]."""
+        if not self.classes:
+            outputs = self.loss.prediction(outputs.astype(np.float64))
+        return self.encoding.decode(outputs)
+
+    def predict_spread(self, table: object, format: TableFormat | None = None) -> NDArray[np.float64]:
+        """The standard deviation around each prediction after the loss gaussian, [N], in the target's units.
+
+        Raises:
+            SettingError: the model was trained on another loss.
+            DataError: as predict.
+        """
+        return self._each(table, format, self.spread)
+
+    def spread(self, outputs: Matrix) -> NDArray[np.float64]:
+        """As predict_spread, from outputs [N, K]."""
+        if not isinstance(self.loss, Gaussian):
+            raise SettingError(f"The loss {self.loss.name} learns no spread: train with the loss gaussian.")
+        return np.asarray(self.loss.spread(outputs.astype(np.float64))[:, 0] * self.encoding.schema.target.deviation[0])
 
     def predict_proba(self, table: object, format: TableFormat | None = None) -> Matrix:
         """The probability of each class, [N, classes] float64, columns in the order of `classes`.

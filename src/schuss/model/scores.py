@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from schuss.arrays import Outputs, Rows
-from schuss.losses import Loss
-from schuss.metrics import ClassScores, LossScores, RegressionScores
+from schuss.losses import Loss, Quantile
+from schuss.metrics import ClassScores, LossScores, QuantileScores, RegressionScores
 from schuss.table.encoding import Encoding
 from schuss.table.table import BLOCK_ROWS
 
@@ -23,9 +23,15 @@ class Scores:
     def __init__(self, encoding: Encoding, loss: Loss, as_trained: bool = False) -> None:
         target = encoding.schema.target
         several = target.names if len(target.names) > 1 else ()
-        self._target, self._loss, self._losses = target, loss, LossScores(loss)
-        self._metrics = ClassScores(len(target.classes)) if target.classes else RegressionScores(several)
-        self._trained = LossScores(loss) if as_trained and several else None
+        each = [LossScores(loss.standardised((scale,)), loss.unit(scale)) for scale in target.deviation]
+        self._target, self._loss = target, loss
+        self._losses = each or [LossScores(loss)]  # of several targets, one for each
+        self._metrics: list[ClassScores | RegressionScores | QuantileScores] = []
+        if isinstance(loss, Quantile):
+            self._metrics.append(QuantileScores(loss.levels))
+        if not isinstance(loss, Quantile) or len(loss.levels) == 1:
+            self._metrics.append(ClassScores(len(target.classes)) if target.classes else RegressionScores(several))
+        self._trained = LossScores(loss.standardised(target.deviation)) if as_trained and several else None
 
     def add(self, outputs: Outputs, rows: Rows) -> None:
         """Outputs [epochs, n, K] before the link, of rows with targets."""
@@ -35,7 +41,10 @@ class Scores:
 
     def scores(self) -> list[dict[str, float]]:
         """The named scores of each epoch."""
-        found = self._losses.scores() | self._metrics.scores()
+        every = [losses.scores() for losses in self._losses]
+        found = {name: sum((each[name] for each in every[1:]), start=every[0][name]) for name in every[0]}
+        for metrics in self._metrics:
+            found |= metrics.scores()
         if self._trained:
             found["loss"] = self._trained.scores()["loss"]
         epochs = zip(*(values.tolist() for values in found.values()), strict=True)
@@ -45,14 +54,16 @@ class Scores:
         targets, weights = rows.targets, rows.weights
         if self._trained:
             self._trained.add(targets, outputs, weights)
-        if self._target.classes:
-            predicted = self._loss.prediction(outputs.reshape(-1, outputs.shape[-1])).reshape(*outputs.shape[:2], -1)
-            self._metrics.add(targets[:, 0], predicted, weights)
-        else:
-            deviation = np.asarray(self._target.deviation)
-            targets, outputs = targets * deviation, outputs * deviation  # differences need no mean
-            self._metrics.add(targets, outputs, weights)
-        self._losses.add(targets, outputs, weights)
+        predicted = self._loss.prediction(outputs.reshape(-1, outputs.shape[-1])).reshape(*outputs.shape[:2], -1)
+        deviation = np.asarray(self._target.deviation or 1.0)
+        for metrics in self._metrics:
+            if isinstance(metrics, ClassScores):
+                metrics.add(targets[:, 0], predicted, weights)
+            else:
+                metrics.add(targets * deviation, predicted * deviation, weights)  # differences need no mean
+        for place, losses in enumerate(self._losses):
+            own = slice(None) if len(self._losses) == 1 else slice(place, place + 1)
+            losses.add(targets[:, own], outputs[:, :, own], weights)
 
 
 def scores_of(

@@ -203,10 +203,10 @@ class Encoding:
                 raise _too_far(table, rows, first, self.layout[feature].column, "leave it empty")
 
     def decode(self, outputs: Matrix) -> NDArray[Any]:
-        """What the outputs [N, K] of a network mean.
+        """What the outputs [N, K] of a network mean, of a regression after the link of its loss.
 
         Returns:
-            regression: standardised outputs in the units of the target, float64, [N] or with several targets [N, K].
+            regression: standardised numbers in the units of the target, float64, [N], or [N, K] of several.
             classes: [N] labels in the target's own type; of one output per row classes[1] where it is above 0, of
             several the class of the largest.
         """

@@ -348,10 +348,11 @@ def _scaled(table: Table, target: Target, scales: Sequence[_Numeric]) -> Target:
         if reach > 0 and not _LEAST_DEVIATION < min(of.scale()[1], reach) < _GREATEST_DEVIATION:
             raise ColumnError(f"{table.name}: the target {of.name!r} runs from {of.least:g} to {of.greatest:g}, beyond "
                               "what can be computed with. Multiply it by a power of ten.")  # fmt: skip
+    taken_as_it_is = target.support != "real"
     return replace(
         target,
-        mean=tuple(of.scale()[0] for of in scales),
-        deviation=tuple(of.scale()[1] for of in scales),
+        mean=tuple(0.0 if taken_as_it_is else of.scale()[0] for of in scales),
+        deviation=tuple(1.0 if taken_as_it_is else of.scale()[1] for of in scales),
         least=tuple(of.least for of in scales),
         greatest=tuple(of.greatest for of in scales),
     )

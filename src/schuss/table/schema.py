@@ -5,7 +5,7 @@ values, goes through JSON and back unchanged, and travels in the model.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from schuss.arrays import RowIndex
 from schuss.errors import CellError, ColumnError, SettingError
+from schuss.losses import Loss, Support, supported
 from schuss.table.columns import (
     Kind,
     Numbers,
@@ -109,6 +110,8 @@ class Target:
 
     classes: in ascending order, () for regression. mean, deviation, least, greatest: one number for each target column
     of a regression, from training rows; a deviation of 0 is kept as 1.
+    support: the numbers that the loss takes. Only where these are all real ones is a target standardised: otherwise its
+    mean is kept as 0 and its deviation as 1.
     """
 
     names: tuple[str, ...]
@@ -120,6 +123,7 @@ class Target:
     deviation: tuple[float, ...] = ()
     least: tuple[float, ...] = ()
     greatest: tuple[float, ...] = ()
+    support: Support = "real"
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,8 @@ class Schema:
     suffix: str = ""
 
 
-def find_target(table: Table, names: Sequence[str], task: Task | None = None) -> Target:
-    """The task that the target's values call for, or the one that was asked for.
+def find_target(table: Table, names: Sequence[str], task: Task | None = None, loss: Loss | None = None) -> Target:
+    """The task that was asked for, or that the loss is for, or that the target's values call for.
 
     Text and truth values are classes. Whole numbers are classes when at most 20 of them occur, each in 5 rows on
     average; all other numbers, and several targets at once, are a regression.
@@ -149,6 +153,7 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None) ->
         table: all rows; those without a target do not count.
         names: the target, or several for a regression with several outputs.
         task: overrules the choice.
+        loss: one that serves no task but regression, or only classes, leaves no other choice; None for any.
 
     Raises:
         ColumnError: a target is not there, has no value, or has too many classes.
@@ -156,31 +161,49 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None) ->
     """
     if not names or len(set(names)) < len(names):
         raise SettingError(f"The target is {list(names)}: name one column, or several different ones.")
-    kinds = [_target_kind(table, name) for name in names]
+    kinds, support = [_target_kind(table, name) for name in names], loss.support if loss else "real"
     if len(names) > 1:
-        return _several_targets(table, tuple(names), kinds, task)
-    name, kind = names[0], kinds[0]
+        return replace(_several_targets(table, tuple(names), kinds, task), support=support)
+    name, kind, reason = names[0], kinds[0], "you asked for it"
+    if task is None and loss:
+        task, reason = "regression" if "regression" in loss.tasks else None, f"the loss is {loss.name}"
     found = _labels(table, name, kind) if task != "regression" else ((), 0)
-    chosen, reason = _choose_task(kind, *found) if task is None else (task, "you asked for it")
+    chosen = task
+    if task is None and loss:
+        chosen = _classes_task(len(found[0])) if len(loss.tasks) > 1 else "binary"
+    elif chosen is None:
+        chosen, reason = _choose_task(kind, *found)
     if chosen == "regression":
         if kind == "text":
             raise _text_regression(table, name)
-        return Target((name,), "regression", reason, kind)
+        return Target((name,), "regression", reason, kind, support=support)
     _check_classes(table, name, kind, chosen, *found)
     return Target((name,), chosen, reason, kind, found[0])
 
 
 def has_target(table: Table, target: Target) -> NDArray[np.bool_]:
-    """[N] whether a row has every target. Raises CellError where a target is infinite."""
+    """[N] whether a row has every target. Raises CellError where a target is infinite, or one that no loss takes."""
     columns = [table.column(name, "target column") for name in target.names]
     for name, column in zip(target.names, columns, strict=True):
         if kind_of(column.type) == "float":
             check_finite(table, name, numbers(column))
+        if target.support != "real":
+            _check_support(table, name, target.support)
     found = np.ones(len(table), np.bool_)
     for column in columns:
         if column.null_count:
             found &= present(column)
     return found
+
+
+def _check_support(table: Table, name: str, support: Support) -> None:
+    """Raises CellError where a target is no number that its loss takes."""
+    values = numbers(table.data[name])
+    strange = ~supported(values, support)
+    if strange.any():
+        row = int(strange.argmax())
+        raise CellError(f"{table.where(row)}: the target {name!r} is {values[row]:g}, and its loss takes numbers "
+                        f"{support}. Choose another loss, or leave the row out.")  # fmt: skip
 
 
 def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:

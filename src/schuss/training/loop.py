@@ -29,7 +29,8 @@ class Plan:
     learning_rate: α; schedule: its share at each step; batch_size: rows a step; epochs: at most.
     patience: epochs without a better validation loss after which to stop, None for never.
     seconds: time budget, None for none. seed: of the order of rows.
-    loss_unit: what 1 of the engine's loss is in the target's own units, in which events report.
+    loss_unit, loss_shift: a loss of the engine is loss_unit · loss + loss_shift in the target's own units, in which
+        events report.
     """
 
     learning_rate: float
@@ -40,6 +41,7 @@ class Plan:
     seconds: float | None = None
     seed: int = 0
     loss_unit: float = 1.0
+    loss_shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ def _chunks(
             else:
                 losses = engine.train(rows, order, plan.batch_size, rates, together)
             pace.took(steps, clock.now() - began)
-            losses = plan.loss_unit * losses
+            losses = plan.loss_unit * losses + plan.loss_shift
             event = Chunk(
                 epoch=epoch + together,
                 first_step=step + 1,
