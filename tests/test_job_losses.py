@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.stats import norm
 from sklearn.linear_model import GammaRegressor, PoissonRegressor, QuantileRegressor, TweedieRegressor
 from sklearn.metrics import log_loss, mean_pinball_loss, mean_tweedie_deviance
@@ -274,3 +275,115 @@ def test_coverage_of_quantiles_is_near_their_levels() -> None:
     assert scores["coverage of 0.1"] == pytest.approx(0.1, abs=0.04)
     assert scores["coverage of 0.9"] == pytest.approx(0.9, abs=0.04)
     assert scores["loss"] == pytest.approx(scores["pinball of 0.1"] + scores["pinball of 0.9"])
+
+
+EXPOSURE = RANDOM.uniform(0.2, 5.0, COUNT)
+EXPOSED = {
+    "poisson": RANDOM.poisson(EXPOSURE * MEAN).astype(float),
+    "gamma": RANDOM.gamma(2.0, EXPOSURE * MEAN / 2),
+    "tweedie(power=1.5)": RANDOM.poisson(EXPOSURE * MEAN) * RANDOM.gamma(2.0, 0.5, COUNT),
+}
+
+
+@pytest.mark.parametrize("words", EXPOSED)
+def test_an_exposure_is_a_weight_of_the_rate(words: str) -> None:
+    """The deviance of y and e μ is eᵃ times that of y / e and μ, a = 2 − p."""
+    power = {"poisson": 1.0, "gamma": 2.0}.get(words, 1.5)
+    linear: dict[str, Any] = {"loss": words, "hidden": (), "validation": 0.0, "epochs": 100}
+    events: list[Any] = []
+    table = table_for(EXPOSED[words]).assign(e=EXPOSURE)
+    model = schuss.train(table, "y", exposure="e", **linear, test=table, observers=[events.append])
+    rates = table_for(EXPOSED[words] / EXPOSURE).assign(w=EXPOSURE ** (2 - power))
+    other = schuss.train(rates, "y", weight="w", **linear, test=0.0)
+    np.testing.assert_allclose(model.predict(table), EXPOSURE * other.predict(rates), rtol=5e-3)
+    (constant,) = (event.constant["loss"] for event in events if isinstance(event, Evaluated))
+    rate = np.average(rates["y"], weights=rates["w"])
+    assert constant == pytest.approx(mean_tweedie_deviance(table["y"], rate * EXPOSURE, power=power), rel=1e-5)
+    by_offset = schuss.train(table.assign(e=np.log(EXPOSURE)), "y", offset="e", **linear, test=0.0)
+    np.testing.assert_allclose(by_offset.predict(table.assign(e=np.log(EXPOSURE))), model.predict(table), rtol=1e-4)
+
+
+@pytest.mark.parametrize("words", [words for words in CASES if CASES[words][0] is NUMBERS])
+def test_an_offset_is_in_the_target_s_units(words: str) -> None:
+    offset = 1e6 + 500 * np.random.default_rng(3).normal(size=COUNT)
+    table = table_for(NUMBERS + offset).assign(known=offset)
+    settings: dict[str, Any] = {"loss": words, "hidden": (), "epochs": 200, "validation": 0.0, "test": table}
+    events: list[Any] = []
+    model = schuss.train(table, "y", offset="known", observers=[events.append], **settings)
+    assert "known" not in [column.name for column in model.encoding.schema.columns]
+    plain = schuss.train(table_for(NUMBERS), "y", **settings | {"test": 0.0})
+    predicted, expected = (model.predict(table).reshape(COUNT, -1).T - offset).T, plain.predict(table)
+    assert np.abs(predicted - expected.reshape(COUNT, -1)).mean() < 10
+    (found,) = (event for event in events if isinstance(event, Evaluated))
+    assert found.scores["loss"] < found.constant["loss"]
+    again = model.predict(table.assign(known=offset + 7.0))
+    np.testing.assert_allclose(again, model.predict(table) + 7.0, rtol=1e-7)
+    with pytest.raises(DataError, match="'known'"):
+        model.predict(table.drop(columns="known"))
+
+
+def test_offsets_reach_every_store_and_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHUSS_CACHE", str(tmp_path / "cache"))
+    count = 5000
+    generator = np.random.default_rng(4)
+    a, offset = generator.normal(size=count), 3 * generator.normal(size=count)
+    table = pd.DataFrame({"a": a, "known": offset, "y": generator.poisson(np.exp(np.clip(a + offset, -9, 5)))})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    scores = []
+    for memory in (None, "30KB"):
+        model = schuss.train(
+            tmp_path / "table.csv", "y", loss="poisson", offset="known", hidden=(), epochs=20, memory=memory
+        )
+        scores.append(model.record.scores["test"]["loss"])
+    assert any("copy on disk" in note for note in model.record.notes)
+    assert scores[0] == pytest.approx(scores[1], rel=0.05)
+
+
+def test_estimators_take_offsets() -> None:
+    offset = np.log(EXPOSURE)
+    y = EXPOSED["poisson"]
+    for features in (X, csr_matrix(X)):
+        estimator = SchussRegressor(loss="poisson", hidden=(), epochs=100, random_state=0).fit(
+            features, y, offset=offset
+        )
+        rate = estimator.predict(features, offset=0 * offset)
+        np.testing.assert_allclose(estimator.predict(features, offset=offset), EXPOSURE * rate, rtol=1e-5)
+        assert np.corrcoef(np.log(rate), np.log(MEAN))[0, 1] > 0.95
+        with pytest.raises(ValueError, match="with an offset"):
+            estimator.predict(features)
+    with pytest.raises(ValueError, match="without an offset"):
+        SchussRegressor(epochs=1).fit(X, y).predict(X, offset=offset)
+    odds = SchussClassifier(hidden=(), epochs=5, random_state=0).fit(X, ANSWERS, offset=offset)
+    shares = odds.predict_proba(X, offset=offset + 1)[:, 1], odds.predict_proba(X, offset=offset)[:, 1]
+    before, after = (np.log(share / (1 - share)) for share in shares)
+    np.testing.assert_allclose(before - after, 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "roles", "named"),
+    [
+        ("squared_error", {"exposure": "e"}, "log link"),
+        (None, {"exposure": "e"}, "log link"),
+        ("poisson", {"exposure": "e", "offset": "o"}, "an offset and an exposure"),
+        ("focal", {"offset": "o"}, "one target, or for two classes"),
+    ],
+)
+def test_offsets_without_sense_are_refused_before_a_table_is_read(loss: Any, roles: Any, named: str) -> None:
+    with pytest.raises(SettingError, match=named):
+        schuss.train("no such file.csv", "y", loss=loss, **roles)
+
+
+def test_impossible_offsets_are_refused_by_row_and_role() -> None:
+    table = table_for(COUNTS).assign(e=EXPOSURE, text="x")
+    table.loc[5, "e"] = 0.0
+    with pytest.raises(CellError, match=r"row 6.*exposure in 'e' is 0"):
+        schuss.train(table, "y", loss="poisson", exposure="e")
+    table.loc[5, "e"] = np.nan
+    with pytest.raises(CellError, match="offset in 'e' is missing"):
+        schuss.train(table, "y", loss="poisson", offset="e")
+    with pytest.raises(DataError, match="'text' holds no numbers"):
+        schuss.train(table, "y", loss="poisson", offset="text")
+    with pytest.raises(SettingError, match="another role"):
+        schuss.train(table, "y", offset="y")
+    with pytest.raises(SettingError, match="one target"):
+        schuss.train(table_for(COLOURS).assign(e=EXPOSURE), "y", offset="e")

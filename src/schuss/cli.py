@@ -203,6 +203,8 @@ def cli() -> None:
     help="Train this model on with TABLE; its target, columns and network stay. Only --out can replace it.",
 )
 @click.option("--weight", help="Column of row weights.")
+@click.option("--offset", help="Column that is added to the output, before the link.")
+@click.option("--exposure", help="Column whose logarithm is added to the output; for poisson, gamma and tweedie.")
 @click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
     "--task", type=click.Choice(["regression", "binary", "multiclass"]), help="Overrules what the target says."

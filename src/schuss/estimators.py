@@ -23,7 +23,7 @@ from schuss.model import Model
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
-from schuss.table.schema import Target
+from schuss.table.schema import Offset, Target
 from schuss.table.source import read_table
 from schuss.table.sparse import SparseTable
 from schuss.table.table import Table
@@ -34,6 +34,7 @@ Columns: TypeAlias = dict[str, pa.Array]
 
 _DEFAULTS = Settings()
 _WEIGHT = "sample_weight"
+_OFFSET = "offset"
 _NO_Y = "{} requires y to be passed, but the target y is None."
 
 
@@ -92,16 +93,16 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.warm_start = warm_start
 
-    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any) -> None:
+    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any, offset: Any) -> None:
         """Trains from a fresh W, or on from the present one with warm_start."""
         going_on = self._goes_on()
-        table, target = self._training_table(X, targets, sample_weight, reset=not going_on)
+        table, target = self._training_table(X, targets, sample_weight, offset, reset=not going_on)
         held_out: Any = self.validation
         if validation_data is not None:
             other_X, other_y, *weights = validation_data
             held_out, _ = self._training_table(other_X, self._target_columns(other_y), *weights, reset=False)
         start = TrainingState(self._state.engine) if going_on else None
-        self._train(table, target, self._settings(), held_out, start)
+        self._train(table, target, self._settings(), held_out, start, None if offset is None else table.names[-2])
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
@@ -116,12 +117,21 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self._train(table, target, settings, 0.0, start)
 
     def _train(
-        self, table: Table, target: Target, settings: Settings, held_out: Any, start: TrainingState | None
+        self,
+        table: Table,
+        target: Target,
+        settings: Settings,
+        held_out: Any,
+        start: TrainingState | None,
+        offset: str | None = None,
     ) -> None:
-        """Trains from `start`, or afresh; the last column of the table holds the weights."""
+        """Trains from `start`, or afresh; the last column of the table holds the weights. offset: the column of it."""
         encoding = self.model_.encoding if start else None
         weight = table.names[-1]
-        prepared = prepare(table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0)
+        added = None if offset is None else Offset(offset)
+        prepared = prepare(
+            table, target, settings, encoding=encoding, weight=weight, offset=added, validation=held_out, test=0.0
+        )
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
@@ -147,9 +157,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         return Settings(**{**chosen, "seed": seed, "threads": None if jobs is None or jobs < 1 else jobs, **others})
 
     def _training_table(
-        self, X: Any, targets: Columns, sample_weight: Any = None, *, reset: bool
+        self, X: Any, targets: Columns, sample_weight: Any = None, offset: Any = None, *, reset: bool
     ) -> tuple[Table, Target]:
-        """One table of features, target and weights, these in the last column."""
+        """One table of features, target, offset if there is one, and weights, these in the last column."""
         table = _table(self._validated(X, reset))
         for column in targets.values():
             if len(column) != len(table):
@@ -160,9 +170,12 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             if not weights.any():
                 raise ValueError("All sample weights are zero: at least one must be above.")
         names = _free_names(list(targets), table.names)
-        weight = _free_names([_WEIGHT], [*table.names, *names])
-        columns = [*table.data.columns, *targets.values(), from_numpy(weights)]
-        data = pa.table(columns, names=[*table.names, *names, *weight])
+        others = {_WEIGHT: from_numpy(weights)}
+        if offset is not None:
+            others = {_OFFSET: _offset_column(offset, len(table)), **others}
+        free = _free_names(list(others), [*table.names, *names])
+        columns = [*table.data.columns, *targets.values(), *others.values()]
+        data = pa.table(columns, names=[*table.names, *names, *free])
         return replace(table, held=data), self._target(names)
 
     def _validated(self, X: Any, reset: bool) -> Any:
@@ -184,10 +197,15 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             ensure_min_samples=2 if reset else 1,
         )
 
-    def _outputs(self, X: Any) -> Matrix:
+    def _outputs(self, X: Any, offset: Any) -> Matrix:
         """Outputs before the link, [N, K]."""
         check_is_fitted(self)
-        table = _table(self._validated(X, reset=False))
+        table, known = _table(self._validated(X, reset=False)), self.model_.encoding.schema.offset
+        if (offset is None) == (known is not None):
+            raise ValueError(f"fit was called {'with' if known else 'without'} an offset: do so here too.")
+        if known:
+            columns = [*table.data.columns, _offset_column(offset, len(table))]
+            table = replace(table, held=pa.table(columns, names=[*table.names, known.name]))
         parts = table.windows(self.model_.encoding.features) if isinstance(table, SparseTable) else [table]
         return np.concatenate([self.model_.outputs(part) for part in parts])
 
@@ -249,7 +267,12 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     """
 
     def fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        offset: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
@@ -258,9 +281,11 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
                 numeric, boolean and categorical columns.
             y: [N], or [N, T] for several numbers.
             sample_weight: [N], at least 0.
-            validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): the best W is chosen by it.
+            offset: [N] added to the output before the link; in the units of y, with poisson, gamma and tweedie in
+                those of its logarithm.
         """
-        self._fit(X, self._target_columns(y), sample_weight, validation_data)
+        self._fit(X, self._target_columns(y), sample_weight, validation_data, offset)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
@@ -268,12 +293,13 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         self._partial_fit(X, self._target_columns(y), sample_weight, first=not hasattr(self, "model_"))
         return self
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: Any, return_std: bool = False, offset: ArrayLike | None = None) -> Any:
         """Predictions in the units of y: [N], or [N, T] where y had several columns, [N, levels] of several quantiles.
 
         return_std: after the loss gaussian, also the standard deviation around each prediction, [N].
+        offset: [N], where fit had one.
         """
-        outputs = self._outputs(X)
+        outputs = self._outputs(X, offset)
         predicted = np.asarray(self.model_.meaning(outputs), np.float64)
         return (predicted, self.model_.spread(outputs)) if return_std else predicted
 
@@ -316,7 +342,12 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     """
 
     def fit(
-        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, validation_data: tuple[Any, ...] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        offset: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
@@ -325,14 +356,15 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
                 numeric, boolean and categorical columns.
             y: [N] labels: text, numbers or booleans.
             sample_weight: [N], at least 0.
-            validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): the best W is chosen by it.
+            offset: [N] added to the output before the link; with log_loss.
         """
         if self._goes_on():
             targets = self._target_columns(y)
         else:
             labels = self._checked(y)
             self.classes_, targets = _distinct(labels), _column(labels)
-        self._fit(X, targets, sample_weight, validation_data)
+        self._fit(X, targets, sample_weight, validation_data, offset)
         return self
 
     def partial_fit(
@@ -345,14 +377,14 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         self._partial_fit(X, self._target_columns(y), sample_weight, first)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable label of each row, [N]."""
-        probabilities = self.predict_proba(X)
+    def predict(self, X: Any, offset: ArrayLike | None = None) -> NDArray[Any]:
+        """The most probable label of each row, [N]. offset: [N], where fit had one."""
+        probabilities = self.predict_proba(X, offset)
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """The probability of each class, [N, classes]; every row sums to 1."""
-        outputs = self._outputs(X)
+    def predict_proba(self, X: Any, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """The probability of each class, [N, classes]; every row sums to 1. offset: [N], where fit had one."""
+        outputs = self._outputs(X, offset)
         return np.asarray(self.model_.probabilities(outputs))
 
     def _checked(self, y: Any) -> NDArray[Any]:
@@ -389,6 +421,14 @@ def _table(X: Any) -> Table:
         X = X.copy()
         X.sum_duplicates()
     return SparseTable("sparse matrix", pa.table({}), matrix=X)
+
+
+def _offset_column(offset: Any, count: int) -> pa.Array:
+    """Offsets, checked, as a column."""
+    values = column_or_1d(offset, dtype=np.float64)
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(f"offset has {len(values)} values for {count} rows: give one finite number for each.")
+    return from_numpy(np.ascontiguousarray(values))
 
 
 def _report() -> Any:

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Vector
+from schuss.arrays import Matrix, Rows, Vector
 from schuss.engine import make_engine
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import DivergedError, SettingError
-from schuss.losses import check_use, loss_named
+from schuss.losses import Loss, check_use, loss_named
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
 from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
@@ -32,7 +32,7 @@ from schuss.table.learning import learn_schema
 from schuss.table.memory import memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
-from schuss.table.schema import Target, Task, doubtful_columns, find_target
+from schuss.table.schema import Offset, Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
 from schuss.table.store import Store
 from schuss.table.table import BLOCK_ROWS, Table
@@ -82,6 +82,8 @@ def train(
     target: str | int | Sequence[str],
     *,
     weight: str | None = None,
+    offset: str | None = None,
+    exposure: str | None = None,
     exclude: Sequence[str] = (),
     task: Task | None = None,
     validation: float | object = None,
@@ -98,6 +100,9 @@ def train(
             NumPy array.
         target: the column to predict, or several for a regression of several numbers.
         weight: column of row weights w_i; None counts every row once.
+        offset: column that is added to output 0 before the link, in the target's units, or for a log link and for
+            log_loss in those of the logarithm. A table to predict must have it too.
+        exposure: column of numbers above 0 whose logarithm is added; for poisson, gamma and tweedie.
         exclude: columns to leave out.
         task: regression, binary or multiclass; None finds it from the loss and the kind of the target.
         validation: fraction of the rows, or a table of its own, by which the best W is chosen; 0 for none; None takes a
@@ -122,10 +127,11 @@ def train(
     chosen = make_settings(settings)
     names = (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
     memory, loss = _memory(chosen), None if chosen.loss is None else loss_named(chosen.loss)
+    added = _offset(offset, exposure, loss)
     if loss:
-        check_use(loss, task, len(names))
+        check_use(loss, task, len(names), added is not None)
     served = loss and (loss.tasks, loss.support)
-    origin = _origin(chosen, table, validation, test, format, names, task, weight, exclude, served)
+    origin = _origin(chosen, table, validation, test, format, names, task, weight, added, exclude, served)
     found = origin and load(origin, memory)
     if found:
         prepared = _decided(*found, chosen)
@@ -136,6 +142,7 @@ def train(
             find_target(read, names, task, loss),
             chosen,
             weight=weight,
+            offset=added,
             exclude=exclude,
             validation=validation,
             test=test,
@@ -230,6 +237,7 @@ def prepare(
     *,
     encoding: Encoding | None = None,
     weight: str | None = None,
+    offset: Offset | None = None,
     exclude: Sequence[str] = (),
     validation: float | object = None,
     test: float | object = None,
@@ -251,7 +259,8 @@ def prepare(
     )
     if encoding is None:
         wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
-        schema = learn_schema(table, target, parts.blocks(TRAINING, wanted), weight=weight, exclude=exclude)
+        blocks = parts.blocks(TRAINING, wanted)
+        schema = learn_schema(table, target, blocks, weight=weight, offset=offset, exclude=exclude)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
     memory = _memory(settings)
     chosen = [
@@ -266,6 +275,18 @@ def prepare(
     return _decided(
         *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
     )
+
+
+def _offset(offset: str | None, exposure: str | None, loss: Loss | None) -> Offset | None:
+    """The column that is added to output 0. Raises SettingError where there are two, or the loss has no log link."""
+    if offset and exposure:
+        raise SettingError(
+            "There is an offset and an exposure: add the exposure's logarithm to the offset, and give that."
+        )
+    if exposure and not (loss and loss.support != "real"):
+        raise SettingError("An exposure needs a loss with a log link: poisson, gamma or tweedie.")
+    name = offset or exposure
+    return Offset(name, bool(exposure)) if name else None
 
 
 def _origin(
@@ -418,7 +439,7 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
             continue
         constant = [_constant_outputs(prepared)] if name == "test" else []  # scored as if it were an epoch too
         looked_at = (
-            (np.stack(np.broadcast_arrays(engine.outputs(model.W, rows), *constant)), rows)
+            (np.stack([engine.outputs(model.W, rows), *(_with_offset(each, rows) for each in constant)]), rows)
             for block in store.blocks()
             for rows in block.batches(BLOCK_ROWS)
         )
@@ -449,14 +470,22 @@ def _constant_outputs(prepared: Prepared) -> Vector:
         return loss.constant(np.arange(float(classes))[:, np.newaxis], np.array(prepared.facts.shares[:classes]))
     found, rows = [], 0
     for block in prepared.training.blocks():
-        found.append(
-            (block.targets.astype(np.float64), np.ones(len(block)) if block.weights is None else block.weights)
-        )
+        targets = block.targets.astype(np.float64)
+        weights = np.ones(len(block)) if block.weights is None else block.weights
+        found.append((targets, weights) if block.offset is None else loss.freed(targets, weights, block.offset))
         rows += len(block)
         if rows >= _ROWS_OF_CONSTANT:
             break
     targets, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return loss.constant(targets, weights)
+
+
+def _with_offset(constant: Vector, rows: Rows) -> Matrix:
+    """Constant outputs [K] for each row, with its offset, [n, K]."""
+    outputs = np.tile(constant, (len(rows), 1))
+    if rows.offset is not None:
+        outputs[:, 0] += rows.offset
+    return outputs
 
 
 def _tell(observers: Iterable[Observer], event: JobEvent) -> None:

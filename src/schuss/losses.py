@@ -68,6 +68,10 @@ class Loss(ABC):
         """Outputs [K] that make Σ w L least where they are the same for every row: targets [n, T], weights [n]."""
         return _means(targets, weights)
 
+    def freed(self, targets: Matrix, weights: Vector, offset: Vector) -> tuple[Matrix, Vector]:
+        """Targets [n, 1] and weights [n] whose best constant is the best one beside these offsets [n] of output 0."""
+        return targets - offset[:, np.newaxis], weights
+
     def standardised(self, deviations: Sequence[float]) -> Self:
         """The loss of targets that were divided by these deviations [T], with its own numbers divided likewise."""
         return self
@@ -309,6 +313,11 @@ class _Deviance(Loss):
         """μ = exp(output), [B, T]; beyond 700 it is cut off."""
         return np.asarray(np.exp(np.minimum(outputs, 700.0)))
 
+    def freed(self, targets: Matrix, weights: Vector, offset: Vector) -> tuple[Matrix, Vector]:
+        """As the deviance of y and e μ is eᵃ times that of y / e and μ."""
+        (p,) = self.numbers(1)
+        return targets * np.exp(-offset)[:, np.newaxis], weights * np.exp((2 - p) * offset)
+
     def constant(self, targets: Matrix, weights: Vector) -> Vector:
         """The logarithms of the means."""
         return np.asarray(np.log(np.maximum(_means(targets, weights), _LEAST_LOGGED)))
@@ -521,13 +530,15 @@ def supported(targets: Matrix, support: Support) -> Mask:
     return ~(targets < 0) if support == "from 0 on" else ~(targets <= 0)
 
 
-def check_use(loss: Loss, task: str | None, targets: int) -> None:
-    """Raises SettingError where a loss serves no such task, or not so many targets; None stands for any task."""
+def check_use(loss: Loss, task: str | None, targets: int, offset: bool = False) -> None:
+    """Raises SettingError where a loss serves no such task (None: any), not so many targets, or no offset."""
     if task is not None and task not in loss.tasks:
         fitting = ", ".join(name for name, each in LOSSES.items() if task in each.tasks)
         raise SettingError(f"The loss {loss.name} does not fit the task {task}: use {fitting}.")
     if targets > 1 and not (loss.several and set(loss.tasks) & {"regression", "multilabel"}):
         raise SettingError(f"The loss {loss.name} takes one target, and {targets} are given: train a model for each.")
+    if offset and (targets > 1 or "multiclass" in loss.tasks):
+        raise SettingError("An offset is for one target, or for two classes with the loss log_loss: leave it out.")
 
 
 def _check_width(loss: Loss, targets: Matrix, width: int) -> None:

@@ -16,7 +16,7 @@ from schuss.losses import Loss, check_use, loss_named
 from schuss.network import Network
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
-from schuss.table.schema import Target
+from schuss.table.schema import Schema
 from schuss.training.loop import Plan
 
 _LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
@@ -60,7 +60,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         SettingError: a choice does not fit the table.
     """
     target, choose = encoding.schema.target, _Chooser()
-    loss = _loss(settings, target, choose)
+    loss = _loss(settings, encoding.schema, choose)
     network = Network(
         inputs=encoding.features,
         hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
@@ -104,11 +104,12 @@ def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
     return replace(recipe, network=network, plan=plan, reasons=reasons)
 
 
-def _loss(settings: Settings, target: Target, choose: "_Chooser") -> Loss:
+def _loss(settings: Settings, schema: Schema, choose: "_Chooser") -> Loss:
     """The loss, which must fit the task."""
+    target = schema.target
     choice = choose("loss", settings.loss, _LOSS_OF_TASK[target.task], f"the task is {target.task}")
     loss = loss_named(choice)
-    check_use(loss, target.task, len(target.names))
+    check_use(loss, target.task, len(target.names), schema.offset is not None)
     return loss
 
 

@@ -52,13 +52,14 @@ PAIRS = [
 
 
 def rows_for(loss: str, count: int, seed: int = 0) -> Rows:
-    """Rows with features, codes (some of them -1) and weights (some of them 0), all exact in float32."""
+    """Rows with features, codes (some of them -1), weights (some of them 0) and offsets, all exact in float32."""
     generator = np.random.default_rng(seed)
     return Rows.from_arrays(
         generator.normal(size=(count, 5)).astype(np.float32),
         some_targets(loss.partition("(")[0], count, OUTPUTS[loss], generator).astype(np.float32),
         generator.integers(0, 4, count) * 0.5,
         np.stack([generator.integers(-1, levels, count) for levels in LEVELS], axis=1),
+        0.5 * generator.normal(size=count).astype(np.float32),
     )
 
 
@@ -327,6 +328,8 @@ def test_the_masks_of_a_step_are_those_of_its_seed_its_number_and_each_layer(nam
             kept = Draw(seed=2**40 + 9, step=17).kept(number, 50, layer.outputs, threshold=19661)  # 0.3 · 65536
             x = np.where(kept, np.tanh(x) * 65536 / (65536 - 19661), 0)
     assert rows.weights is not None
+    assert rows.offset is not None
+    x[:, 0] += rows.offset
     expected = np.mean(rows.weights * np.square(rows.targets - x).sum(axis=1))
     engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(), name, seed=2**40 + 9)
     np.testing.assert_allclose(one_step(engine, W, rows, rate=0.1, step=17)[0], expected, rtol=1e-5)

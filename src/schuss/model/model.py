@@ -123,7 +123,8 @@ class Model:
         """Predictions in the target's own units or labels, one for each row, in order.
 
         Arguments:
-            table: a file, DataFrame, Arrow table or array with the columns of the schema, in any order.
+            table: a file, DataFrame, Arrow table or array with the columns of the schema (and its offset or exposure,
+                if there is one), in any order.
             format: how a text file is read; None for the defaults.
 
         Returns:
@@ -176,7 +177,7 @@ class Model:
 
     def output_blocks(self, table: Table) -> Iterator[Matrix]:
         """As outputs, of a table from `read_for`, block by block [n, K]."""
-        for block in table.blocks([column.name for column in self.encoding.schema.columns]):
+        for block in table.blocks(list(self.encoding.input_names)):
             yield self.outputs_of(self.encoding.encode(block, target=False))
 
     def _each(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schuss.arrays import Codes, Matrix, RowIndex, Rows
+from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
 from schuss.errors import CellError, ColumnError
 from schuss.table.columns import (
     Each,
@@ -36,6 +36,7 @@ from schuss.table.schema import (
     Schema,
     Target,
     check_finite,
+    row_offsets,
     row_weights,
 )
 from schuss.table.sparse import SparseTable, column_number
@@ -91,9 +92,15 @@ class Encoding:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Every column that rows are made of: features, targets and the weight."""
+        """Every column that rows are made of: features, targets, the weight and the offset."""
         weight = () if self.schema.weight is None else (self.schema.weight,)
-        return (*(column.name for column in self.schema.columns), *self.schema.target.names, *weight)
+        return (*self.input_names, *self.schema.target.names, *weight)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Those that a table to predict must have: features and the offset."""
+        offset = (self.schema.offset.name,) if self.schema.offset else ()
+        return (*(column.name for column in self.schema.columns), *offset)
 
     @property
     def category_names(self) -> tuple[str, ...]:
@@ -114,7 +121,7 @@ class Encoding:
     def row_bytes(self) -> int:
         """What an encoded row takes in memory."""
         weights = self.schema.weight is not None
-        return 4 * (self.features + len(self._categorical) + self.targets + weights)
+        return 4 * (self.features + len(self._categorical) + self.targets + weights + bool(self.schema.offset))
 
     @cached_property
     def _numbered(self) -> tuple[RowIndex, RowIndex, Numbers, Numbers]:
@@ -158,12 +165,15 @@ class Encoding:
             np.empty((count, len(self._categorical)), np.int32),
             np.empty((count, self.targets if target else 0), np.float32),
             np.ones(count, np.float32) if weighed else None,
+            np.empty(count, np.float32) if self.schema.offset else None,
         )
         start, any_weight = 0, False
         with workers(count) as each:
             for block, span in blocks:
                 part = rows.slice(start, start + row_count(block, span))
                 self._write_inputs(block, span, part, each)
+                if part.offset is not None:
+                    self._write_offset(block, span, part.offset)
                 if target:
                     self._write_target(block, span, part.targets)
                 if part.weights is not None and self.schema.weight in block.names:  # some come without the column
@@ -248,6 +258,14 @@ class Encoding:
         for place, column in enumerate(self._categorical):
             found = places_of(table.column(column.name), column.levels, column.other_code, column.missing_code)
             to.codes[:, place] = found[span]
+
+    def _write_offset(self, table: Table, span: RowIndex | slice, to: Vector) -> None:
+        """In units of the target's deviation."""
+        assert self.schema.offset
+        with np.errstate(over="ignore"):
+            to[:] = row_offsets(table, self.schema.offset, span) / (*self.schema.target.deviation, 1.0)[0]
+        if not np.isfinite(to).all():
+            raise _too_far(table, span, int((~np.isfinite(to)).argmax()), self.schema.offset.name, "leave the row out")
 
     def _write_target(self, table: Table, span: RowIndex | slice, to: Matrix) -> None:
         """Standardised numbers, 0 and 1, or class numbers."""

@@ -127,6 +127,18 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Offset:
+    """A column that is added to output 0 before the link, or the logarithm of one, which is an exposure.
+
+    center: what is taken off first; the mean of the training rows where the target is standardised, else 0.
+    """
+
+    name: str
+    logarithm: bool = False
+    center: float = 0.0
+
+
+@dataclass(frozen=True)
 class Schema:
     """The features in use, the target, and the columns left out with the reason.
 
@@ -141,6 +153,7 @@ class Schema:
     rows: int
     missing: tuple[str, ...] = ()
     suffix: str = ""
+    offset: Offset | None = None
 
 
 def find_target(table: Table, names: Sequence[str], task: Task | None = None, loss: Loss | None = None) -> Target:
@@ -261,6 +274,28 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
             rule = f"Weights are 0 or from {LEAST_WEIGHT:g} to {GREATEST_WEIGHT:g}: multiply all by a power of ten."
         raise CellError(f"{table.where(row)}: the weight in {name!r} is {value}. {rule}")
     return weights
+
+
+def row_offsets(table: Table, offset: Offset, rows: RowIndex | slice) -> Numbers:
+    """The offsets of these rows, less their center, float64.
+
+    Raises:
+        ColumnError: the column is not there or holds no numbers.
+        CellError: an offset is missing or infinite, or an exposure is not above 0.
+    """
+    role = "exposure" if offset.logarithm else "offset"
+    column = table.column(offset.name, f"{role} column")
+    if kind_of(column.type) not in ("integer", "float", "boolean"):
+        raise ColumnError(f"{table.name}: the {role} column {offset.name!r} holds no numbers.")
+    everything = numbers(column)
+    values = everything[rows]
+    bad = ~(np.isfinite(values) & ((values > 0) | (not offset.logarithm)))
+    if bad.any():
+        row = int(np.arange(len(everything))[rows][bad.argmax()])
+        value = "missing" if np.isnan(everything[row]) else f"{everything[row]:g}"
+        rule = "Exposures are finite and above 0." if offset.logarithm else "Offsets are finite."
+        raise CellError(f"{table.where(row)}: the {role} in {offset.name!r} is {value}. {rule}")
+    return np.asarray((np.log(values) if offset.logarithm else values) - offset.center)
 
 
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
