@@ -18,6 +18,7 @@ import pytest
 
 import schuss
 from schuss import cli
+from schuss.groups import in_words
 from schuss.settings import Settings
 
 RANDOM = np.random.default_rng(0)
@@ -519,3 +520,21 @@ def test_a_table_that_differs_from_the_training_rows_is_mentioned(program: Termi
     assert program.said_aside.count("\n") == 1
     said = program("train", "--from", "houses.schuss", "castles.csv", "--epochs", "1")
     assert "drift: size: 100% of the values above" in said
+
+
+def test_losses_offsets_and_class_weights_are_options(program: Terminal) -> None:
+    random = np.random.default_rng(0)
+    a, e = random.normal(size=200), random.uniform(1, 3, 200)
+    table = pd.DataFrame({"a": a, "e": e, "y": random.poisson(e * np.exp(a)), "word": np.where(a > 0, "x", "y")})
+    table.to_csv("table.csv", index=False)
+    options = ["table.csv", "--epochs", "2", "--hidden", "none", "-o", "m.schuss"]
+    said = program("train", "-t", "y", "--loss", "tweedie(power=1.2)", "--exposure", "e", "-x", "word", *options)
+    assert "the loss is tweedie" in said
+    assert "best constant alone: loss" in said
+    model = schuss.Model.load("m.schuss")
+    assert in_words(model.loss) == "tweedie(power=1.2)"
+    offset = model.encoding.schema.offset
+    assert offset is not None
+    assert (offset.name, offset.logarithm) == ("e", True)
+    for choice in ("balanced", "x=2,y=0.5"):
+        program("train", "-t", "word", "--class-weight", choice, *options)

@@ -57,6 +57,7 @@ def test_contract_of_scikit_learn_with_full_batches_and_no_exception(estimator: 
 def test_parameters_have_the_names_and_defaults_of_the_settings(estimator: type) -> None:
     parameters = {name: each.default for name, each in inspect.signature(estimator).parameters.items()}
     own = {"random_state": None, "n_jobs": None, "validation": None, "verbose": False, "warm_start": False}
+    own |= {"class_weight": None}
     expected = {name: item.default for name, item in Settings.__dataclass_fields__.items()}
     assert parameters == {name: value for name, value in expected.items() if name not in ("seed", "threads")} | own
 

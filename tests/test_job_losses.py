@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from scipy.stats import norm
-from sklearn.linear_model import GammaRegressor, PoissonRegressor, QuantileRegressor, TweedieRegressor
+from sklearn.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    QuantileRegressor,
+    TweedieRegressor,
+)
 from sklearn.metrics import log_loss, mean_pinball_loss, mean_tweedie_deviance
 
 import schuss
@@ -387,3 +393,46 @@ def test_impossible_offsets_are_refused_by_row_and_role() -> None:
         schuss.train(table, "y", offset="y")
     with pytest.raises(SettingError, match="one target"):
         schuss.train(table_for(COLOURS).assign(e=EXPOSURE), "y", offset="e")
+
+
+@pytest.mark.parametrize("choice", ["balanced", {"red": 3.0, "blue": 0.5}])
+@pytest.mark.parametrize("memory", [None, "8KB"])
+def test_a_class_weight_is_a_weight_of_the_rows(
+    choice: Any, memory: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHUSS_CACHE", str(tmp_path))
+    table = table_for(COLOURS).assign(w=EXPOSURE)
+    of_class: dict[Any, float] = {"red": 3.0, "blue": 0.5, "green": 1.0}
+    if choice == "balanced":
+        sums = table.groupby("y")["w"].sum()
+        of_class = (sums.sum() / (3 * sums)).to_dict()
+    settings: dict[str, Any] = {"hidden": (), "epochs": 100, "validation": 0.0, "test": 0.0, "memory": memory}
+    heavy = table.assign(w=table["w"] * table["y"].map(of_class))
+    own = schuss.train(table, "y", weight="w", class_weight=choice, **settings)
+    other = schuss.train(heavy, "y", weight="w", **settings)
+    plain = schuss.train(table, "y", weight="w", **settings)
+    away = [np.abs(model.predict_proba(table) - own.predict_proba(table)).mean() for model in (other, plain)]
+    assert away[0] < 0.1 * away[1]
+    assert own.evaluate(table)["loss"] == pytest.approx(
+        log_loss(COLOURS, own.predict_proba(table), sample_weight=EXPOSURE), rel=1e-5
+    )
+
+
+def test_balanced_classes_are_found_alike() -> None:
+    rare = np.where(X[:, 0] + RANDOM.normal(size=COUNT) > 1.8, "rare", "usual")
+    plain, balanced = (
+        SchussClassifier(hidden=(), epochs=60, class_weight=choice, random_state=0).fit(X, rare)
+        for choice in (None, "balanced")
+    )
+    assert (balanced.predict(X) == "rare").sum() > 2 * (plain.predict(X) == "rare").sum()
+    reference = LogisticRegression(C=np.inf, class_weight="balanced").fit(X, rare)
+    assert np.abs(balanced.predict_proba(X) - reference.predict_proba(X)).max() < 0.02
+
+
+def test_impossible_class_weights_are_refused() -> None:
+    choices: list[Any] = ["even", {"purple": 1.0}, {"red": 0.0}, {"red": "much"}]
+    for choice in choices:
+        with pytest.raises(SettingError, match="class_weight"):
+            schuss.train(table_for(COLOURS), "y", class_weight=choice)
+    with pytest.raises(SettingError, match="regression"):
+        schuss.train(table_for(NUMBERS), "y", class_weight="balanced")

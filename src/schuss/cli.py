@@ -77,6 +77,21 @@ class _Widths(click.ParamType[Any]):
             self.fail(f"{value!r}: give widths such as 256,256, or none.", param, ctx)
 
 
+class _ClassWeight(click.ParamType[Any]):
+    """yes=2,no=1 -> {"yes": 2.0, "no": 1.0}; balanced stays."""
+
+    name = "weights"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, dict) or value == "balanced":
+            return value
+        try:
+            pairs = [pair.rpartition("=") for pair in value.split(",")]
+            return {name.strip(): float(number) for name, _, number in pairs}
+        except ValueError:
+            self.fail(f"{value!r}: give balanced, or factors such as yes=2,no=1.", param, ctx)
+
+
 class _Part(click.ParamType[Any]):
     """A fraction where the text is a number, otherwise the file of that name."""
 
@@ -205,6 +220,11 @@ def cli() -> None:
 @click.option("--weight", help="Column of row weights.")
 @click.option("--offset", help="Column that is added to the output, before the link.")
 @click.option("--exposure", help="Column whose logarithm is added to the output; for poisson, gamma and tweedie.")
+@click.option(
+    "--class-weight",
+    type=_ClassWeight(),
+    help="Of the training rows of each class: balanced, or factors such as yes=2,no=1.",
+)
 @click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
     "--task", type=click.Choice(["regression", "binary", "multiclass"]), help="Overrules what the target says."

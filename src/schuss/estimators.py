@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 from schuss.arrays import Matrix
 from schuss.descent.optimizers import Optimizer
 from schuss.descent.schedules import Schedule
-from schuss.job import JobEvent, fit, prepare
+from schuss.job import ClassWeight, JobEvent, fit, prepare
 from schuss.losses import Loss, check_use, loss_named
 from schuss.model import Model
 from schuss.network import Network
@@ -67,6 +67,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         n_jobs: int | None = _DEFAULTS.threads,
         precision: str = _DEFAULTS.precision,
         memory: float | str | None = _DEFAULTS.memory,
+        class_weight: ClassWeight = None,
         verbose: bool = False,
         warm_start: bool = False,
     ) -> None:
@@ -90,6 +91,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.n_jobs = n_jobs
         self.precision = precision
         self.memory = memory
+        self.class_weight = class_weight
         self.verbose = verbose
         self.warm_start = warm_start
 
@@ -130,7 +132,15 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         weight = table.names[-1]
         added = None if offset is None else Offset(offset)
         prepared = prepare(
-            table, target, settings, encoding=encoding, weight=weight, offset=added, validation=held_out, test=0.0
+            table,
+            target,
+            settings,
+            encoding=encoding,
+            weight=weight,
+            offset=added,
+            class_weight=self.class_weight,
+            validation=held_out,
+            test=0.0,
         )
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
@@ -254,6 +264,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             bf16 where a trial on the first steps finds its gradients close enough; float64 for the slow NumPy engine.
         memory: for the encoded rows, such as "2GB"; more of them are read from a packed copy on disk. None for half of
             what is free. Of a large sparse matrix 32 MiB of rows, or one batch, are dense at a time.
+        class_weight: of a SchussClassifier: "balanced", or a factor for each class, which the weights of its rows are
+            multiplied with in training; balanced is N / (classes · N of the class).
         verbose: whether to show progress.
         warm_start: whether fit goes on from the present W.
 

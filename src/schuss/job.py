@@ -32,7 +32,7 @@ from schuss.table.learning import learn_schema
 from schuss.table.memory import memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
-from schuss.table.schema import Offset, Target, Task, doubtful_columns, find_target
+from schuss.table.schema import Offset, Schema, Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
 from schuss.table.store import Store
 from schuss.table.table import BLOCK_ROWS, Table
@@ -75,6 +75,7 @@ class Evaluated:
 
 JobEvent: TypeAlias = Prepared | Event | Evaluated
 Observer: TypeAlias = Callable[[JobEvent], None]
+ClassWeight: TypeAlias = str | Mapping[Any, float] | None
 
 
 def train(
@@ -84,6 +85,7 @@ def train(
     weight: str | None = None,
     offset: str | None = None,
     exposure: str | None = None,
+    class_weight: ClassWeight = None,
     exclude: Sequence[str] = (),
     task: Task | None = None,
     validation: float | object = None,
@@ -103,6 +105,8 @@ def train(
         offset: column that is added to output 0 before the link, in the target's units, or for a log link and for
             log_loss in those of the logarithm. A table to predict must have it too.
         exposure: column of numbers above 0 whose logarithm is added; for poisson, gamma and tweedie.
+        class_weight: "balanced", or a factor for each class (1 where none is given), which the weights of its training
+            rows are multiplied with; scores are without it. Balanced is N / (classes · N of the class), of weights.
         exclude: columns to leave out.
         task: regression, binary or multiclass; None finds it from the loss and the kind of the target.
         validation: fraction of the rows, or a table of its own, by which the best W is chosen; 0 for none; None takes a
@@ -131,7 +135,7 @@ def train(
     if loss:
         check_use(loss, task, len(names), added is not None)
     served = loss and (loss.tasks, loss.support)
-    origin = _origin(chosen, table, validation, test, format, names, task, weight, added, exclude, served)
+    origin = _origin(chosen, table, validation, test, format, names, task, weight, added, class_weight, exclude, served)
     found = origin and load(origin, memory)
     if found:
         prepared = _decided(*found, chosen)
@@ -143,6 +147,7 @@ def train(
             chosen,
             weight=weight,
             offset=added,
+            class_weight=class_weight,
             exclude=exclude,
             validation=validation,
             test=test,
@@ -238,6 +243,7 @@ def prepare(
     encoding: Encoding | None = None,
     weight: str | None = None,
     offset: Offset | None = None,
+    class_weight: ClassWeight = None,
     exclude: Sequence[str] = (),
     validation: float | object = None,
     test: float | object = None,
@@ -271,10 +277,38 @@ def prepare(
     used = [column.name for column in encoding.schema.columns]
     nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *doubtful_columns(table, encoding.schema))
-    facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
+    factors = _factors(class_weight, encoding.schema, parts)
+    facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes, factors=factors)
     return _decided(
         *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
     )
+
+
+def _factors(class_weight: ClassWeight, schema: Schema, parts: Parts) -> tuple[float, ...]:
+    """The factor of each class, at least two as of shares. Raises SettingError where one is not possible."""
+    if class_weight is None:
+        return ()
+    classes = schema.target.classes
+    if not classes:
+        raise SettingError("class_weight is for classes, and the task is regression: give a column of weights instead.")
+    if class_weight == "balanced":
+        found = parts.class_weights(TRAINING, schema.weight)
+        factors = found.sum() / (len(found) * np.where(found > 0, found, np.inf))
+        return (*factors.tolist(), 1.0)[: max(len(classes), 2)]
+    if not isinstance(class_weight, Mapping):
+        raise SettingError(
+            f"class_weight is {class_weight!r}: give 'balanced', or a factor for each class by its name."
+        )
+    places: dict[Any, int] = {str(label): place for place, label in enumerate(classes)}
+    places |= {label: place for place, label in enumerate(classes)}
+    chosen = [1.0] * max(len(classes), 2)
+    for name, factor in class_weight.items():
+        place = places.get(name, places.get(str(name)))
+        if place is None or not isinstance(factor, Real) or not 0 < float(factor) < 1e30:
+            raise SettingError(f"class_weight of {name!r} is {factor!r}: give numbers above 0, for the classes "
+                               f"{', '.join(map(str, classes[:10]))}.")  # fmt: skip
+        chosen[place] = float(factor)
+    return tuple(chosen)
 
 
 def _offset(offset: str | None, exposure: str | None, loss: Loss | None) -> Offset | None:
@@ -305,7 +339,7 @@ def _origin(
 def _decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     """Encoded rows, and what the recipe takes for them."""
     training, validation, test = stores
-    mean_weight = sum(facts.shares) / len(training)
+    mean_weight = sum(np.multiply(facts.shares, facts.factors or 1.0).tolist()) / len(training)
     recipe = decide(settings, facts.encoding, len(training), mean_weight, validation is not None)
     classes = facts.encoding.schema.target.classes
     if len(classes) == 1:
