@@ -436,3 +436,40 @@ def test_impossible_class_weights_are_refused() -> None:
             schuss.train(table_for(COLOURS), "y", class_weight=choice)
     with pytest.raises(SettingError, match="regression"):
         schuss.train(table_for(NUMBERS), "y", class_weight="balanced")
+
+
+LABELS = np.stack([X[:, 0] > 0, X[:, 1] + X[:, 0] > 0, X[:, 2] > 1], axis=1)
+
+
+def test_several_labels_are_learned_at_once(tmp_path: Path) -> None:
+    table = pd.DataFrame(X, columns=["a", "b", "c"]).assign(u=LABELS[:, 0], v=LABELS[:, 1], w=LABELS[:, 2])
+    names = ["u", "v", "w"]
+    model = schuss.train(table, names, task="multilabel", hidden=(), epochs=60)
+    predicted, shares = model.predict(table), model.predict_proba(table)
+    assert predicted.dtype == np.bool_
+    np.testing.assert_array_equal(predicted, shares > 0.5)
+    scores = model.evaluate(table)
+    assert scores["accuracy"] == pytest.approx((predicted == LABELS).mean())
+    assert scores["accuracy of rows"] == pytest.approx((predicted == LABELS).all(axis=1).mean())
+    assert scores["accuracy"] > 0.95
+    expected = sum(log_loss(LABELS[:, t], shares[:, t]) for t in range(3))
+    assert scores["loss"] == pytest.approx(expected, rel=1e-5)
+    model.save(tmp_path / "m.schuss")
+    np.testing.assert_array_equal(Model.load(tmp_path / "m.schuss").predict(table), predicted)
+    write_predictions(model, read_for(model.encoding, table, None), tmp_path / "p.parquet", probabilities=True)
+    assert list(pd.read_parquet(tmp_path / "p.parquet")) == [*names, *(f"probability of {name}" for name in names)]
+    assert schuss.train(table, names, loss="log_loss", epochs=1).encoding.schema.target.task == "multilabel"
+    whole = SchussClassifier(hidden=(), epochs=60, random_state=0).fit(X, LABELS.astype(int))
+    assert whole.predict_proba(X).shape == (COUNT, 3)
+    assert (whole.predict(X) == LABELS).mean() > 0.95
+
+
+def test_labels_that_are_none_are_refused() -> None:
+    with pytest.raises(SettingError, match="take binary"):
+        schuss.train(table_for(ANSWERS), "y", task="multilabel")
+    table = table_for(COUNTS).assign(z=ANSWERS)
+    for name in ("y", "z"):
+        with pytest.raises(DataError, match=f"{name!r} holds other values"):
+            schuss.train(table.assign(t=X[:, 0] > 0), [name, "t"], task="multilabel")
+    with pytest.raises(SettingError, match="focal does not fit the task multilabel"):
+        SchussClassifier(loss="focal").fit(X, LABELS.astype(int))

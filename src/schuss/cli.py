@@ -227,7 +227,9 @@ def cli() -> None:
 )
 @click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
-    "--task", type=click.Choice(["regression", "binary", "multiclass"]), help="Overrules what the target says."
+    "--task",
+    type=click.Choice(["regression", "binary", "multiclass", "multilabel"]),
+    help="Overrules what the target says; multilabel: several targets that are true or false each.",
 )
 @click.option("--validation", type=_Part(), metavar=_PART, help="Rows that choose the best W. [default: 0.1]")
 @click.option("--test", type=_Part(), metavar=_PART, help="Rows that score it at the end. [default: 0.1]")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, column_or_1d, validate_data
 
 from schuss.arrays import Matrix
@@ -346,7 +346,7 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     classes, cross_entropy(smoothing), focal(gamma)), and
 
     Attributes:
-        classes_: the labels, in the order of predict_proba's columns.
+        classes_: the labels, in the order of predict_proba's columns; of a matrix of labels the numbers of its columns.
 
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
     >>> SchussClassifier(hidden=(), epochs=200, learning_rate=0.1, random_state=0).fit(X, y).predict([[4.0]])
@@ -366,7 +366,7 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         Arguments:
             X: array or SciPy sparse matrix [N, F] (NaN is missing, what is not stored is 0), or a DataFrame with
                 numeric, boolean and categorical columns.
-            y: [N] labels: text, numbers or booleans.
+            y: [N] labels: text, numbers or booleans; or [N, T], 1 where a row has label t, else 0.
             sample_weight: [N], at least 0.
             validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): the best W is chosen by it.
             offset: [N] added to the output before the link; with log_loss.
@@ -390,39 +390,55 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any, offset: ArrayLike | None = None) -> NDArray[Any]:
-        """The most probable label of each row, [N]. offset: [N], where fit had one."""
+        """The most probable label of each row, [N], or of a matrix of labels [N, T]. offset: [N], where fit had one."""
         probabilities = self.predict_proba(X, offset)
+        if self.model_.encoding.schema.target.task == "multilabel":
+            return np.asarray(probabilities > 0.5, np.int64)
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def predict_proba(self, X: Any, offset: ArrayLike | None = None) -> NDArray[np.float64]:
-        """The probability of each class, [N, classes]; every row sums to 1. offset: [N], where fit had one."""
+        """The probability of each class, [N, classes], where rows sum to 1, or of each of several labels, [N, T].
+
+        offset: [N], where fit had one.
+        """
         outputs = self._outputs(X, offset)
         return np.asarray(self.model_.probabilities(outputs))
 
     def _checked(self, y: Any) -> NDArray[Any]:
-        """[N] labels."""
+        """[N] labels, or [N, T] of 0 and 1."""
         if y is None:
             raise ValueError(_NO_Y.format(type(self).__name__))
         if _is_plain(y, 1, "?bhilqBHILQfd"):
             return np.asarray(y)
-        return np.asarray(
-            column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0), warn=True)
-        )
+        labels = check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
+        if labels.ndim == 2 and type_of_target(labels) == "multilabel-indicator":
+            return np.asarray(labels)
+        return np.asarray(column_or_1d(labels, warn=True))
 
     def _target_columns(self, y: Any) -> Columns:
         labels = self._checked(y)
+        if labels.ndim == 2:
+            return _column(labels)
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():
             raise ValueError(f"y holds {labels[unknown][0]!r}, which is none of the classes {list(self.classes_)}.")
         return _column(labels)
 
     def _target(self, names: tuple[str, ...]) -> Target:
+        if len(names) > 1:
+            check_use(loss_named(self.loss or "log_loss"), "multilabel", len(names))
+            return Target(names, "multilabel", f"{len(names)} labels", "integer")
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
         task: Any = "binary" if len(classes) == 2 else "multiclass"
         if self.loss is not None:
             check_use(loss_named(self.loss), task, 1)
         return Target(names, task, f"{len(classes)} classes", kind, classes)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
 def _table(X: Any) -> Table:
@@ -461,14 +477,18 @@ def _is_plain(values: Any, axes: int, types: str) -> bool:
 
 
 def _distinct(labels: NDArray[Any]) -> NDArray[Any]:
-    """The distinct labels, ascending."""
+    """The distinct labels, ascending; of a matrix the numbers of its columns."""
+    if labels.ndim == 2:
+        return np.arange(labels.shape[1])
     if labels.dtype.kind not in "biu":  # these are labels in any case
         check_classification_targets(labels)
     return np.asarray(np.unique(labels))
 
 
 def _column(labels: NDArray[Any]) -> Columns:
-    """Labels [N] as a column."""
+    """Labels [N] as a column, or [N, T] as several."""
+    if labels.ndim == 2:
+        return {f"y{i}": from_numpy(labels[:, i].astype(np.int64)) for i in range(labels.shape[1])}
     if labels.dtype.kind in "if":
         return {"y": from_numpy(labels.astype(np.int64 if labels.dtype.kind == "i" else np.float64))}
     return {"y": pa.array(labels.tolist())}

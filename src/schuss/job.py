@@ -100,7 +100,7 @@ def train(
     Arguments:
         table: a file (CSV, TSV, Parquet, Arrow; gzip too), several of them, a glob, a DataFrame, an Arrow table or a
             NumPy array.
-        target: the column to predict, or several for a regression of several numbers.
+        target: the column to predict, or several for a regression of several numbers or for multilabel.
         weight: column of row weights w_i; None counts every row once.
         offset: column that is added to output 0 before the link, in the target's units, or for a log link and for
             log_loss in those of the logarithm. A table to predict must have it too.
@@ -108,7 +108,8 @@ def train(
         class_weight: "balanced", or a factor for each class (1 where none is given), which the weights of its training
             rows are multiplied with; scores are without it. Balanced is N / (classes · N of the class), of weights.
         exclude: columns to leave out.
-        task: regression, binary or multiclass; None finds it from the loss and the kind of the target.
+        task: regression, binary, multiclass or multilabel (several targets that are true or false each); None finds it
+            from the loss and the kind of the target.
         validation: fraction of the rows, or a table of its own, by which the best W is chosen; 0 for none; None takes a
             tenth of 100 rows or more, and none for a linear network.
         test: fraction or table, the rows on which the model is scored at the end; None takes a tenth of
@@ -290,7 +291,7 @@ def _factors(class_weight: ClassWeight, schema: Schema, parts: Parts) -> tuple[f
         return ()
     classes = schema.target.classes
     if not classes:
-        raise SettingError("class_weight is for classes, and the task is regression: give a column of weights instead.")
+        raise SettingError(f"class_weight is for classes, and the task is {schema.target.task}: use weights of rows.")
     if class_weight == "balanced":
         found = parts.class_weights(TRAINING, schema.weight)
         factors = found.sum() / (len(found) * np.where(found > 0, found, np.inf))

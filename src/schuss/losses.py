@@ -378,21 +378,21 @@ class Tweedie(_Deviance):
 
 @dataclass(frozen=True)
 class LogLoss(Loss):
-    """L = −log p of the class that came, with p(1) = sigmoid(output); targets are 0 or 1.
+    """L = −Σ_k log p of the class that came, with p(1) = sigmoid(output k); targets are 0 or 1.
 
     smoothing: ε, from 0 up to 1: 1 counts as 1 − ½ ε and 0 as ½ ε (Szegedy et al. 2016).
     """
 
     smoothing: float = 0.0
     name: ClassVar[str] = "log_loss"
-    tasks: ClassVar[tuple[str, ...]] = ("binary",)
+    tasks: ClassVar[tuple[str, ...]] = ("binary", "multilabel")
 
     def __post_init__(self) -> None:
         _check_numbers(self, "smoothing", self.smoothing, least=0.0, below=1.0)
 
     def outputs(self, targets: int, classes: int) -> int:
-        """One, whose sigmoid is the probability of class 1."""
-        return 1
+        """One for each target, whose sigmoid is the probability of class 1."""
+        return targets
 
     def check(self, targets: Matrix, outputs: int) -> None:
         """T = K; 0 or 1."""
@@ -409,7 +409,9 @@ class LogLoss(Loss):
         return np.asarray(sigmoid(outputs) - self._smoothed(targets))
 
     def prediction(self, outputs: Matrix) -> Matrix:
-        """[B, 2]: the probabilities of class 0 and class 1."""
+        """[B, 2]: the probabilities of class 0 and class 1; of several targets [B, T] that of each to be true."""
+        if outputs.shape[1] > 1:
+            return sigmoid(outputs)
         return np.hstack([sigmoid(-outputs), sigmoid(outputs)])
 
     def constant(self, targets: Matrix, weights: Vector) -> Vector:

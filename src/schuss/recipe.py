@@ -19,7 +19,12 @@ from schuss.table.encoding import Encoding
 from schuss.table.schema import Schema
 from schuss.training.loop import Plan
 
-_LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
+_LOSS_OF_TASK = {
+    "regression": "squared_error",
+    "binary": "log_loss",
+    "multiclass": "cross_entropy",
+    "multilabel": "log_loss",
+}
 _SHARE_GOING_ON = 0.1  # of the learning rate of a training
 _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
 

@@ -157,7 +157,7 @@ class Model:
         return np.asarray(self.loss.spread(outputs.astype(np.float64))[:, 0] * self.encoding.schema.target.deviation[0])
 
     def predict_proba(self, table: object, format: TableFormat | None = None) -> Matrix:
-        """The probability of each class, [N, classes] float64, columns in the order of `classes`.
+        """The probability of each class, [N, classes] float64, columns in the order of `classes`; of multilabel [N, T].
 
         Raises:
             SettingError: the model is a regression.
@@ -167,7 +167,7 @@ class Model:
 
     def probabilities(self, outputs: Matrix) -> Matrix:
         """As predict_proba, from outputs [N, K]."""
-        if not self.classes:
+        if self.encoding.schema.target.task == "regression":
             raise SettingError("Probabilities exist for classes only; this model is a regression: use predict.")
         return self.loss.prediction(outputs.astype(np.float64))
 
@@ -269,12 +269,12 @@ class Model:
 def _check_card(card: _Card, network: Network, loss: Loss) -> None:
     """The parts of a card fit each other: a digest only says that they are what was written."""
     target = card.encoding.schema.target
-    numbers = 0 if target.classes else len(target.names)
+    numbers = len(target.names) if target.task == "regression" else 0
     fits = (
         (network.inputs, network.categories) == (card.encoding.features, card.encoding.categories)
         and network.outputs == loss.outputs(len(target.names), len(target.classes))
         and target.task in loss.tasks
-        and (target.task == "regression") != bool(target.classes)
+        and (target.task in ("regression", "multilabel")) != bool(target.classes)
         and (target.task == "binary") <= (len(target.classes) == 2)
         and len(target.names) >= 1
         and len(target.mean) == len(target.deviation) == numbers

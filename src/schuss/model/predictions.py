@@ -75,5 +75,5 @@ def _columns(model: Model, outputs: Matrix, probabilities: bool) -> pa.Table:
         columns[f"spread of {names[0]}"] = model.spread(outputs)
     if probabilities:
         shares = model.probabilities(outputs)
-        columns |= {f"probability of {label}": shares[:, i] for i, label in enumerate(model.classes)}
+        columns |= {f"probability of {label}": shares[:, i] for i, label in enumerate(model.classes or names)}
     return pa.table(columns)

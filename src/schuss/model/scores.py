@@ -6,7 +6,7 @@ import numpy as np
 
 from schuss.arrays import Outputs, Rows
 from schuss.losses import Loss, Quantile
-from schuss.metrics import ClassScores, LossScores, QuantileScores, RegressionScores
+from schuss.metrics import ClassScores, LabelScores, LossScores, QuantileScores, RegressionScores
 from schuss.table.encoding import Encoding
 from schuss.table.table import BLOCK_ROWS
 
@@ -26,12 +26,15 @@ class Scores:
         each = [LossScores(loss.standardised((scale,)), loss.unit(scale)) for scale in target.deviation]
         self._target, self._loss = target, loss
         self._losses = each or [LossScores(loss)]  # of several targets, one for each
-        self._metrics: list[ClassScores | RegressionScores | QuantileScores] = []
-        if isinstance(loss, Quantile):
+        self._metrics: list[ClassScores | LabelScores | RegressionScores | QuantileScores] = []
+        if target.task == "multilabel":
+            self._metrics.append(LabelScores())
+        elif isinstance(loss, Quantile):
             self._metrics.append(QuantileScores(loss.levels))
-        if not isinstance(loss, Quantile) or len(loss.levels) == 1:
+        if target.task != "multilabel" and (not isinstance(loss, Quantile) or len(loss.levels) == 1):
             self._metrics.append(ClassScores(len(target.classes)) if target.classes else RegressionScores(several))
-        self._trained = LossScores(loss.standardised(target.deviation)) if as_trained and several else None
+        trained = as_trained and several and target.deviation
+        self._trained = LossScores(loss.standardised(target.deviation)) if trained else None
 
     def add(self, outputs: Outputs, rows: Rows) -> None:
         """Outputs [epochs, n, K] before the link, of rows with targets."""

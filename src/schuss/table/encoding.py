@@ -217,6 +217,7 @@ class Encoding:
 
         Returns:
             regression: standardised numbers in the units of the target, float64, [N], or [N, K] of several.
+            multilabel: [N, T] whether the probability is above ½, in the targets' own type.
             classes: [N] labels in the target's own type; of one output per row classes[1] where it is above 0, of
             several the class of the largest.
         """
@@ -224,6 +225,8 @@ class Encoding:
         if target.task == "regression":
             values: NDArray[Any] = outputs.astype(np.float64) * np.array(target.deviation) + np.array(target.mean)
             return values.reshape(-1) if values.shape[1] == 1 else values
+        if target.task == "multilabel":
+            return np.asarray(outputs > 0.5, np.bool_ if target.kind == "boolean" else np.int64)
         labels: NDArray[Any] = np.array(target.classes)
         if outputs.shape[1] == 1 and len(labels) == 2:
             chosen: NDArray[np.intp] = (outputs[:, 0] > 0).astype(np.intp)
@@ -270,7 +273,7 @@ class Encoding:
     def _write_target(self, table: Table, span: RowIndex | slice, to: Matrix) -> None:
         """Standardised numbers, 0 and 1, or class numbers."""
         target = self.schema.target
-        if target.task != "regression":
+        if target.classes:
             to[:, 0] = class_numbers(table, target, span)
             return
         for place, name in enumerate(target.names):
@@ -278,12 +281,25 @@ class Encoding:
             if table.data[name].null_count:
                 _check_present(table, name, span, np.isnan(values))
             with np.errstate(over="ignore"):
-                to[:, place] = (values - target.mean[place]) / target.deviation[place]
+                if target.task == "multilabel":
+                    _check_truth(table, name, span, values)
+                    to[:, place] = values
+                else:
+                    to[:, place] = (values - target.mean[place]) / target.deviation[place]
         if not np.isfinite(to).all():
             for name in target.names:
                 check_finite(table, name, numbers(table.data[name]))
             row, place = (int(i) for i in np.argwhere(~np.isfinite(to))[0])
             raise _too_far(table, span, row, target.names[place], "leave the row out")
+
+
+def _check_truth(table: Table, name: str, span: RowIndex | slice, values: Numbers) -> None:
+    """Every value is 0 or 1."""
+    strange = ~((values == 0) | (values == 1))
+    if strange.any():
+        row = int(_numbers_of_rows(table, span)[strange.argmax()])
+        raise CellError(f"{table.where(row)}: the target {name!r} is {values[strange.argmax()]:g}, and can be true or "
+                        "false, 1 or 0. Correct it, or leave the row out.")  # fmt: skip
 
 
 def class_numbers(table: Table, target: Target, span: RowIndex | slice) -> Codes:

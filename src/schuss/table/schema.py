@@ -30,7 +30,7 @@ from schuss.table.columns import (
 )
 from schuss.table.table import Table
 
-Task: TypeAlias = Literal["regression", "binary", "multiclass"]
+Task: TypeAlias = Literal["regression", "binary", "multiclass", "multilabel"]
 Label: TypeAlias = bool | int | float | str
 TargetKind: TypeAlias = Literal["integer", "float", "boolean", "text"]
 
@@ -108,8 +108,9 @@ Column: TypeAlias = NumericColumn | BooleanColumn | CategoricalColumn
 class Target:
     """The column or columns to predict, and why they are a regression or a choice between classes.
 
-    classes: in ascending order, () for regression. mean, deviation, least, greatest: one number for each target column
-    of a regression, from training rows; a deviation of 0 is kept as 1.
+    classes: in ascending order, () for regression, and for multilabel, whose targets are true or false each.
+    mean, deviation, least, greatest: one number for each target column of a regression, from training rows; a deviation
+    of 0 is kept as 1.
     support: the numbers that the loss takes. Only where these are all real ones is a target standardised: otherwise its
     mean is kept as 0 and its deviation as 1.
     """
@@ -164,7 +165,7 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None, lo
 
     Arguments:
         table: all rows; those without a target do not count.
-        names: the target, or several for a regression with several outputs.
+        names: the target, or several for a regression with several outputs or for multilabel.
         task: overrules the choice.
         loss: one that serves no task but regression, or only classes, leaves no other choice; None for any.
 
@@ -175,16 +176,19 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None, lo
     if not names or len(set(names)) < len(names):
         raise SettingError(f"The target is {list(names)}: name one column, or several different ones.")
     kinds, support = [_target_kind(table, name) for name in names], loss.support if loss else "real"
+    if len(names) == 1 and task == "multilabel":
+        raise SettingError(f"The task is multilabel with the one target {names[0]!r}: name several, or take binary.")
     if len(names) > 1:
+        if task is None and loss and "multilabel" in loss.tasks:
+            task = "multilabel"
         return replace(_several_targets(table, tuple(names), kinds, task), support=support)
-    name, kind, reason = names[0], kinds[0], "you asked for it"
-    if task is None and loss:
-        task, reason = "regression" if "regression" in loss.tasks else None, f"the loss is {loss.name}"
-    found = _labels(table, name, kind) if task != "regression" else ((), 0)
-    chosen = task
-    if task is None and loss:
-        chosen = _classes_task(len(found[0])) if len(loss.tasks) > 1 else "binary"
-    elif chosen is None:
+    name, kind, implied = names[0], kinds[0], loss.tasks if loss and task is None else ()
+    found = ((), 0) if "regression" in (task, *implied) else _labels(table, name, kind)
+    if task:
+        chosen, reason = task, "you asked for it"
+    elif loss:
+        chosen, reason = _implied_task(implied, len(found[0])), f"the loss is {loss.name}"
+    else:
         chosen, reason = _choose_task(kind, *found)
     if chosen == "regression":
         if kind == "text":
@@ -351,12 +355,24 @@ def _target_kind(table: Table, name: str) -> TargetKind:
 
 
 def _several_targets(table: Table, names: tuple[str, ...], kinds: Sequence[TargetKind], task: Task | None) -> Target:
+    if task == "multilabel":
+        return _labels_of_several(table, names, kinds)
     if task not in (None, "regression"):
-        raise SettingError(f"The task is {task} with {len(names)} targets: several targets are a regression.")
+        raise SettingError(f"The task is {task} with {len(names)} targets: several are a regression or multilabel.")
     if "text" in kinds:
         raise _text_regression(table, names[kinds.index("text")])
     joint: TargetKind = "float" if "float" in kinds else "integer"
     return Target(names, "regression", f"{len(names)} targets", joint)
+
+
+def _labels_of_several(table: Table, names: tuple[str, ...], kinds: Sequence[TargetKind]) -> Target:
+    """Targets that are true or false each."""
+    for name, kind in zip(names, kinds, strict=True):
+        if kind == "text" or not set(_labels(table, name, kind)[0]) <= {0, 1}:
+            raise ColumnError(f"{table.name}: the target {name!r} holds other values than true and false or 1 and 0, "
+                              "which multilabel needs. Convert it, or leave it out.")  # fmt: skip
+    joint: TargetKind = "boolean" if set(kinds) == {"boolean"} else "integer"
+    return Target(names, "multilabel", f"{len(names)} labels", joint)
 
 
 def _text_regression(table: Table, name: str) -> SettingError:
@@ -407,6 +423,13 @@ def _choose_task(kind: TargetKind, labels: tuple[Label, ...], rows: int) -> tupl
     if count > MOST_NUMBER_CLASSES or rows < FEWEST_ROWS_PER_CLASS * count:
         return "regression", f"{count_words(count)} distinct numbers"
     return _classes_task(count), f"{count:,} distinct whole numbers"
+
+
+def _implied_task(tasks: Sequence[str], count: int) -> Task:
+    """The task of one target with so many classes, of those that a loss serves."""
+    if "regression" in tasks:
+        return "regression"
+    return _classes_task(count) if "multiclass" in tasks else "binary"
 
 
 def _classes_task(count: int) -> Task:
