@@ -28,24 +28,25 @@ using Out = nb::ndarray<Number, nb::ndim<axes>, nb::c_contig, nb::device::cpu>;
 
 // (kind, inputs, outputs, start, activation, number)
 using LayerTuple = std::tuple<std::string, int64_t, int64_t, int64_t, std::string, double>;
-// features [N, F], codes [N, C], targets [N, T], weights [N], or [0] when every row counts once
-using RowsTuple = std::tuple<In<float, 2>, In<int32_t, 2>, In<float, 2>, In<float, 1>>;
+// features [N, F], codes [N, C], targets [N, T], weights [N], or [0] when every row counts once, offsets [N] or [0]
+using RowsTuple = std::tuple<In<float, 2>, In<int32_t, 2>, In<float, 2>, In<float, 1>, In<float, 1>>;
 
 schuss::Rows view(const RowsTuple& arrays) {
-    const auto& [features, codes, targets, weights] = arrays;
+    const auto& [features, codes, targets, weights, offsets] = arrays;
     return {features.data(), codes.data(), targets.data(), weights.size() ? weights.data() : nullptr,
-            static_cast<int64_t>(features.shape(0))};
+            offsets.size() ? offsets.data() : nullptr, static_cast<int64_t>(features.shape(0))};
 }
 
 void construct(
     schuss::Engine* self, const std::vector<LayerTuple>& layers, int64_t parameters, int64_t features,
-    std::vector<int64_t> levels, int64_t targets, std::string loss, double l1, double l2, double mean_weight,
-    std::string optimizer, std::vector<std::pair<std::string, double>> constants, double weight_decay,
-    double clip_value, double clip_norm, uint64_t seed, int threads, bool settle, const std::string& precision
+    std::vector<int64_t> levels, int64_t targets, std::string loss, std::vector<float> loss_numbers, double l1,
+    double l2, double mean_weight, std::string optimizer, std::vector<std::pair<std::string, double>> constants,
+    double weight_decay, double clip_value, double clip_norm, uint64_t seed, int threads, bool settle,
+    const std::string& precision
 ) {
     schuss::Description description = {
-        {}, parameters, features, std::move(levels), targets, std::move(loss), l1, l2, mean_weight,
-        std::move(optimizer), std::move(constants), weight_decay, clip_value, clip_norm, seed};
+        {}, parameters, features, std::move(levels), targets, std::move(loss), std::move(loss_numbers), l1, l2,
+        mean_weight, std::move(optimizer), std::move(constants), weight_decay, clip_value, clip_norm, seed};
     for (const auto& [kind, inputs, outputs, start, activation, number] : layers)
         description.layers.push_back({kind, inputs, outputs, start, activation, number});
     new (self) schuss::Engine(std::move(description), threads, settle, precision);
@@ -181,9 +182,9 @@ NB_MODULE(_core, module) {
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("parameters"), nb::arg("features"),
-             nb::arg("levels"), nb::arg("targets"), nb::arg("loss"), nb::arg("l1"), nb::arg("l2"),
-             nb::arg("mean_weight"), nb::arg("optimizer"), nb::arg("constants"), nb::arg("weight_decay"),
-             nb::arg("clip_value") = 0.0, nb::arg("clip_norm") = 0.0,
+             nb::arg("levels"), nb::arg("targets"), nb::arg("loss"), nb::arg("loss_numbers"), nb::arg("l1"),
+             nb::arg("l2"), nb::arg("mean_weight"), nb::arg("optimizer"), nb::arg("constants"),
+             nb::arg("weight_decay"), nb::arg("clip_value") = 0.0, nb::arg("clip_norm") = 0.0,
              nb::arg("seed") = 0, nb::arg("threads") = 0, nb::arg("settle") = true,
              nb::arg("precision") = "float32")
         .def_prop_ro("isa", &schuss::Engine::isa)

@@ -40,6 +40,8 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
     program_.categories = static_cast<int64_t>(description_.levels.size());
     program_.targets = description_.targets;
     program_.loss = description_.loss.c_str();
+    program_.loss_numbers = description_.loss_numbers.data();
+    program_.loss_number_count = static_cast<int64_t>(description_.loss_numbers.size());
     program_.l1 = description_.l1;
     program_.l2 = description_.l2;
     program_.mean_weight = description_.mean_weight;
@@ -54,7 +56,7 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
     if (const char* name = build_.unknown(program_))
         throw std::invalid_argument(
             "the core has no entry that fits " + std::string(name) +
-            " (a layer, an activation, a loss, an optimiser or its constants).");
+            " (a layer, an activation, a loss or an optimiser with its constants).");
     workspace_ = build_.lay_out(program_, memory_.memory());
     batch_memory_ = memory_.mark();
 }

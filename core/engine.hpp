@@ -27,6 +27,7 @@ struct Description {
     std::vector<int64_t> levels;
     int64_t targets;
     std::string loss;
+    std::vector<float> loss_numbers;
     double l1, l2, mean_weight;
     std::string optimizer;
     std::vector<std::pair<std::string, double>> constants;

@@ -46,6 +46,8 @@ struct Program {
     int64_t parameters;     // P
 
     const char* loss;
+    const float* loss_numbers;  // in the order of losses.hpp
+    int64_t loss_number_count;
     double l1, l2;       // λ₁ and λ₂ of λ₁ Σ |weight| + ½ λ₂ ‖weights‖², biases free
     double mean_weight;  // of all training rows
 
@@ -65,6 +67,7 @@ struct Rows {
     const int32_t* codes;   // [N, C], -1 for none
     const float* targets;   // [N, T]
     const float* weights;   // [N], or null when every row counts once
+    const float* offsets;   // [N] added to output 0, or null when nothing is
     int64_t count;          // N
 };
 

@@ -59,7 +59,7 @@ SCHUSS_INLINE void gather_features(const Selection chosen, int64_t F, const Shee
     }
 }
 
-// What is needed of rows [first, last) of the selection: features and codes, and for the loss targets and weights.
+// What is needed of rows [first, last) of the selection: features, codes and offsets, and for the loss targets and weights.
 // Rows of the last unit that lie beyond the selection are zeros.
 __attribute__((noinline)) void gather(
     Workspace& workspace, const Selection chosen, int64_t first, int64_t last, bool with_loss
@@ -72,6 +72,7 @@ __attribute__((noinline)) void gather(
     int32_t* codes = workspace.codes.data;
     float* targets = workspace.targets;
     float* weights = workspace.weights;
+    float* offsets = workspace.offsets;
 
     gather_features(chosen, F, features, first, end);
     for (int64_t r = first; r < end && C; r++)
@@ -80,13 +81,15 @@ __attribute__((noinline)) void gather(
         for (int64_t r = first; r < end; r++) targets[t * capacity + r] = rows.targets[chosen.row(r) * T + t];
     if (with_loss && rows.weights)
         for (int64_t r = first; r < end; r++) weights[r] = rows.weights[chosen.row(r)];
+    if (rows.offsets)
+        for (int64_t r = first; r < end; r++) offsets[r] = rows.offsets[chosen.row(r)];
 
     for (int64_t r = end; r < last; r++) {
         for (int64_t p = 0; p * features.row_step < F; p++)
             memset(features.at(p, r), 0, static_cast<size_t>(features.row_step) * sizeof(float));
         for (int64_t c = 0; c < C; c++) codes[c * capacity + r] = -1;
         for (int64_t t = 0; t < T; t++) targets[t * capacity + r] = 0;
-        weights[r] = 0;
+        weights[r] = offsets[r] = 0;
     }
 }
 
@@ -111,12 +114,22 @@ __attribute__((noinline)) void prefetch(
         for (int64_t r = first; r < end; r++) __builtin_prefetch(rows.codes + next[r] * C);
     if (rows.weights)
         for (int64_t r = first; r < end; r++) __builtin_prefetch(rows.weights + next[r]);
+    if (rows.offsets)
+        for (int64_t r = first; r < end; r++) __builtin_prefetch(rows.offsets + next[r]);
+}
+
+// To output 0, after the way forward.
+void add_offsets(Workspace& workspace, const Pass& pass) {
+    float* scores = workspace.output->scores;
+    for (int64_t r = pass.first; r < pass.last; r += lanes)
+        store(scores + r, load(scores + r) + load(workspace.offsets + r));
 }
 
 void losses_of_rows(Workspace& workspace, const Pass& pass) {
     const Output& output = *workspace.output;
     workspace.loss->values(
-        output.scores + pass.first, workspace.targets + pass.first, output.outputs, workspace.row_capacity,
+        {output.scores + pass.first, workspace.targets + pass.first, workspace.program->loss_numbers, output.outputs,
+         workspace.row_capacity},
         pass.last - pass.first, workspace.row_losses + pass.first);
 }
 
@@ -125,8 +138,9 @@ void derivatives_of_loss(Workspace& workspace, const Pass& pass, int64_t count, 
     const Output& output = *workspace.output;
     const int64_t capacity = workspace.row_capacity;
     workspace.loss->derivatives(
-        output.scores + pass.first, workspace.targets + pass.first, output.outputs, capacity, pass.last - pass.first,
-        output.derivatives + pass.first);
+        {output.scores + pass.first, workspace.targets + pass.first, workspace.program->loss_numbers, output.outputs,
+         capacity},
+        pass.last - pass.first, output.derivatives + pass.first);
     for (int64_t k = 0; k < output.outputs; k++) {
         float* derivatives = output.derivatives + k * capacity;
         if (weighted)
@@ -151,6 +165,7 @@ void forward_and_backward(Workspace& workspace, const Selection& chosen, const P
         look_ahead();
         workspace.chain[i]->forward(pass);
     }
+    if (chosen.rows.offsets) add_offsets(workspace, pass);
     losses_of_rows(workspace, pass);
     derivatives_of_loss(workspace, pass, chosen.count, chosen.rows.weights != nullptr);
     for (int64_t i = length - 1; i >= 0; i--) {
@@ -435,6 +450,7 @@ void look(void* memory, const Rows& rows, int64_t step, const Worker& worker, do
                 workspace.trial, place, place + whole(many, 16), false, step >= 0, first - place, step};
             gather(workspace, {rows, nullptr, first - place, place + many, 0}, pass.first, pass.last, total != nullptr);
             for (int64_t i = 0; i < workspace.length; i++) workspace.chain[i]->forward(pass);
+            if (rows.offsets) add_offsets(workspace, pass);
             if (outputs)
                 for (int64_t k = 0; k < output.outputs; k++) {
                     const float* scores = output.scores + k * workspace.row_capacity + place;

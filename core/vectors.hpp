@@ -114,10 +114,8 @@ SCHUSS_INLINE Exponentials exponentials(Vector argument) {
 
 SCHUSS_INLINE Vector exp(Vector x) { return exponentials(x).exp; }
 
-// log(1 + u) for u ≥ 0: 1 + u = 2ᵏ (1 + f) with √½ ≤ 1 + f < √2, and log(1 + f) = 2 artanh(f / (2 + f)).
-SCHUSS_INLINE Vector log_of_1_plus(Vector u) {
-    const Integers k = ((Integers)(u + 1.0f) - 0x3f3504f3) >> 23;
-    const Vector f = (u - (power_of_two(k) - 1.0f)) * power_of_two(-k);
+// log(2ᵏ (1 + f)) with √½ ≤ 1 + f < √2, where log(1 + f) = 2 artanh(f / (2 + f)).
+SCHUSS_INLINE Vector log_of_parts(Integers k, Vector f) {
     const Vector s = f / (f + 2.0f), squared = s * s;
     Vector p = splat(0.235819250f);
     p = p * squared + 0.285373241f;
@@ -125,6 +123,19 @@ SCHUSS_INLINE Vector log_of_1_plus(Vector u) {
     p = p * squared + 0.666666627f;
     const Vector whole = __builtin_convertvector(k, Vector);
     return whole * ln2_high + (whole * ln2_low + (s * squared * p + s * 2.0f));
+}
+
+// log(1 + u) for u ≥ 0.
+SCHUSS_INLINE Vector log_of_1_plus(Vector u) {
+    const Integers k = ((Integers)(u + 1.0f) - 0x3f3504f3) >> 23;
+    return log_of_parts(k, (u - (power_of_two(k) - 1.0f)) * power_of_two(-k));
+}
+
+// log x, of less than 1e-37 and more than 1e38 that of these.
+SCHUSS_INLINE Vector log(Vector argument) {
+    const Vector x = at_most(at_least(argument, 1e-37f), 1e38f);
+    const Integers k = ((Integers)x - 0x3f3504f3) >> 23;
+    return log_of_parts(k, x * power_of_two(-k) - 1.0f);
 }
 
 // 1 / (1 + e⁻ˣ) and its derivative, from e^−|x|, which cannot overflow.

@@ -54,6 +54,7 @@ struct Workspace {
     int64_t row_capacity;  // of batch memory
     float* targets;        // [T, row_capacity]
     float* weights;        // [row_capacity]
+    float* offsets;        // [row_capacity]
     float* row_losses;     // [row_capacity]
     float* tile_gradients; // [threads, tile_floats]: weights, then biases
     double* partial;       // [look_units] Σ w_i L_i of a unit of rows that is looked at
@@ -97,7 +98,9 @@ const char* unknown(const Program& program) {
         });
         if (!known) return layer.activation;
     }
-    if (!named(losses, program.loss)) return program.loss;
+    const Loss* loss = named(losses, program.loss);
+    const int64_t K = program.layers[program.layer_count - 1].outputs;
+    if (!loss || program.loss_number_count != (loss->numbers < 0 ? K : loss->numbers)) return program.loss;
     const Optimizer* rule = named(optimizers, program.optimizer);
     if (!rule) return program.optimizer;
     int64_t wanted = 0;
@@ -312,6 +315,7 @@ void lay_out_batch(void* workspace_memory, const Memory& memory, int64_t rows, i
     for (int64_t i = 0; i < workspace.length; i++) workspace.chain[i]->lay_out_rows(memory, rows);
     workspace.targets = memory.take<float>(program.targets * rows);
     workspace.weights = memory.take<float>(rows);
+    workspace.offsets = memory.take<float>(rows);
     workspace.row_losses = memory.take<float>(rows);
     workspace.tile_gradients = memory.take<float>(threads * tile_floats);
 }

@@ -18,6 +18,7 @@ import pytest
 
 import schuss
 from schuss import cli
+from schuss.groups import in_words
 from schuss.network.specifications import hidden_layers
 from schuss.settings import Settings
 
@@ -598,3 +599,21 @@ def test_cross_validation_is_refused_where_it_cannot_be(program: Terminal, optio
 def test_out_of_fold_predictions_need_a_file_that_can_be_written(program: Terminal) -> None:
     message = program.refuses("train", "houses.csv", "-t", "price", *FAST, "--cv", "3", "--out-of-fold", "o.txt")
     assert "end the name with one of them" in message
+
+
+def test_losses_offsets_and_class_weights_are_options(program: Terminal) -> None:
+    random = np.random.default_rng(0)
+    a, e = random.normal(size=200), random.uniform(1, 3, 200)
+    table = pd.DataFrame({"a": a, "e": e, "y": random.poisson(e * np.exp(a)), "word": np.where(a > 0, "x", "y")})
+    table.to_csv("table.csv", index=False)
+    options = ["table.csv", "--epochs", "2", "--hidden", "none", "-o", "m.schuss"]
+    said = program("train", "-t", "y", "--loss", "tweedie(power=1.2)", "--exposure", "e", "-x", "word", *options)
+    assert "the loss is tweedie" in said
+    assert "best constant alone: loss" in said
+    model = schuss.Model.load("m.schuss")
+    assert in_words(model.loss) == "tweedie(power=1.2)"
+    offset = model.encoding.schema.offset
+    assert offset is not None
+    assert (offset.name, offset.logarithm) == ("e", True)
+    for choice in ("balanced", "x=2,y=0.5"):
+        program("train", "-t", "word", "--class-weight", choice, *options)

@@ -61,6 +61,7 @@ def test_parameters_have_the_names_and_defaults_of_the_settings(estimator: type)
         "n_jobs": None,
         "validation": None,
         "valid_by": None,
+        "class_weight": None,
         "verbose": False,
         "warm_start": False,
     }

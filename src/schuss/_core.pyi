@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 _Float32 = NDArray[np.float32]
 _Float64 = NDArray[np.float64]
-_Rows = tuple[_Float32, NDArray[np.int32], _Float32, _Float32]  # features, codes, targets, weights or an empty array
+# Features, codes, targets; weights and offsets, or empty arrays.
+_Rows = tuple[_Float32, NDArray[np.int32], _Float32, _Float32, _Float32]
 
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
@@ -36,6 +37,7 @@ class Engine:
         levels: Sequence[int],
         targets: int,
         loss: str,
+        loss_numbers: Sequence[float],
         l1: float,
         l2: float,
         mean_weight: float,

@@ -32,16 +32,23 @@ class Rows:
     codes:    [N, C] int32, the level of each categorical column, -1 for none.
     targets:  [N, T]; numbers (T = K), 0/1 (T = 1) or the class number (T = 1).
     weights:  [N], or None when every row counts once.
+    offset:   [N] added to output 0 before the link, or None.
     """
 
     features: Matrix
     codes: Codes
     targets: Matrix
     weights: Vector | None = None
+    offset: Vector | None = None
 
     @classmethod
     def from_arrays(
-        cls, X: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None, codes: ArrayLike | None = None
+        cls,
+        X: ArrayLike,
+        y: ArrayLike,
+        weight: ArrayLike | None = None,
+        codes: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
     ) -> "Rows":
         """Rows made by hand from plain arrays; float32 stays float32, all else becomes float64.
 
@@ -50,6 +57,7 @@ class Rows:
             y: targets, [N, T] or [N]; numbers, 0/1, or class numbers from 0.
             weight: [N], at least 0 and not all 0; None counts every row once.
             codes: levels of categorical columns, [N, C] whole numbers, -1 for none.
+            offset: added to output 0 before the link, [N].
 
         Raises:
             DataError: the lengths differ, there is no row, or a value is not finite or out of range.
@@ -65,7 +73,10 @@ class Rows:
             raise DataError("There are no rows: give at least one.")
         if len(features) != count or levels.ndim != 2 or len(levels) != count:
             raise DataError(f"X has {len(features):,} rows, codes {levels.shape}, y {count:,}: they must be as many.")
-        return cls(features, levels, targets, None if weight is None else _weights(weight, count))
+        if offset is not None and np.shape(offset) != (count,):
+            raise DataError(f"The offset has shape {np.shape(offset)}: ({count},) is expected, one for each row.")
+        weights = None if weight is None else _weights(weight, count)
+        return cls(features, levels, targets, weights, None if offset is None else _matrix(offset, "offset")[:, 0])
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -77,18 +88,23 @@ class Rows:
 
     def take(self, index: RowIndex) -> "Rows":
         """Copies of the rows at these positions, in this order."""
-        weights = None if self.weights is None else self.weights[index]
-        return Rows(self.features[index], self.codes[index], self.targets[index], weights)
+        return _part(self, index)
 
     def slice(self, start: int, stop: int) -> "Rows":
         """Views of the rows from start up to stop."""
-        weights = None if self.weights is None else self.weights[start:stop]
-        return Rows(self.features[start:stop], self.codes[start:stop], self.targets[start:stop], weights)
+        return _part(self, slice(start, stop))
 
     def batches(self, size: int) -> Iterator["Rows"]:
         """Views of `size` rows after one another; the last may be shorter."""
         for start in range(0, len(self), size):
             yield self.slice(start, start + size)
+
+
+def _part(rows: Rows, where: RowIndex | slice) -> Rows:
+    """The rows there."""
+    weights = None if rows.weights is None else rows.weights[where]
+    offset = None if rows.offset is None else rows.offset[where]
+    return Rows(rows.features[where], rows.codes[where], rows.targets[where], weights, offset)
 
 
 def _matrix(values: ArrayLike, name: str) -> Matrix:

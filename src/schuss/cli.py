@@ -65,6 +65,21 @@ class _Interrupt:
                 signal.signal(number, handler)
 
 
+class _ClassWeight(click.ParamType[Any]):
+    """yes=2,no=1 -> {"yes": 2.0, "no": 1.0}; balanced stays."""
+
+    name = "weights"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, dict) or value == "balanced":
+            return value
+        try:
+            pairs = [pair.rpartition("=") for pair in value.split(",")]
+            return {name.strip(): float(number) for name, _, number in pairs}
+        except ValueError:
+            self.fail(f"{value!r}: give balanced, or factors such as yes=2,no=1.", param, ctx)
+
+
 class _Part(click.ParamType[Any]):
     """A fraction where the text is a number, otherwise the file of that name."""
 
@@ -100,12 +115,17 @@ def _setting_options(command: Callable[..., Any], without: Sequence[str] = ()) -
 
 def _table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The table, what is predicted from what, and how the rows are split."""
-    tasks = click.Choice(["regression", "binary", "multiclass"])
+    tasks = click.Choice(["regression", "binary", "multiclass", "multilabel"])
+    factors = "Of the training rows of each class: balanced, or factors such as yes=2,no=1."
+    told = "Overrules what the target says; multilabel: several targets that are true or false each."
     for decorator in (
         click.option("--test", type=_Part(), metavar=_PART, help="Rows that score it at the end. [default: 0.1]"),
         click.option("--validation", type=_Part(), metavar=_PART, help="Rows that choose the best W. [default: 0.1]"),
-        click.option("--task", type=tasks, help="Overrules what the target says."),
+        click.option("--task", type=tasks, help=told),
         click.option("--exclude", "-x", multiple=True, help="Column to leave out; may be repeated."),
+        click.option("--class-weight", type=_ClassWeight(), help=factors),
+        click.option("--exposure", help="Column whose logarithm is added to the output; poisson, gamma, tweedie."),
+        click.option("--offset", help="Column that is added to the output, before the link."),
         click.option("--weight", help="Column of row weights."),
         click.option("--target", "-t", multiple=True, help="Column to predict; repeat it for several numbers."),
         click.argument("table", nargs=-1),

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from schuss.errors import SettingError
 from schuss.files import STORAGE, Storage, replacing
-from schuss.job import Fold, Observer, fit, make_settings, memory_of, names_of, prepare_parts
+from schuss.job import ClassWeight, Fold, Observer, fit, make_settings, memory_of, names_of, offset_of, prepare_parts
+from schuss.losses import check_use, loss_named
 from schuss.model.model import Model, Record
+from schuss.model.predictions import column_names
 from schuss.table.by import By
 from schuss.table.delimited import TableFormat
 from schuss.table.memory import memory_for
@@ -30,15 +32,15 @@ MOST_FOLDS = 100
 class CrossValidation:
     """What cross-validation found.
 
-    target:      the names of the target columns.
+    columns:     the names of the columns of a prediction.
     scores:      of each fold, on the rows that its model did not see.
     best_epochs: of each fold, the epoch whose W was kept; 0 for the last.
     fold:        [N] which fold a row was held out in, from 0; −1 for none.
-    predictions: [N], [N, T] of several targets: of each row by the model of its fold, in the target's type and units;
-        NaN or None where there is none.
+    predictions: [N], or [N, …] of several targets or quantiles: of each row by the model of its fold, in the
+        target's type and units; NaN or None where there is none.
     """
 
-    target: tuple[str, ...]
+    columns: tuple[str, ...]
     scores: tuple[dict[str, float], ...]
     best_epochs: tuple[int, ...]
     fold: NDArray[np.int8]
@@ -62,7 +64,7 @@ class CrossValidation:
             OutputError: the file cannot be written.
         """
         check_ending(path)
-        columns = dict(zip(self.target, self.predictions.reshape(len(self.fold), -1).T, strict=True))
+        columns = dict(zip(self.columns, self.predictions.reshape(len(self.fold), -1).T, strict=True))
         columns["fold" if "fold" not in columns else "fold_"] = self.fold
         table = pa.table({name: _known(values, self.fold >= 0) for name, values in columns.items()})
         with replacing(path, storage) as file, pa.PythonFile(file, mode="w") as sink:
@@ -96,6 +98,9 @@ def cross_validate(
     *,
     folds: int = 5,
     weight: str | None = None,
+    offset: str | None = None,
+    exposure: str | None = None,
+    class_weight: ClassWeight = None,
     exclude: Sequence[str] = (),
     task: Task | None = None,
     validation: float | object = None,
@@ -132,16 +137,19 @@ def cross_validate(
     if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= MOST_FOLDS:
         raise SettingError(f"folds is {folds!r}: give a whole number from 2 to {MOST_FOLDS}.")
     chosen, by, watch = make_settings(settings), By.of(valid_by), tuple(observers)
+    names, loss = names_of(target), None if chosen.loss is None else loss_named(chosen.loss)
+    added = offset_of(offset, exposure, loss)
+    if loss:
+        check_use(loss, task, len(names), added is not None)
     read = read_table(table, format or TableFormat(), memory=memory_for(table, memory_of(chosen)))
-    aim = find_target(read, names_of(target), task)
+    aim = find_target(read, names, task, loss)
     parts = Parts(read, aim, weight, by)
     if parts.usable < 2 * folds:
         raise SettingError(f"{read.name}: {parts.usable:,} rows are too few for {folds} folds.")
     parts.deal_folds(chosen.seed, folds)
     scores, best = [], []
-    of_row = np.full(len(read), -1, np.int8)
-    shape = (len(read), len(aim.names)) if len(aim.names) > 1 else (len(read),)
-    predictions = np.full(shape, None if aim.classes else np.nan, object if aim.classes else np.float64)
+    of_row, predictions = np.full(len(read), -1, np.int8), np.empty(0)
+    nothing: Any = (None, object) if aim.classes or aim.task == "multilabel" else (np.nan, np.float64)
     for fold in range(folds):
         parts.hold_out(fold)
         prepared = prepare_parts(
@@ -149,6 +157,8 @@ def cross_validate(
             aim,
             chosen,
             weight=weight,
+            offset=added,
+            class_weight=class_weight,
             exclude=exclude,
             validation=validation,
             test=0.0,
@@ -158,19 +168,21 @@ def cross_validate(
         model, _ = fit(prepared, chosen, interrupted=interrupted)
         if interrupted():
             raise KeyboardInterrupt
-        rows = parts.rows(TEST)
-        of_row[rows], predictions[rows] = fold, _predictions(model, parts)
+        rows, values = parts.rows(TEST), _predictions(model, parts)
+        if not fold:
+            predictions = np.full((len(read), *values.shape[1:]), *nothing)
+        of_row[rows], predictions[rows] = fold, values
         found = {name: np.nan if value is None else value for name, value in model.record.scores["test"].items()}
         scores.append(found)
         best.append(model.record.best_epoch)
         for observer in watch:
             observer(Fold(fold + 1, folds, found))
-    if (of_row >= 0).all() and aim.classes:
+    if (of_row >= 0).all() and nothing[1] is object:
         predictions = np.array(predictions.tolist())  # as Model.predict gives them
-    return CrossValidation(aim.names, tuple(scores), tuple(best), of_row, predictions)
+    return CrossValidation(tuple(column_names(model)), tuple(scores), tuple(best), of_row, predictions)
 
 
 def _predictions(model: Model, parts: Parts) -> NDArray[Any]:
     """Of the rows that are held out, [n] or [n, T]."""
     encoded = (model.encoding.encode(block, rows, target=False) for block, rows in parts.blocks(TEST))
-    return np.concatenate([model.encoding.decode(model.outputs_of(rows)) for rows in encoded])
+    return np.concatenate([model.meaning(model.outputs_of(rows)) for rows in encoded])

@@ -11,15 +11,15 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, column_or_1d, validate_data
 
 from schuss.arrays import Matrix
 from schuss.descent.averaging import Averaging
 from schuss.descent.optimizers import Optimizer, Rule
 from schuss.descent.schedules import Schedule
-from schuss.job import JobEvent, fit, prepare
-from schuss.losses import Loss
+from schuss.job import ClassWeight, JobEvent, fit, prepare
+from schuss.losses import Loss, check_use, loss_named
 from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
@@ -27,7 +27,7 @@ from schuss.network.specifications import Hidden
 from schuss.settings import Settings
 from schuss.table.by import By
 from schuss.table.columns import from_numpy
-from schuss.table.schema import Target
+from schuss.table.schema import Offset, Target
 from schuss.table.source import read_table
 from schuss.table.sparse import SparseTable
 from schuss.table.table import Table
@@ -38,6 +38,7 @@ Columns: TypeAlias = dict[str, pa.Array]
 
 _DEFAULTS = Settings()
 _WEIGHT = "sample_weight"
+_OFFSET = "offset"
 _NO_Y = "{} requires y to be passed, but the target y is None."
 
 
@@ -82,6 +83,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         n_jobs: int | None = _DEFAULTS.threads,
         precision: str = _DEFAULTS.precision,
         memory: float | str | None = _DEFAULTS.memory,
+        class_weight: ClassWeight = None,
         verbose: bool = False,
         warm_start: bool = False,
     ) -> None:
@@ -117,14 +119,17 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.n_jobs = n_jobs
         self.precision = precision
         self.memory = memory
+        self.class_weight = class_weight
         self.verbose = verbose
         self.warm_start = warm_start
 
-    def _fit(self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any, groups: Any) -> None:
+    def _fit(
+        self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any, groups: Any, offset: Any
+    ) -> None:
         """Trains from a fresh W, or on from the present one with warm_start."""
         going_on = self._goes_on()
-        table, target = self._training_table(X, targets, sample_weight, reset=not going_on)
-        by = By.of(self.valid_by)
+        table, target = self._training_table(X, targets, sample_weight, offset, reset=not going_on)
+        by, added = By.of(self.valid_by), None if offset is None else table.names[-2]
         if groups is not None:
             table, by = _with_groups(table, groups)
         held_out: Any = self.validation
@@ -132,7 +137,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             other_X, other_y, *weights = validation_data
             held_out, _ = self._training_table(other_X, self._target_columns(other_y), *weights, reset=False)
         start = TrainingState(replace(self._state.engine, W=self.model_.W, average=None)) if going_on else None
-        self._train(table, target, self._settings(), held_out, start, by)
+        self._train(table, target, self._settings(), held_out, start, by, added)
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
@@ -154,12 +159,22 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         held_out: Any,
         start: TrainingState | None,
         by: By | None = None,
+        offset: str | None = None,
     ) -> None:
-        """Trains from `start`, or afresh; the last column of the table holds the weights."""
+        """Trains from `start`, or afresh; the last column of the table holds the weights. offset: the column of it."""
         encoding = self.model_.encoding if start else None
         weight = table.names[-1]
         prepared = prepare(
-            table, target, settings, encoding=encoding, weight=weight, validation=held_out, test=0.0, by=by
+            table,
+            target,
+            settings,
+            encoding=encoding,
+            weight=weight,
+            offset=None if offset is None else Offset(offset),
+            class_weight=self.class_weight,
+            validation=held_out,
+            test=0.0,
+            by=by,
         )
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
@@ -188,9 +203,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         return Settings(**{**chosen, "seed": seed, "threads": None if jobs is None or jobs < 1 else jobs, **others})
 
     def _training_table(
-        self, X: Any, targets: Columns, sample_weight: Any = None, *, reset: bool
+        self, X: Any, targets: Columns, sample_weight: Any = None, offset: Any = None, *, reset: bool
     ) -> tuple[Table, Target]:
-        """One table of features, target and weights, these in the last column."""
+        """One table of features, target, offset if there is one, and weights, these in the last column."""
         table = _table(self._validated(X, reset))
         for column in targets.values():
             if len(column) != len(table):
@@ -201,9 +216,12 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             if not weights.any():
                 raise ValueError("All sample weights are zero: at least one must be above.")
         names = _free_names(list(targets), table.names)
-        weight = _free_names([_WEIGHT], [*table.names, *names])
-        columns = [*table.data.columns, *targets.values(), from_numpy(weights)]
-        data = pa.table(columns, names=[*table.names, *names, *weight])
+        others = {_WEIGHT: from_numpy(weights)}
+        if offset is not None:
+            others = {_OFFSET: _offset_column(offset, len(table)), **others}
+        free = _free_names(list(others), [*table.names, *names])
+        columns = [*table.data.columns, *targets.values(), *others.values()]
+        data = pa.table(columns, names=[*table.names, *names, *free])
         return replace(table, held=data), self._target(names)
 
     def _validated(self, X: Any, reset: bool) -> Any:
@@ -225,10 +243,15 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             ensure_min_samples=2 if reset else 1,
         )
 
-    def _outputs(self, X: Any) -> Matrix:
+    def _outputs(self, X: Any, offset: Any) -> Matrix:
         """Outputs before the link, [N, K]."""
         check_is_fitted(self)
-        table = _table(self._validated(X, reset=False))
+        table, known = _table(self._validated(X, reset=False)), self.model_.encoding.schema.offset
+        if (offset is None) == (known is not None):
+            raise ValueError(f"fit was called {'with' if known else 'without'} an offset: do so here too.")
+        if known:
+            columns = [*table.data.columns, _offset_column(offset, len(table))]
+            table = replace(table, held=pa.table(columns, names=[*table.names, known.name]))
         parts = table.windows(self.model_.encoding.features) if isinstance(table, SparseTable) else [table]
         return np.concatenate([self.model_.outputs(part) for part in parts])
 
@@ -257,7 +280,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         activation: of the hidden layers that have none of their own: identity, relu, leaky_relu, tanh, sigmoid, gelu,
             silu, selu, mish or softplus.
         embedding: numbers that stand for a level of a categorical column; None for one-hot levels.
-        loss: squared_error.
+        loss: squared_error, absolute_error, huber(delta), quantile(levels), gaussian, poisson, gamma or tweedie(power),
+            as a name, in words such as "huber(delta=2)", or as a typed group such as schuss.losses.Huber(2.0).
         optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, nadam, lion, lbfgs), a
             typed group such as schuss.Adam(beta1=0.8), or any object with step(W, gradient, learning_rate, t) in place.
         learning_rate: α, above 0.
@@ -290,6 +314,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             bf16 where a trial on the first steps finds its gradients close enough; float64 for the slow NumPy engine.
         memory: for the encoded rows, such as "2GB"; more of them are read from a packed copy on disk. None for half of
             what is free. Of a large sparse matrix 32 MiB of rows, or one batch, are dense at a time.
+        class_weight: of a SchussClassifier: "balanced", or a factor for each class, which the weights of its rows are
+            multiplied with in training; balanced is N / (classes · N of the class).
         verbose: whether to show progress.
         warm_start: whether fit goes on from the present W.
 
@@ -309,6 +335,7 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         sample_weight: ArrayLike | None = None,
         validation_data: tuple[Any, ...] | None = None,
         groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
@@ -317,10 +344,12 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
                 numeric, boolean and categorical columns.
             y: [N], or [N, T] for several numbers.
             sample_weight: [N], at least 0.
-            validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): the best W is chosen by it.
             groups: [N] of which each is for training or for validation as a whole.
+            offset: [N] added to the output before the link; in the units of y, with poisson, gamma and tweedie in
+                those of its logarithm.
         """
-        self._fit(X, self._target_columns(y), sample_weight, validation_data, groups)
+        self._fit(X, self._target_columns(y), sample_weight, validation_data, groups, offset)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
@@ -328,10 +357,15 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         self._partial_fit(X, self._target_columns(y), sample_weight, first=not hasattr(self, "model_"))
         return self
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
-        """Predictions in the units of y: [N], or [N, T] where y had several columns."""
-        outputs = self._outputs(X)
-        return np.asarray(self.model_.encoding.decode(outputs), np.float64)
+    def predict(self, X: Any, return_std: bool = False, offset: ArrayLike | None = None) -> Any:
+        """Predictions in the units of y: [N], or [N, T] where y had several columns, [N, levels] of several quantiles.
+
+        return_std: after the loss gaussian, also the standard deviation around each prediction, [N].
+        offset: [N], where fit had one.
+        """
+        outputs = self._outputs(X, offset)
+        predicted = np.asarray(self.model_.meaning(outputs), np.float64)
+        return (predicted, self.model_.spread(outputs)) if return_std else predicted
 
     def _target_columns(self, y: Any) -> Columns:
         if y is None:
@@ -347,7 +381,9 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
 
     def _target(self, names: tuple[str, ...]) -> Target:
         reason = "you asked for it" if len(names) == 1 else f"{len(names)} targets"
-        return Target(names, "regression", reason, "float")
+        loss = loss_named(self.loss or "squared_error")
+        check_use(loss, "regression", len(names))
+        return Target(names, "regression", reason, "float", support=loss.support)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -358,11 +394,11 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
 class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
     """Predicts a class, and the probability of each, with a network.
 
-    Parameters and attributes as in SchussRegressor (hidden=() is logistic regression; loss: log_loss for two classes,
-    cross_entropy), and
+    Parameters and attributes as in SchussRegressor (hidden=() is logistic regression; loss: log_loss(smoothing) for two
+    classes, cross_entropy(smoothing), focal(gamma)), and
 
     Attributes:
-        classes_: the labels, in the order of predict_proba's columns.
+        classes_: the labels, in the order of predict_proba's columns; of a matrix of labels the numbers of its columns.
 
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
     >>> SchussClassifier(hidden=(), epochs=200, learning_rate=0.1, random_state=0).fit(X, y).predict([[4.0]])
@@ -376,23 +412,25 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         sample_weight: ArrayLike | None = None,
         validation_data: tuple[Any, ...] | None = None,
         groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
     ) -> Self:
         """Trains a network.
 
         Arguments:
             X: array or SciPy sparse matrix [N, F] (NaN is missing, what is not stored is 0), or a DataFrame with
                 numeric, boolean and categorical columns.
-            y: [N] labels: text, numbers or booleans.
+            y: [N] labels: text, numbers or booleans; or [N, T], 1 where a row has label t, else 0.
             sample_weight: [N], at least 0.
-            validation_data: (X, y) or (X, y, sample_weight) by which the best W is chosen.
+            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): the best W is chosen by it.
             groups: [N] of which each is for training or for validation as a whole.
+            offset: [N] added to the output before the link; with log_loss.
         """
         if self._goes_on():
             targets = self._target_columns(y)
         else:
             labels = self._checked(y)
             self.classes_, targets = _distinct(labels), _column(labels)
-        self._fit(X, targets, sample_weight, validation_data, groups)
+        self._fit(X, targets, sample_weight, validation_data, groups, offset)
         return self
 
     def partial_fit(
@@ -405,37 +443,56 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         self._partial_fit(X, self._target_columns(y), sample_weight, first)
         return self
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable label of each row, [N]."""
-        probabilities = self.predict_proba(X)
+    def predict(self, X: Any, offset: ArrayLike | None = None) -> NDArray[Any]:
+        """The most probable label of each row, [N], or of a matrix of labels [N, T]. offset: [N], where fit had one."""
+        probabilities = self.predict_proba(X, offset)
+        if self.model_.encoding.schema.target.task == "multilabel":
+            return np.asarray(probabilities > 0.5, np.int64)
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """The probability of each class, [N, classes]; every row sums to 1."""
-        outputs = self._outputs(X)
+    def predict_proba(self, X: Any, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """The probability of each class, [N, classes], where rows sum to 1, or of each of several labels, [N, T].
+
+        offset: [N], where fit had one.
+        """
+        outputs = self._outputs(X, offset)
         return np.asarray(self.model_.probabilities(outputs))
 
     def _checked(self, y: Any) -> NDArray[Any]:
-        """[N] labels."""
+        """[N] labels, or [N, T] of 0 and 1."""
         if y is None:
             raise ValueError(_NO_Y.format(type(self).__name__))
         if _is_plain(y, 1, "?bhilqBHILQfd"):
             return np.asarray(y)
-        return np.asarray(
-            column_or_1d(check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0), warn=True)
-        )
+        labels = check_array(y, ensure_2d=False, dtype=None, input_name="y", ensure_min_samples=0)
+        if labels.ndim == 2 and type_of_target(labels) == "multilabel-indicator":
+            return np.asarray(labels)
+        return np.asarray(column_or_1d(labels, warn=True))
 
     def _target_columns(self, y: Any) -> Columns:
         labels = self._checked(y)
+        if labels.ndim == 2:
+            return _column(labels)
         unknown = ~np.isin(labels, self.classes_)
         if unknown.any():
             raise ValueError(f"y holds {labels[unknown][0]!r}, which is none of the classes {list(self.classes_)}.")
         return _column(labels)
 
     def _target(self, names: tuple[str, ...]) -> Target:
+        if len(names) > 1:
+            check_use(loss_named(self.loss or "log_loss"), "multilabel", len(names))
+            return Target(names, "multilabel", f"{len(names)} labels", "integer")
         classes = tuple(self.classes_.tolist())
         kind: Any = {"b": "boolean", "i": "integer", "u": "integer", "f": "float"}.get(self.classes_.dtype.kind, "text")
-        return Target(names, "binary" if len(classes) == 2 else "multiclass", f"{len(classes)} classes", kind, classes)
+        task: Any = "binary" if len(classes) == 2 else "multiclass"
+        if self.loss is not None:
+            check_use(loss_named(self.loss), task, 1)
+        return Target(names, task, f"{len(classes)} classes", kind, classes)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
 def _table(X: Any) -> Table:
@@ -461,6 +518,14 @@ def _with_groups(table: Table, groups: Any) -> tuple[Table, By]:
     return replace(table, held=data.add_column(data.num_columns - 1, name, from_numpy(places))), By("group", name)
 
 
+def _offset_column(offset: Any, count: int) -> pa.Array:
+    """Offsets, checked, as a column."""
+    values = column_or_1d(offset, dtype=np.float64)
+    if len(values) != count or not np.isfinite(values).all():
+        raise ValueError(f"offset has {len(values)} values for {count} rows: give one finite number for each.")
+    return from_numpy(np.ascontiguousarray(values))
+
+
 def _report() -> Any:
     """Words and a bar; they are imported by those who look, for it takes as long as many small fits."""
     from schuss.progress import Progress
@@ -479,14 +544,18 @@ def _is_plain(values: Any, axes: int, types: str) -> bool:
 
 
 def _distinct(labels: NDArray[Any]) -> NDArray[Any]:
-    """The distinct labels, ascending."""
+    """The distinct labels, ascending; of a matrix the numbers of its columns."""
+    if labels.ndim == 2:
+        return np.arange(labels.shape[1])
     if labels.dtype.kind not in "biu":  # these are labels in any case
         check_classification_targets(labels)
     return np.asarray(np.unique(labels))
 
 
 def _column(labels: NDArray[Any]) -> Columns:
-    """Labels [N] as a column."""
+    """Labels [N] as a column, or [N, T] as several."""
+    if labels.ndim == 2:
+        return {f"y{i}": from_numpy(labels[:, i].astype(np.int64)) for i in range(labels.shape[1])}
     if labels.dtype.kind in "if":
         return {"y": from_numpy(labels.astype(np.int64 if labels.dtype.kind == "i" else np.float64))}
     return {"y": pa.array(labels.tolist())}

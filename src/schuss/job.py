@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Vector
+from schuss.arrays import Matrix, Rows, Vector
 from schuss.configuration import Configuration
 from schuss.descent.optimizers import LBFGS, GradientDescent
 from schuss.engine import make_engine, own_code
@@ -24,7 +24,7 @@ from schuss.engine.protocol import Engine, EngineState
 from schuss.engine.reference import ReferenceEngine
 from schuss.errors import AbandonedError, CellError, DivergedError, SettingError
 from schuss.keeping import Keeper, absolute
-from schuss.losses import LOSSES
+from schuss.losses import LOSSES, Loss, check_use, loss_named
 from schuss.model.model import Model, Record, parts_to_score, read_for
 from schuss.model.scores import scores_of
 from schuss.own import CHECKED_ROWS, check_loss
@@ -39,7 +39,7 @@ from schuss.table.learning import learn_schema
 from schuss.table.memory import memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
-from schuss.table.schema import Target, Task, doubtful_columns, find_target
+from schuss.table.schema import Offset, Schema, Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
 from schuss.table.store import Store
 from schuss.table.table import BLOCK_ROWS, Table
@@ -52,6 +52,7 @@ from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
 _PATHS = ("table", "validation", "test")  # arguments that may be files
+_ROWS_OF_CONSTANT = 1 << 20
 _OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "embedding", "loss", "dropout")
 
 
@@ -95,6 +96,7 @@ class Fold:
 
 JobEvent: TypeAlias = Prepared | Event | Evaluated | Fold
 Observer: TypeAlias = Callable[[JobEvent], None]
+ClassWeight: TypeAlias = str | Mapping[Any, float] | None
 
 
 def train(
@@ -102,6 +104,9 @@ def train(
     target: str | int | Sequence[str] | None = None,
     *,
     weight: str | None = None,
+    offset: str | None = None,
+    exposure: str | None = None,
+    class_weight: ClassWeight = None,
     exclude: Sequence[str] = (),
     task: Task | None = None,
     validation: float | object = None,
@@ -122,10 +127,16 @@ def train(
     Arguments:
         table: a file (CSV, TSV, Parquet, Arrow; gzip too), several of them, a glob, a DataFrame, an Arrow table or a
             NumPy array.
-        target: the column to predict, or several for a regression of several numbers.
+        target: the column to predict, or several for a regression of several numbers or for multilabel.
         weight: column of row weights w_i; None counts every row once.
+        offset: column that is added to output 0 before the link, in the target's units, or for a log link and for
+            log_loss in those of the logarithm. A table to predict must have it too.
+        exposure: column of numbers above 0 whose logarithm is added; for poisson, gamma and tweedie.
+        class_weight: "balanced", or a factor for each class (1 where none is given), which the weights of its training
+            rows are multiplied with; scores are without it. Balanced is N / (classes · N of the class), of weights.
         exclude: columns to leave out.
-        task: regression, binary or multiclass; None finds it from the kind of the target.
+        task: regression, binary, multiclass or multilabel (several targets that are true or false each); None finds it
+            from the loss and the kind of the target.
         validation: fraction of the rows, or a table of its own, by which the best W is chosen; 0 for none; None takes a
             tenth of 100 rows or more, and none for a linear network.
         test: fraction or table, the rows on which the model is scored at the end; None takes a tenth of
@@ -162,9 +173,9 @@ def train(
         AbandonedError: the training was told to keep nothing.
     """
     make_settings(settings)
-    said = {"table": table, "target": target, "weight": weight, "exclude": exclude, "task": task,
-            "validation": validation, "test": test, "valid_by": valid_by, "keep_valid_by": keep_valid_by or None,
-            "format": format}  # fmt: skip
+    said = {"table": table, "target": target, "weight": weight, "offset": offset, "exposure": exposure,
+            "class_weight": class_weight, "exclude": exclude, "task": task, "validation": validation, "test": test,
+            "valid_by": valid_by, "keep_valid_by": keep_valid_by or None, "format": format}  # fmt: skip
     given = {name: value for name, value in said.items() if value is not None and (name != "exclude" or value)}
     plain_data = given | {name: absolute(given[name]) for name in _PATHS if name in given}
     asked = Configuration({}, {}) if config is None else Configuration.read(config)
@@ -268,6 +279,9 @@ def ready(
     settings: Settings,
     *,
     weight: str | None = None,
+    offset: str | None = None,
+    exposure: str | None = None,
+    class_weight: ClassWeight = None,
     exclude: Sequence[str] = (),
     task: Task | None = None,
     validation: float | object = None,
@@ -278,16 +292,24 @@ def ready(
 ) -> Prepared:
     """A table as it is trained on: read and encoded, or found in the cache. Arguments and errors as in train."""
     names, memory, by = names_of(target), memory_of(settings), By.of(valid_by)
-    origin = _origin(settings, table, validation, test, format, names, task, weight, exclude, by, keep_valid_by)
+    loss = None if settings.loss is None else loss_named(settings.loss)
+    added = offset_of(offset, exposure, loss)
+    if loss:
+        check_use(loss, task, len(names), added is not None)
+    served = loss and (loss.tasks, loss.support)
+    what = (names, task, weight, added, class_weight, exclude, served, by, keep_valid_by)
+    origin = _origin(settings, table, validation, test, format, *what)
     found = origin and load(origin, memory)
     if found:
         return decided(*found, settings)
     read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
     return prepare(
         read,
-        find_target(read, names, task),
+        find_target(read, names, task, loss),
         settings,
         weight=weight,
+        offset=added,
+        class_weight=class_weight,
         exclude=exclude,
         validation=validation,
         test=test,
@@ -301,6 +323,16 @@ def ready(
 def names_of(target: str | int | Sequence[str]) -> tuple[str, ...]:
     """The names of the target columns."""
     return (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
+
+
+_OF_READY = ("weight", "offset", "exposure", "class_weight", "exclude", "task", "validation", "test", "valid_by",
+             "keep_valid_by", "format")  # fmt: skip
+
+
+def told_apart(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of train, without table and target: those of `ready`, and settings."""
+    data = {name: value for name, value in arguments.items() if name in _OF_READY}
+    return data, {name: value for name, value in arguments.items() if name not in data}
 
 
 def make_settings(settings: Mapping[str, Any]) -> Settings:
@@ -321,6 +353,8 @@ def prepare(
     *,
     encoding: Encoding | None = None,
     weight: str | None = None,
+    offset: Offset | None = None,
+    class_weight: ClassWeight = None,
     exclude: Sequence[str] = (),
     validation: float | object = None,
     test: float | object = None,
@@ -346,6 +380,8 @@ def prepare(
         settings,
         encoding=encoding,
         weight=weight,
+        offset=offset,
+        class_weight=class_weight,
         exclude=exclude,
         validation=validation,
         test=test,
@@ -362,6 +398,8 @@ def prepare_parts(
     *,
     encoding: Encoding | None = None,
     weight: str | None = None,
+    offset: Offset | None = None,
+    class_weight: ClassWeight = None,
     exclude: Sequence[str] = (),
     validation: float | object = None,
     test: float | object = None,
@@ -379,7 +417,7 @@ def prepare_parts(
     if encoding is None:
         wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
         blocks = parts.blocks(TRAINING, wanted)
-        schema = learn_schema(table, target, blocks, weight=weight, exclude=exclude, by=by)
+        schema = learn_schema(table, target, blocks, weight=weight, offset=offset, exclude=exclude, by=by)
         encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
     memory = memory_of(settings)
     chosen = [
@@ -390,10 +428,50 @@ def prepare_parts(
     used = [column.name for column in encoding.schema.columns]
     nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *parts.notes, *doubtful_columns(table, encoding.schema))
-    facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes)
+    factors = _factors(class_weight, encoding.schema, parts)
+    facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes, factors=factors)
     return decided(
         *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
     )
+
+
+def _factors(class_weight: ClassWeight, schema: Schema, parts: Parts) -> tuple[float, ...]:
+    """The factor of each class, at least two as of shares. Raises SettingError where one is not possible."""
+    if class_weight is None:
+        return ()
+    classes = schema.target.classes
+    if not classes:
+        raise SettingError(f"class_weight is for classes, and the task is {schema.target.task}: use weights of rows.")
+    if class_weight == "balanced":
+        found = parts.class_weights(TRAINING, schema.weight)
+        factors = found.sum() / (len(found) * np.where(found > 0, found, np.inf))
+        return (*factors.tolist(), 1.0)[: max(len(classes), 2)]
+    if not isinstance(class_weight, Mapping):
+        raise SettingError(
+            f"class_weight is {class_weight!r}: give 'balanced', or a factor for each class by its name."
+        )
+    places: dict[Any, int] = {str(label): place for place, label in enumerate(classes)}
+    places |= {label: place for place, label in enumerate(classes)}
+    chosen = [1.0] * max(len(classes), 2)
+    for name, factor in class_weight.items():
+        place = places.get(name, places.get(str(name)))
+        if place is None or not isinstance(factor, Real) or not 0 < float(factor) < 1e30:
+            raise SettingError(f"class_weight of {name!r} is {factor!r}: give numbers above 0, for the classes "
+                               f"{', '.join(map(str, classes[:10]))}.")  # fmt: skip
+        chosen[place] = float(factor)
+    return tuple(chosen)
+
+
+def offset_of(offset: str | None, exposure: str | None, loss: Loss | None) -> Offset | None:
+    """The column that is added to output 0. Raises SettingError where there are two, or the loss has no log link."""
+    if offset and exposure:
+        raise SettingError(
+            "There is an offset and an exposure: add the exposure's logarithm to the offset, and give that."
+        )
+    if exposure and not (loss and loss.support != "real"):
+        raise SettingError("An exposure needs a loss with a log link: poisson, gamma or tweedie.")
+    name = offset or exposure
+    return Offset(name, bool(exposure)) if name else None
 
 
 def _origin(
@@ -412,7 +490,7 @@ def _origin(
 def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     """Encoded rows, and what the recipe takes for them."""
     training, validation, test = stores
-    mean_weight = sum(facts.shares) / len(training)
+    mean_weight = sum(np.multiply(facts.shares, facts.factors or 1.0).tolist()) / len(training)
     recipe = decide(settings, facts.encoding, len(training), mean_weight, validation is not None)
     classes = facts.encoding.schema.target.classes
     if len(classes) == 1:
@@ -443,7 +521,7 @@ def fit(
         RunError: the keeper's folder has a run on other rows.
     """
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
-    fresh = EngineState.start(recipe.network.initial(settings.seed), recipe.optimizer)
+    fresh = EngineState.start(_first_W(prepared, settings), recipe.optimizer)
     state = replace(start, outcome=None) if start else TrainingState(fresh)
     _check_own_code(prepared, state)
     engine, prepared = engine_for(prepared, settings, state)
@@ -452,7 +530,7 @@ def fit(
         return Model(
             encoding,
             recipe.network,
-            recipe.cost.loss,
+            recipe.loss,
             state.W,
             _record(prepared, outcome, state),
             "float64" if settings.precision == "float64" else "float32",  # W is float32 with products in bf16 too
@@ -594,7 +672,7 @@ def _validation(prepared: Prepared) -> Validation | None:
     if prepared.validation is None:
         return None
     recipe = prepared.recipe
-    scores = partial(scores_of, prepared.encoding, recipe.cost.loss, metrics=recipe.metrics.values(), as_trained=True)
+    scores = partial(scores_of, prepared.encoding, recipe.loss, metrics=recipe.metrics.values(), as_trained=True)
     return Validation(prepared.validation, recipe.network.outputs, scores)
 
 
@@ -621,7 +699,7 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
             continue
         constant = [_constant_outputs(prepared)] if name == "test" else []  # scored as if it were an epoch too
         looked_at = (
-            (np.stack(np.broadcast_arrays(engine.outputs(model.W, rows), *constant)), rows)
+            (np.stack([engine.outputs(model.W, rows), *(_with_offset(each, rows) for each in constant)]), rows)
             for block in store.blocks()
             for rows in block.batches(BLOCK_ROWS)
         )
@@ -633,13 +711,41 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
     return model
 
 
+def _first_W(prepared: Prepared, settings: Settings) -> Vector:
+    """Where W starts: with a log link, whose targets are not standardised, at the best constant."""
+    network = prepared.recipe.network
+    W = network.initial(settings.seed)
+    if prepared.encoding.schema.target.support != "real":
+        network.dense[-1].biases(W)[:] = _constant_outputs(prepared)
+    return W
+
+
 def _constant_outputs(prepared: Prepared) -> Vector:
-    """Outputs [K] that say the same of every row: the training mean, or the training share of each class."""
-    shares, network = np.array(prepared.facts.shares), prepared.recipe.network
-    if not prepared.encoding.schema.target.classes:
-        return np.zeros(network.outputs)
-    logs = np.log(np.maximum(shares / shares.sum(), 1e-9))
-    return np.asarray(logs[1:] - logs[0] if network.outputs == 1 else logs[: network.outputs])
+    """Outputs [K] that say the same of every row and have the least loss on the training rows, on a million of them.
+
+    Of classes they are the training shares.
+    """
+    loss, classes = prepared.recipe.cost.loss, len(prepared.encoding.schema.target.classes)
+    if classes:
+        return loss.constant(np.arange(float(classes))[:, np.newaxis], np.array(prepared.facts.shares[:classes]))
+    found, rows = [], 0
+    for block in prepared.training.blocks():
+        targets = block.targets.astype(np.float64)
+        weights = np.ones(len(block)) if block.weights is None else block.weights
+        found.append((targets, weights) if block.offset is None else loss.freed(targets, weights, block.offset))
+        rows += len(block)
+        if rows >= _ROWS_OF_CONSTANT:
+            break
+    targets, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return loss.constant(targets, weights)
+
+
+def _with_offset(constant: Vector, rows: Rows) -> Matrix:
+    """Constant outputs [K] for each row, with its offset, [n, K]."""
+    outputs = np.tile(constant, (len(rows), 1))
+    if rows.offset is not None:
+        outputs[:, 0] += rows.offset
+    return outputs
 
 
 def _tell(observers: Iterable[Observer], event: JobEvent) -> None:

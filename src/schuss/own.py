@@ -4,9 +4,9 @@ The function sees outputs and targets in the target's own units, whatever traini
 is divided by the target's deviation, so that the derivative by a standardised output is the one that it returns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _SLACK = 1e-2  # of a difference: what its step may hide
 
 
 @dataclass(frozen=True)
-class OwnLoss:
+class OwnLoss(Loss):
     """Any function of a row's output and target, called in Python at every step.
 
     function: (output [B, K], target [B, T], weight [B]) -> (loss [B], derivative of the loss by the output [B, K]), all
@@ -52,14 +52,22 @@ class OwnLoss:
             raise SettingError(f"The link of an own loss is {self.link!r}: choose one of {', '.join(_LINKS)}.")
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def tasks(self) -> tuple[str, ...]:  # type: ignore[override]
         """Those of the link."""
         return _LINKS[self.link].tasks
 
     @property
-    def unit(self) -> float:
+    def _scale(self) -> float:
         """What 1 of the loss in training is in the function's own units."""
         return float(np.mean(self.deviation)) if self.deviation else 1.0
+
+    def standardised(self, deviations: Sequence[float]) -> Self:
+        """With the deviations; the means are there already."""
+        return replace(self, deviation=tuple(deviations))
+
+    def unit(self, deviation: float) -> tuple[float, float]:
+        """The deviation."""
+        return deviation, 0.0
 
     @property
     def title(self) -> str:
@@ -108,7 +116,7 @@ class OwnLoss:
                 f"The loss {self.title} returned shapes {losses.shape} and {derivatives.shape} for outputs "
                 f"{outputs.shape}: it must return {self._promise}."
             )
-        return losses / self.unit, derivatives * np.divide(self.deviation or 1.0, self.unit)
+        return losses / self._scale, derivatives * np.divide(self.deviation or 1.0, self._scale)
 
     def in_own_units(self, values: Outputs) -> Outputs:
         """Outputs or targets [..., T] as the function sees them, a copy in float64."""

@@ -123,7 +123,7 @@ class Progress(Silent):
             self._stop_bar()
             self._print(conclusion(event))
         elif isinstance(event, Evaluated):
-            self._print(_test_words(event))
+            self._print(_test_words(event, self._prepared))
         elif isinstance(event, Fold):
             self._print(f"fold {event.number} of {event.folds}: {score_words(event.scores)}")
 
@@ -281,7 +281,7 @@ def loss_words(loss: float, prepared: Prepared | None) -> str:
     """Loss 2.21e+09 (RMSE 47,010): for a single number to predict, its root is in the target's units."""
     words = f"loss {_rounded(loss)}"
     target = prepared.encoding.schema.target if prepared else None
-    if target and target.task == "regression" and len(target.names) == 1 and loss >= 0:
+    if prepared and target and prepared.recipe.loss.name == "squared_error" and len(target.names) == 1 and loss >= 0:
         words += f" (RMSE {_rounded(math.sqrt(loss))})"
     return words
 
@@ -300,8 +300,10 @@ def _shown(scores: Mapping[str, float]) -> dict[str, str]:
     return words if several else words | {"loss": "loss"}
 
 
-def _test_words(event: Evaluated) -> str:
+def _test_words(event: Evaluated, prepared: Prepared | None) -> str:
     constant = event.constant
+    if prepared and not prepared.encoding.schema.target.classes and prepared.recipe.loss.name != "squared_error":
+        return f"test: {score_words(event.scores)}   (best constant alone: loss {_rounded(constant['loss'])})"
     if "rmse of " in " ".join(constant):
         return f"test: {score_words(event.scores)}"
     known = {"rmse": "mean of the target alone", "accuracy": "most frequent class alone"}

@@ -14,27 +14,37 @@ from schuss.descent.schedules import Constant, Plateau, schedule_named
 from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
-from schuss.losses import Loss, loss_named
+from schuss.losses import Loss, check_use, loss_named
 from schuss.metrics import LOSSES, Measure, greater_is_better, metrics_for
 from schuss.network import Network
 from schuss.network.specifications import layer_in_words
 from schuss.own import OwnLoss
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
-from schuss.table.schema import Target
+from schuss.table.schema import Schema
 from schuss.training.loop import Plan
 from schuss.training.stopping import Goal
 
-_LOSS_OF_TASK = {"regression": "squared_error", "binary": "log_loss", "multiclass": "cross_entropy"}
+_LOSS_OF_TASK = {
+    "regression": "squared_error",
+    "binary": "log_loss",
+    "multiclass": "cross_entropy",
+    "multilabel": "log_loss",
+}
 _SHARE_GOING_ON = 0.1  # of the learning rate of a training
 _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training needs besides rows, and why. chosen: the settings that were left to it, as it took them."""
+    """All that a training needs besides rows, and why.
+
+    loss: in the target's own units; that of the cost is not. chosen: the settings that were left to the recipe, as it
+    took them. metrics: what held-out rows are scored by.
+    """
 
     network: Network
+    loss: Loss
     cost: Cost
     optimizer: Optimizer
     plan: Plan
@@ -67,9 +77,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         SettingError: a choice does not fit the table.
     """
     target, choose = encoding.schema.target, _Chooser()
-    loss = _loss(settings, target.task, choose)
-    if isinstance(loss, OwnLoss):
-        loss = replace(loss, mean=target.mean, deviation=target.deviation)
+    loss = _loss(settings, encoding.schema, choose)
     network = Network(
         inputs=encoding.features,
         hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
@@ -79,12 +87,14 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         dropout=settings.dropout,
         embedding=settings.embedding,
     )
-    cost = Cost(loss, settings.l2, mean_weight, settings.l1)
+    trained = replace(loss, mean=target.mean) if isinstance(loss, OwnLoss) else loss
+    cost = Cost(trained.standardised(target.deviation), settings.l2, mean_weight, settings.l1)
     metrics, metric = _metrics(settings, target.task)
-    unit = _loss_unit(loss, target)
+    unit, shift = loss.unit(target.deviation[0]) if len(target.deviation) == 1 else (1.0, 0.0)
     if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
-        rule, plan = _full_batch(settings, rows, validated, unit, metric, choose)
-        return Recipe(network, cost, rule, plan, choose.reasons, choose.values, metrics)
+        rule, plan = _full_batch(settings, rows, validated, metric, choose)
+        plan = replace(plan, loss_unit=unit, loss_shift=shift)
+        return Recipe(network, loss, cost, rule, plan, choose.reasons, choose.values, metrics)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
@@ -107,8 +117,9 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         seed=settings.seed,
         averaging=averaging,
         loss_unit=unit,
+        loss_shift=shift,
     )
-    return Recipe(network, cost, optimizer, plan, choose.reasons, choose.values, metrics)
+    return Recipe(network, loss, cost, optimizer, plan, choose.reasons, choose.values, metrics)
 
 
 def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
@@ -123,21 +134,13 @@ def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
     return replace(recipe, network=network, plan=plan, reasons=reasons)
 
 
-def _loss(settings: Settings, task: str, choose: "_Chooser") -> Loss:
+def _loss(settings: Settings, schema: Schema, choose: "_Chooser") -> Loss:
     """The loss, which must fit the task."""
-    own = _LOSS_OF_TASK[task]
-    choice = choose("loss", settings.loss, own, f"the task is {task}")
+    target = schema.target
+    choice = choose("loss", settings.loss, _LOSS_OF_TASK[target.task], f"the task is {target.task}")
     loss = loss_named(choice)
-    if task not in loss.tasks:
-        raise SettingError(f"The loss {loss.name} does not fit the task {task}: use {own}.")
+    check_use(loss, target.task, len(target.names), schema.offset is not None)
     return loss
-
-
-def _loss_unit(loss: Loss, target: Target) -> float:
-    """What 1 of the loss in training is in the target's own units."""
-    if isinstance(loss, OwnLoss):
-        return loss.unit
-    return target.deviation[0] ** 2 if len(target.deviation) == 1 else 1.0
 
 
 def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
@@ -169,9 +172,7 @@ def _learning_rate(settings: Settings, optimizer: Optimizer) -> float | None:
     return given.pop() if given else None
 
 
-def _full_batch(
-    settings: Settings, rows: int, validated: bool, unit: float, metric: Goal, choose: "_Chooser"
-) -> tuple[LBFGS, Plan]:
+def _full_batch(settings: Settings, rows: int, validated: bool, metric: Goal, choose: "_Chooser") -> tuple[LBFGS, Plan]:
     """L-BFGS and its plan, whose epochs are iterations; what it has no use for is refused."""
     meaningless = (
         "learning_rate",
@@ -197,7 +198,7 @@ def _full_batch(
     assert isinstance(rule, LBFGS)
     epochs = choose("epochs", settings.epochs, 1000 if settings.hidden == () else 300, "iterations at most")
     goal = _goal(settings, epochs, validated, metric, choose)
-    return rule, Plan(1.0, Constant(), rows, epochs, goal, settings.seconds, settings.seed, unit)
+    return rule, Plan(1.0, Constant(), rows, epochs, goal, settings.seconds, settings.seed)
 
 
 def _metrics(settings: Settings, task: str) -> tuple[Mapping[str, Measure], Goal]:

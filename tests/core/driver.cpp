@@ -52,7 +52,7 @@ struct Table {
     std::vector<int64_t> order;
 
     schuss::Rows rows() const {
-        return {features.data(), codes.data(), targets.data(), weights.data(), static_cast<int64_t>(weights.size())};
+        return {features.data(), codes.data(), targets.data(), weights.data(), nullptr, static_cast<int64_t>(weights.size())};
     }
 };
 
@@ -101,9 +101,10 @@ Description description(
         if (layer.kind == "embedding")
             parameters += (layer.inputs - features) * (layer.outputs - features) / static_cast<int64_t>(levels.size());
     }
-    return {std::move(layers), parameters, features, std::move(levels), targets, loss, adagrad ? 0 : 0.001,
-            adagrad ? 0 : 0.01, 0.8, optimizer, std::move(constants), adagrad ? 0 : 0.1, clip_value, clip_norm,
-            0x123456789abcdef};
+    std::vector<float> numbers(std::strcmp(loss, "squared_error") ? 1 : 0);  // of the others, the smoothing
+    return {std::move(layers), parameters, features, std::move(levels), targets, loss, std::move(numbers),
+            adagrad ? 0 : 0.001, adagrad ? 0 : 0.01, 0.8, optimizer, std::move(constants), adagrad ? 0 : 0.1, clip_value,
+            clip_norm, 0x123456789abcdef};
 }
 
 std::vector<Case> cases() {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_rows import some_rows
+from engine_rows import loss_for, outputs_for, some_rows
 
 from schuss import _core
 from schuss.arrays import Matrix, Rows, Vector
@@ -33,7 +33,7 @@ def engine_for(
     network: Network, loss: str = "squared_error", optimizer: Optimizer | None = None, **options: Any
 ) -> NativeEngine:
     options = {"precision": "bf16"} | options
-    return NativeEngine(network, Cost(loss_named(loss)), optimizer or GradientDescent(), **options)
+    return NativeEngine(network, Cost(loss_for(loss, network.outputs)), optimizer or GradientDescent(), **options)
 
 
 def some_W(network: Network) -> Vector:
@@ -79,7 +79,7 @@ def rounded_gradient(network: Network, loss: str, W: Vector, rows: Rows) -> Vect
         passed.append((layer, multiplied, x, weights, z))
         x = ACTIVATIONS[layer.activation].value(z)
     d = (
-        loss_named(loss).derivative(x @ output.weights(W) + output.biases(W), rows.targets)
+        loss_for(loss, network.outputs).derivative(x @ output.weights(W) + output.biases(W), rows.targets)
         * rows.weights[:, np.newaxis]
     )
     output.weights(gradient)[...] = x.T @ d
@@ -98,12 +98,15 @@ def rounded_gradient(network: Network, loss: str, W: Vector, rows: Rows) -> Vect
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_are_those_of_rounded_numbers(activation: str, loss: str) -> None:
-    network = Network(7, (19, 33), 1 if loss == "log_loss" else 4, activation, categories=(4, 3))
+    network = Network(7, (19, 33), outputs_for(loss, 1 if loss == "log_loss" else 4), activation, categories=(4, 3))
     rows, W = some_rows(network, 200, loss, weights=WEIGHTS), some_W(network)
     total, gradient = engine_for(network, loss).gradient(W, rows)
     assert off(gradient, rounded_gradient(network, loss, W, rows)) < NEAR
-    exact_total, exact = make_engine(network, Cost(loss_named(loss)), Adam(), "reference").gradient(W, rows)
-    assert off(gradient, exact) < (0.025 if activation in ("relu", "selu") else 0.01)
+    if loss not in ("squared_error", "log_loss", "cross_entropy"):
+        return  # the slopes of others have steps, or follow exponentials of the outputs
+    cost = Cost(loss_for(loss, network.outputs))
+    exact_total, exact = make_engine(network, cost, Adam(), "reference").gradient(W, rows)
+    assert off(gradient, exact) < (0.025 if activation in ("relu", "leaky_relu", "selu") else 0.01)
     assert abs(total - exact_total) < 2e-3 * exact_total
 
 

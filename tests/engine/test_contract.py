@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from engine_rows import some_targets
 
-from schuss.arrays import Matrix, Rows, Vector
+from schuss.arrays import Rows, Vector
 from schuss.descent.optimizers import OPTIMIZERS, Adam, GradientDescent, Optimizer
 from schuss.engine import make_engine, reference
 from schuss.engine.protocol import Cost, Engine, EngineState
@@ -24,24 +25,41 @@ from schuss.table.order import permutation
 ENGINES = ("reference", "native")
 LEVELS = (4, 3)
 STEPS, BATCH = 50, 32
-# Outputs of the network for each loss, and a generator of targets; a new loss needs an entry.
-OUTPUTS = {"squared_error": 3, "log_loss": 1, "cross_entropy": 4}
+# Outputs of the network for each loss; a new loss needs an entry here and in `some_targets`.
+OUTPUTS = {
+    "squared_error": 3,
+    "absolute_error": 3,
+    "huber(delta=0.5)": 3,
+    "quantile(levels=[0.1, 0.5, 0.8])": 3,
+    "gaussian": 2,
+    "poisson": 2,
+    "gamma": 2,
+    "tweedie(power=1.3)": 2,
+    "log_loss": 1,
+    "log_loss(smoothing=0.2)": 2,
+    "cross_entropy": 4,
+    "cross_entropy(smoothing=0.2)": 4,
+    "focal(gamma=1.5)": 4,
+}
 
-
-def targets(loss: str, generator: np.random.Generator, count: int) -> Matrix:
-    if loss == "squared_error":
-        return generator.normal(size=(count, OUTPUTS[loss]))
-    return generator.integers(0, {"log_loss": 2, "cross_entropy": 4}[loss], (count, 1)).astype(np.float64)
+# Every loss with one activation, and every activation with a few losses.
+PAIRS = [
+    (activation, loss)
+    for activation in ACTIVATIONS
+    for loss in OUTPUTS
+    if activation == "silu" or loss in ("squared_error", "log_loss", "cross_entropy")
+]
 
 
 def rows_for(loss: str, count: int, seed: int = 0) -> Rows:
-    """Rows with features, codes (some of them -1) and weights (some of them 0), all exact in float32."""
+    """Rows with features, codes (some of them -1), weights (some of them 0) and offsets, all exact in float32."""
     generator = np.random.default_rng(seed)
     return Rows.from_arrays(
         generator.normal(size=(count, 5)).astype(np.float32),
-        targets(loss, generator, count).astype(np.float32),
+        some_targets(loss.partition("(")[0], count, OUTPUTS[loss], generator).astype(np.float32),
         generator.integers(0, 4, count) * 0.5,
         np.stack([generator.integers(-1, levels, count) for levels in LEVELS], axis=1),
+        0.5 * generator.normal(size=count).astype(np.float32),
     )
 
 
@@ -72,12 +90,15 @@ def away_from_kinks(network: Network, rows: Rows, W: Vector) -> bool:
     return True
 
 
+def test_every_loss_has_an_entry() -> None:
+    assert {words.partition("(")[0] for words in OUTPUTS} == set(LOSSES)
+
+
 def both(network: Network, cost: Cost, optimizer: Optimizer) -> tuple[Engine, Engine]:
     return make_engine(network, cost, optimizer, "native"), make_engine(network, cost, optimizer, "reference")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("activation", "loss"), PAIRS)
 def test_the_gradient_of_the_reference_agrees_with_central_differences(activation: str, loss: str) -> None:
     network = network_for(activation, loss)
     W = start(network).astype(np.float64)
@@ -94,8 +115,7 @@ def test_the_gradient_of_the_reference_agrees_with_central_differences(activatio
     assert np.abs(gradient - differences).max() < 1e-6 * np.abs(gradient).max()
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("activation", "loss"), PAIRS)
 def test_native_outputs_losses_and_gradients_agree_with_the_reference(activation: str, loss: str) -> None:
     network, rows = network_for(activation, loss), rows_for(loss, 333)
     native, reference = both(network, Cost(loss_named(loss)), GradientDescent())
@@ -113,8 +133,7 @@ def test_native_outputs_losses_and_gradients_agree_with_the_reference(activation
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("activation", "loss"), PAIRS)
 def test_native_training_agrees_with_the_reference(activation: str, loss: str, optimizer: str) -> None:
     network, rows = network_for(activation, loss), rows_for(loss, 333)
     rule = replace(OPTIMIZERS[optimizer](), weight_decay=0.1)
@@ -242,7 +261,7 @@ def test_looking_at_a_W_does_not_disturb_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_the_total_loss_is_the_sum_over_batches_of_any_size(name: str) -> None:
-    for loss in LOSSES:
+    for loss in OUTPUTS:
         network, rows = network_for("silu", loss), rows_for(loss, 1000)
         engine = make_engine(network, Cost(loss_named(loss)), GradientDescent(), name)
         W = start(network)
@@ -268,7 +287,7 @@ def one_step(engine: Engine, W: Vector, rows: Rows, rate: float, step: int = 0) 
     return float(loss), engine.state().W
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", OUTPUTS)
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "softplus"])
 def test_the_gradient_of_a_step_with_masks_agrees_with_central_differences(activation: str, loss: str) -> None:
     network, rows = dropping(activation, loss), rows_for(loss, 12)
@@ -309,6 +328,8 @@ def test_the_masks_of_a_step_are_those_of_its_seed_its_number_and_each_layer(nam
             kept = Draw(seed=2**40 + 9, step=17).kept(number, 50, layer.outputs, threshold=19661)  # 0.3 · 65536
             x = np.where(kept, np.tanh(x) * 65536 / (65536 - 19661), 0)
     assert rows.weights is not None
+    assert rows.offset is not None
+    x[:, 0] += rows.offset
     expected = np.mean(rows.weights * np.square(rows.targets - x).sum(axis=1))
     engine = make_engine(network, Cost(loss_named("squared_error")), GradientDescent(), name, seed=2**40 + 9)
     np.testing.assert_allclose(one_step(engine, W, rows, rate=0.1, step=17)[0], expected, rtol=1e-5)
@@ -364,7 +385,7 @@ LIMITS: list[dict[str, float]] = [{"clip_norm": 0.3}, {"clip_value": 0.02}]
     ("dropout", "limits"), [(0.3, {}), *((dropout, limits) for dropout in (0.0, 0.3) for limits in LIMITS)], ids=str
 )
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", OUTPUTS)
 def test_native_training_with_dropout_and_limits_agrees_with_the_reference(
     loss: str, optimizer: str, dropout: float, limits: dict[str, float]
 ) -> None:

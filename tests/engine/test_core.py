@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from engine_rows import some_rows
+from engine_rows import loss_for, outputs_for, some_rows
 from numpy.typing import NDArray
 
 from schuss import _core
@@ -115,7 +115,8 @@ def test_no_optimizer_gives_other_bits_with_more_threads(optimizer: str) -> None
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_no_loss_gives_other_bits_with_more_threads(loss: str) -> None:
-    expect_the_same_bits(Network(17, (16,), 3), Cost(loss_named(loss)), OPTIMIZERS["adam"]())
+    outputs = outputs_for(loss, 3)
+    expect_the_same_bits(Network(17, (16,), outputs), Cost(loss_for(loss, outputs)), OPTIMIZERS["adam"]())
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -157,7 +158,7 @@ def test_looking_at_W_gives_the_same_bits_with_more_threads(loss: str) -> None:
         rows = weighted_rows(network, count, loss)
         looks = []
         for threads in THREADS:
-            engine = NativeEngine(network, Cost(loss_named(loss)), GradientDescent(), threads=threads, settle=False)
+            engine = NativeEngine(network, Cost(loss_for(loss, 2)), GradientDescent(), threads=threads, settle=False)
             looks.append((*engine.gradient(W, rows), engine.total_loss(W, rows), engine.outputs(W, rows)))
         for look in looks[1:]:
             for one, other in zip(looks[0], look, strict=True):
@@ -190,17 +191,14 @@ def test_settling_gives_the_bits_of_one_thread() -> None:
     ids=str,
 )
 def test_gradients_of_odd_shapes_agree_with_the_reference(network: Network, count: int, isa: str) -> None:
-    W = start(network)
     for loss in LOSSES:
-        rows, cost, rule = (
-            weighted_rows(network, count, loss, weighted=count > 1),
-            Cost(loss_named(loss)),
-            GradientDescent(),
-        )
-        total, gradient = NativeEngine(network, cost, rule).gradient(W, rows)
-        expected_total, expected = ReferenceEngine(network, cost, rule).gradient(W, rows)
+        own = replace(network, outputs=outputs_for(loss, network.outputs))
+        W, rows = start(own), weighted_rows(own, count, loss, weighted=count > 1)
+        cost, rule = Cost(loss_for(loss, own.outputs)), GradientDescent()
+        total, gradient = NativeEngine(own, cost, rule).gradient(W, rows)
+        expected_total, expected = ReferenceEngine(own, cost, rule).gradient(W, rows)
         np.testing.assert_allclose(total, expected_total, rtol=1e-6, atol=1e-7)
-        if network.outputs > 1 or loss != "cross_entropy":
+        if network.outputs > 1 or loss not in ("cross_entropy", "focal"):
             assert relative_error(gradient, expected) < 1e-5
         else:  # of one class
             np.testing.assert_array_equal(gradient, 0)

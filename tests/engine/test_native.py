@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from engine_rows import at_once, some_rows
+from engine_rows import at_once, loss_for, outputs_for, some_rows
 from hypothesis import given, settings, strategies as st
 from scipy.special import erf, expit
 
@@ -34,7 +34,7 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def native(network: Network, loss: str = "squared_error", optimizer: Optimizer | None = None) -> NativeEngine:
-    return NativeEngine(network, Cost(loss_named(loss)), optimizer or GradientDescent())
+    return NativeEngine(network, Cost(loss_for(loss, network.outputs)), optimizer or GradientDescent())
 
 
 def trained(engine: Engine, network: Network, rows: Rows, optimizer: Optimizer, steps: int = 20) -> Vector:
@@ -76,7 +76,7 @@ def test_a_row_does_not_depend_on_the_others_by_a_bit(
     count: int,
     name: str,
 ) -> None:
-    network = Network(inputs, tuple(hidden), outputs, activation, tuple(categories))
+    network = Network(inputs, tuple(hidden), outputs_for(loss, outputs), activation, tuple(categories))
     rows, W = some_rows(network, count, loss), network.initial(seed=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCHUSS_ISA", name)
@@ -379,6 +379,7 @@ def test_the_core_refuses_names_and_constants_that_it_does_not_know() -> None:
         "levels": [],
         "targets": 1,
         "loss": "squared_error",
+        "loss_numbers": [],
         "l1": 0.0,
         "l2": 0.0,
         "mean_weight": 1.0,
@@ -396,6 +397,8 @@ def test_the_core_refuses_names_and_constants_that_it_does_not_know() -> None:
         ("layers", [("fork", 2, 2, 0, "", 0.0), ("dense", 2, 1, 0, "identity", 0.0)], "identity"),
         ("layers", [("layer_norm", 2, 2, 0, "swish", 1e-5), ("dense", 2, 1, 4, "identity", 0.0)], "swish"),
         ("loss", "hinge", "hinge"),
+        ("loss", "huber", "huber"),  # δ is not there
+        ("loss_numbers", [1.0], "squared_error"),
         ("optimizer", "adamax", "adamax"),
         ("constants", [], "momentum"),
         ("constants", [("momentum", 0.9), ("dampening", 0.1)], "momentum"),

@@ -100,7 +100,7 @@ def test_a_task_that_does_not_fit_is_refused() -> None:
         find_target(table, ["y"], "regression")
     with pytest.raises(SettingError, match="3 classes: binary means two"):
         find_target(table, ["z"], "binary")
-    with pytest.raises(SettingError, match="several targets are a regression"):
+    with pytest.raises(SettingError, match="several are a regression or multilabel"):
         find_target(table, ["y", "z"], "binary")
     with pytest.raises(SettingError):
         find_target(table, [])

@@ -20,6 +20,8 @@ from schuss.network import Network
 from schuss.network.layers import DropoutLayer, EmbeddingLayer, Layer, NormLayer, ResidualLayer
 
 _Float32: TypeAlias = NDArray[np.float32]
+_Arrays: TypeAlias = tuple[_Float32, Codes, _Float32, _Float32, _Float32]
+
 _NONE: _Float32 = np.empty(0, np.float32)  # for the core: there is none
 
 
@@ -53,7 +55,7 @@ class NativeEngine:
         if network.parameters > 2**48:  # sizes in bytes must stay far below 2⁶⁴
             raise MemoryError(f"W would have {network.parameters:,} numbers: take a smaller network.")
         self._network, self._loss, self._memory = network, cost.loss, optimizer.memory
-        self._targets = 1 if self._loss.name == "cross_entropy" else network.outputs
+        self._targets = network.outputs if self._loss.several else 1
         rule = constants(optimizer)
         weight_decay, clip_value, clip_norm = (rule.pop(name) for name in ("weight_decay", "clip_value", "clip_norm"))
         try:
@@ -64,6 +66,7 @@ class NativeEngine:
                 levels=list(network.categories),
                 targets=self._targets,
                 loss=self._loss.name,
+                loss_numbers=self._loss.numbers(network.outputs),
                 l1=cost.l1,
                 l2=cost.l2,
                 mean_weight=cost.mean_weight,
@@ -80,7 +83,7 @@ class NativeEngine:
         except ValueError as error:
             raise EngineError(f"The native engine cannot be used: {error}") from None
         self._averages = False  # whether there is an average, as in the state that was loaded last
-        self._inputs: WeakKeyDictionary[Rows, tuple[_Float32, Codes]] = WeakKeyDictionary()
+        self._inputs: WeakKeyDictionary[Rows, tuple[_Float32, Codes, _Float32]] = WeakKeyDictionary()
         self._labels: WeakKeyDictionary[Rows, tuple[_Float32, _Float32]] = WeakKeyDictionary()
 
     @property
@@ -176,18 +179,23 @@ class NativeEngine:
             raise SettingError(f"W has shape {W.shape}: this network takes ({self._network.parameters},).")
         return _float32(W)
 
-    def _arrays(self, rows: Rows) -> tuple[_Float32, Codes, _Float32, _Float32]:
-        """Features [N, F], codes [N, C], targets [N, T], and weights [N], or [0] where there are none."""
-        return *self._checked_inputs(rows), *self._checked_labels(rows)
+    def _arrays(self, rows: Rows) -> _Arrays:
+        """Features [N, F], codes [N, C], targets [N, T], weights [N] and offsets [N], or [0] where there are none."""
+        features, codes, offsets = self._checked_inputs(rows)
+        return features, codes, *self._checked_labels(rows), offsets
 
-    def _without_labels(self, rows: Rows) -> tuple[_Float32, Codes, _Float32, _Float32]:
+    def _without_labels(self, rows: Rows) -> _Arrays:
         """The same, as if there were no targets and no weights."""
-        return *self._checked_inputs(rows), np.empty((0, self._targets), np.float32), np.empty(0, np.float32)
+        features, codes, offsets = self._checked_inputs(rows)
+        return features, codes, np.empty((0, self._targets), np.float32), _NONE, offsets
 
-    def _checked_inputs(self, rows: Rows) -> tuple[_Float32, Codes]:
+    def _checked_inputs(self, rows: Rows) -> tuple[_Float32, Codes, _Float32]:
         if rows not in self._inputs:
             self._network.check_inputs(rows.features, rows.codes)
-            self._inputs[rows] = _float32(rows.features), np.ascontiguousarray(rows.codes, np.int32)
+            if rows.offset is not None and rows.offset.shape != rows.features.shape[:1]:
+                raise DataError(f"The offsets have shape {rows.offset.shape}: one for each of {len(rows)} is expected.")
+            offsets = _NONE if rows.offset is None else _float32(rows.offset)
+            self._inputs[rows] = _float32(rows.features), np.ascontiguousarray(rows.codes, np.int32), offsets
         return self._inputs[rows]
 
     def _checked_labels(self, rows: Rows) -> tuple[_Float32, _Float32]:
@@ -195,7 +203,7 @@ class NativeEngine:
             self._loss.check(rows.targets, self._network.outputs)
             if len(rows.features) != len(rows) or (rows.weights is not None and rows.weights.shape != (len(rows),)):
                 raise DataError(f"There are {len(rows)} targets: features, codes and weights must be as many.")
-            weights = np.empty(0, np.float32) if rows.weights is None else _float32(rows.weights)
+            weights = _NONE if rows.weights is None else _float32(rows.weights)
             self._labels[rows] = _float32(rows.targets), weights
         return self._labels[rows]
 

@@ -1,6 +1,7 @@
 """The mathematics of training on one page, in NumPy and float64. Every other engine is tested against this one.
 
-    x⁰ = features, one-hot codes        xˡ = layerˡ(xˡ⁻¹), mostly activation(xˡ⁻¹ Vˡ + bˡ)        output = the last xˡ
+    x⁰ = features, one-hot codes        xˡ = layerˡ(xˡ⁻¹), mostly activation(xˡ⁻¹ Vˡ + bˡ)
+    output = the last xˡ (+ offset)
     total loss = Σ w_i L_i(W)           average loss = total loss / Σ w_i
     cost of a batch = Σ w_i L_i / (B · mean weight) + λ₁ Σ |weight| + ½ λ₂ ‖weights‖²
     one step: W ← rule(W, ∂ cost / ∂ W)        average ← average + rate · (W − average)
@@ -132,6 +133,8 @@ class ReferenceEngine:
         for layer in self._network.layers:
             x, backward = layer.forward(W, x, draw)
             backwards.append(backward)
+        if rows.offset is not None:
+            x[:, 0] += rows.offset
         return x, backwards
 
 

@@ -13,7 +13,12 @@ from schuss.groups import from_words, in_words
 from schuss.metrics import classes, regression
 from schuss.metrics.sums import Everything, Sums
 
-_USUAL = {"regression": ("rmse", "r2", "mae"), "binary": ("accuracy", "auc"), "multiclass": ("accuracy",)}
+_USUAL: dict[str, tuple[str, ...]] = {
+    "regression": ("rmse", "r2", "mae"),
+    "binary": ("accuracy", "auc"),
+    "multiclass": ("accuracy",),
+    "multilabel": (),  # accuracy of labels and of rows, which model/scores.py adds
+}
 LOSSES = ("loss", "total_loss")  # scores that are always there
 
 

@@ -24,10 +24,13 @@ class Sums(Protocol):
 
 
 class LossScores:
-    """Average and total loss, Σ w L / Σ w and Σ w L; the average is not a number while no row has a weight."""
+    """Average and total loss, Σ w L / Σ w and Σ w L; the average is not a number while no row has a weight.
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss, self._weight = loss, 0.0
+    unit: (a, b), where what is reported of a row is a · L + b; see Loss.unit.
+    """
+
+    def __init__(self, loss: Loss, unit: tuple[float, float] = (1.0, 0.0)) -> None:
+        self._loss, self._unit, self._weight = loss, unit, 0.0
         self._total: Floats = np.zeros(1)
 
     def add(self, targets: Matrix, outputs: Outputs, weights: Vector | None = None) -> None:
@@ -41,7 +44,9 @@ class LossScores:
 
     def scores(self) -> dict[str, Floats]:
         """The scores `loss` and `total_loss`, [epochs]."""
-        return {"loss": self._total / (self._weight or np.nan), "total_loss": self._total}
+        factor, shift = self._unit
+        total = factor * self._total + shift * self._weight
+        return {"loss": total / (self._weight or np.nan), "total_loss": total}
 
 
 class Means:

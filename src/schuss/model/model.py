@@ -18,7 +18,7 @@ from schuss.engine.protocol import Cost, Engine
 from schuss.errors import CellError, ModelFileError, NewerFormatError, SettingError
 from schuss.files import STORAGE, Storage, read_tensors, write_tensors
 from schuss.groups import from_words, in_words
-from schuss.losses import LOSSES, Loss
+from schuss.losses import LOSSES, Gaussian, Loss
 from schuss.metrics import Chosen, metrics_for
 from schuss.model.scores import scores_of
 from schuss.network import Network
@@ -126,19 +126,41 @@ class Model:
         """Predictions in the target's own units or labels, one for each row, in order.
 
         Arguments:
-            table: a file, DataFrame, Arrow table or array with the columns of the schema, in any order.
+            table: a file, DataFrame, Arrow table or array with the columns of the schema (and its offset or exposure,
+                if there is one), in any order.
             format: how a text file is read; None for the defaults.
 
         Returns:
-            [N]; [N, T] float64 for several targets.
+            [N]; [N, T] float64 for several targets, [N, levels] for several quantiles.
 
         Raises:
             DataError: the table cannot be read, or a column is missing or of another kind.
         """
-        return self._each(table, format, self.encoding.decode)
+        return self._each(table, format, self.meaning)
+
+    def meaning(self, outputs: Matrix) -> NDArray[Any]:
+        """As predict, from outputs [N, K]."""
+        if not self.classes:
+            outputs = self.loss.prediction(outputs.astype(np.float64))
+        return self.encoding.decode(outputs)
+
+    def predict_spread(self, table: object, format: TableFormat | None = None) -> NDArray[np.float64]:
+        """The standard deviation around each prediction after the loss gaussian, [N], in the target's units.
+
+        Raises:
+            SettingError: the model was trained on another loss.
+            DataError: as predict.
+        """
+        return self._each(table, format, self.spread)
+
+    def spread(self, outputs: Matrix) -> NDArray[np.float64]:
+        """As predict_spread, from outputs [N, K]."""
+        if not isinstance(self.loss, Gaussian):
+            raise SettingError(f"The loss {self.loss.name} learns no spread: train with the loss gaussian.")
+        return np.asarray(self.loss.spread(outputs.astype(np.float64))[:, 0] * self.encoding.schema.target.deviation[0])
 
     def predict_proba(self, table: object, format: TableFormat | None = None) -> Matrix:
-        """The probability of each class, [N, classes] float64, columns in the order of `classes`.
+        """The probability of each class, [N, classes] float64, columns in the order of `classes`; of multilabel [N, T].
 
         Raises:
             SettingError: the model is a regression.
@@ -148,7 +170,7 @@ class Model:
 
     def probabilities(self, outputs: Matrix) -> Matrix:
         """As predict_proba, from outputs [N, K]."""
-        if not self.classes:
+        if self.encoding.schema.target.task == "regression":
             raise SettingError("Probabilities exist for classes only; this model is a regression: use predict.")
         return self.loss.prediction(outputs.astype(np.float64))
 
@@ -158,7 +180,7 @@ class Model:
 
     def output_blocks(self, table: Table) -> Iterator[Matrix]:
         """As outputs, of a table from `read_for`, block by block [n, K]."""
-        for block in table.blocks([column.name for column in self.encoding.schema.columns]):
+        for block in table.blocks(list(self.encoding.input_names)):
             yield self.outputs_of(self.encoding.encode(block, target=False))
 
     def _each(
@@ -260,12 +282,12 @@ class Model:
 def _check_card(card: _Card, network: Network, loss: Loss) -> None:
     """The parts of a card fit each other: a digest only says that they are what was written."""
     target = card.encoding.schema.target
-    numbers = 0 if target.classes else len(target.names)
+    numbers = len(target.names) if target.task == "regression" else 0
     fits = (
         (network.inputs, network.categories) == (card.encoding.features, card.encoding.categories)
         and network.outputs == loss.outputs(len(target.names), len(target.classes))
         and target.task in loss.tasks
-        and (target.task == "regression") != bool(target.classes)
+        and (target.task in ("regression", "multilabel")) != bool(target.classes)
         and (target.task == "binary") <= (len(target.classes) == 2)
         and len(target.names) >= 1
         and len(target.mean) == len(target.deviation) == numbers

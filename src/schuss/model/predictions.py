@@ -11,6 +11,7 @@ import pyarrow.parquet
 from schuss.arrays import Matrix
 from schuss.errors import SettingError
 from schuss.files import STORAGE, Storage, replacing
+from schuss.losses import Gaussian, Quantile
 from schuss.model.model import Model
 from schuss.table.table import Table
 
@@ -21,6 +22,8 @@ def write_predictions(
     model: Model, table: Table, path: Path, probabilities: bool = False, storage: Storage = STORAGE
 ) -> None:
     """Writes one row for each row of the table, in order: the prediction, under the target's name.
+
+    Of several quantiles each is "NAME at LEVEL"; after the loss gaussian there is "spread of NAME" too.
 
     Arguments:
         table: from `read_for`; what it holds in memory is all that grows with its rows.
@@ -48,6 +51,14 @@ def write_predictions(
                 writer.write(group)
 
 
+def column_names(model: Model) -> list[str]:
+    """How the columns of a prediction are called."""
+    names = list(model.encoding.schema.target.names)
+    if isinstance(model.loss, Quantile) and len(model.loss.levels) > 1:
+        return [f"{names[0]} at {level:g}" for level in model.loss.levels]
+    return names
+
+
 def _groups(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
     """Outputs of as many rows each, the last fewer, however the blocks were cut."""
     held: list[Matrix] = []
@@ -64,9 +75,11 @@ def _groups(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
 
 def _columns(model: Model, outputs: Matrix, probabilities: bool) -> pa.Table:
     """The columns of the file for some rows, from their outputs [n, K]."""
-    predicted, names = model.encoding.decode(outputs), model.encoding.schema.target.names
+    predicted, names = model.meaning(outputs), column_names(model)
     columns = dict(zip(names, predicted.reshape(len(predicted), -1).T, strict=True))
+    if isinstance(model.loss, Gaussian):
+        columns[f"spread of {names[0]}"] = model.spread(outputs)
     if probabilities:
         shares = model.probabilities(outputs)
-        columns |= {f"probability of {label}": shares[:, i] for i, label in enumerate(model.classes)}
+        columns |= {f"probability of {label}": shares[:, i] for i, label in enumerate(model.classes or names)}
     return pa.table(columns)

@@ -1,14 +1,15 @@
 """Scores of encoded rows that come block by block: nothing is held that grows with the rows, but for what says so."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from schuss.arrays import Floats, Outputs, Rows
-from schuss.losses import Loss
+from schuss.arrays import Floats, Matrix, Outputs, Rows, Vector
+from schuss.losses import Loss, Quantile
 from schuss.metrics import Chosen, metrics_for
+from schuss.metrics.labels import LabelScores
+from schuss.metrics.levels import LevelScores
 from schuss.metrics.regression import RootMeanSquaredError
 from schuss.metrics.sums import LossScores
 from schuss.own import OwnLoss
@@ -19,8 +20,10 @@ from schuss.table.table import BLOCK_ROWS
 class Scores:
     """Average and total loss in the target's units, and metrics, for each of some epochs.
 
+    Of several quantiles each has its pinball loss and its coverage, and other metrics are those of the middle one.
+
     Arguments:
-        encoding, loss: of the model.
+        encoding, loss: of the model, the loss in the target's own units.
         metrics: their names or the metrics themselves; None for the usual ones of the task.
         as_trained: the average loss of several targets is in units of each target's deviation, as it is in training,
             so that no target counts for more than the others.
@@ -34,12 +37,14 @@ class Scores:
     ) -> None:
         target = encoding.schema.target
         self._several = target.names if len(target.names) > 1 else ()
-        self._target, self._loss, self._shift = target, loss, np.zeros(())
-        own = isinstance(loss, OwnLoss)
-        if isinstance(loss, OwnLoss):  # which may look at more than differences
-            self._shift, loss = np.array(target.mean or 0.0), replace(loss, mean=(), deviation=())
-        self._losses = LossScores(loss)
-        self._trained = LossScores(loss) if as_trained and self._several and not own else None
+        self._target, self._loss = target, loss
+        own = isinstance(loss, OwnLoss)  # which looks at all targets at once, and at more than differences
+        each = [] if own else [LossScores(loss.standardised((one,)), loss.unit(one)) for one in target.deviation]
+        self._losses = each or [LossScores(loss)]  # of several targets, one for each
+        trained = as_trained and self._several and target.deviation and not own
+        self._trained = LossScores(loss.standardised(target.deviation)) if trained else None
+        self._levels = LevelScores(loss.levels) if isinstance(loss, Quantile) else None
+        self._labels = LabelScores() if target.task == "multilabel" else None
         self._metrics = metrics_for(target.task, metrics)
         makers = {name: metric.sums() for name, metric in self._metrics.items()}
         made: dict[Any, Any] = {maker: maker() for maker in makers.values()}
@@ -56,9 +61,12 @@ class Scores:
 
     def scores(self) -> list[dict[str, float]]:
         """The named scores of each epoch."""
-        found = self._losses.scores()
+        every = [losses.scores() for losses in self._losses]
+        found = {name: sum((each[name] for each in every[1:]), start=every[0][name]) for name in every[0]}
         if self._trained:
             found["loss"] = self._trained.scores()["loss"]
+        for part in (self._levels, self._labels):
+            found |= part.scores() if part else {}
         for name, metric in self._metrics.items():
             found[name] = metric.score(self._sums[name])
             if self._several and isinstance(metric, RootMeanSquaredError):
@@ -71,19 +79,31 @@ class Scores:
         targets, weights = rows.targets, rows.weights
         if self._trained:
             self._trained.add(targets, outputs, weights)
-        if self._target.classes:
-            predicted = self._predicted(outputs)
+        deviation, mean = np.asarray(self._target.deviation or 1.0), np.asarray(self._target.mean or 0.0)
+        predicted = self._predicted(outputs)
+        if self._target.classes and not self._labels:
             for sums in self._of_values:
                 sums.add(targets[:, 0].astype(np.int64), predicted, weights)
         else:
-            deviation, mean = np.asarray(self._target.deviation), np.asarray(self._target.mean)
-            predicted = self._predicted(outputs) * deviation
-            targets, outputs = targets * deviation, outputs * deviation  # differences need no mean
-            for sums in self._of_differences:
-                sums.add(targets, predicted, weights)
-            for sums in self._of_values:
-                sums.add(targets + mean, predicted + mean, weights)
-        self._losses.add(targets + self._shift, outputs + self._shift, weights)
+            self._add_numbers(targets * deviation, predicted * deviation, mean, weights)
+        if isinstance(self._loss, OwnLoss):
+            targets, outputs = targets * deviation + mean, outputs * deviation + mean
+        for place, losses in enumerate(self._losses):
+            own = slice(None) if len(self._losses) == 1 else slice(place, place + 1)
+            losses.add(targets[:, own], outputs[:, :, own], weights)
+
+    def _add_numbers(self, targets: Matrix, predicted: Floats, mean: Floats, weights: Vector | None) -> None:
+        """Targets and predictions less their means: differences need none."""
+        if self._labels:
+            self._labels.add(targets, predicted, weights)
+        if self._levels:
+            self._levels.add(targets, predicted, weights)
+            middle = predicted.shape[-1] // 2
+            predicted = predicted[..., middle : middle + 1]
+        for sums in self._of_differences:
+            sums.add(targets, predicted, weights)
+        for sums in self._of_values:
+            sums.add(targets + mean, predicted + mean, weights)
 
     def _predicted(self, outputs: Outputs) -> Floats:
         """What the link makes of outputs, [epochs, n, …]."""

@@ -42,7 +42,8 @@ class Facts:
     """What is known of a table when its rows are encoded.
 
     name, rows: of the whole table. nulls: how many values are missing in each column that has gaps, of all rows.
-    shares: Σ w_i of the training rows by class; of a regression all are one class.
+    shares: Σ w_i of the training rows by class; of a regression all are one class. factors: of each class, which the
+    weights of its training rows were multiplied with after that; () for none.
     left_out: rows that are in no part, by reason. notes: on the reading of the table.
     """
 
@@ -53,6 +54,7 @@ class Facts:
     left_out: Mapping[str, int]
     notes: tuple[str, ...]
     shares: tuple[float, ...] = ()
+    factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,10 @@ def encode(
     if isinstance(parts[0][0].table, SparseTable) or _fits(sum(counts) * encoding.row_bytes, memory, taken):
         training, validation, test = (_held(encoding, own, part) for own, part in parts)
         assert training
-        shares.add(training.rows if isinstance(training, MemoryStore) else training.labels)
+        if isinstance(training, MemoryStore):
+            training.rows = _by_class(shares.add(training.rows), facts.factors)
+        else:
+            training.labels = _by_class(shares.add(training.labels), facts.factors)
         return replace(facts, shares=shares.found()), (training, validation, test)
     key = origin.key if origin else ""
     place = cache_folder() / (key or os.urandom(16).hex())
@@ -115,7 +120,7 @@ def encode(
             trained, most = name == "training", int(share * _memory(memory))
             blocks = (encoding.encode(block, rows) for block, rows in own.blocks(part, encoding.column_names))
             if count:
-                passing = map(shares.add, blocks) if trained else blocks
+                passing = (_by_class(shares.add(rows), facts.factors) for rows in blocks) if trained else blocks
                 pack(passing, folder / name, count, seed=seed, memory=most, deal=trained)
         if origin and not origin.is_unchanged():
             raise SourceError(f"{facts.name} was changed while it was read. Start again.")
@@ -187,6 +192,14 @@ def _fits(size: int, memory: float | None, taken: int) -> bool:
 def _memory(given: float | None) -> float:
     """Bytes for packed rows."""
     return min(half_of_free_memory(), _MOST_MEMORY) if given is None else given
+
+
+def _by_class(rows: Rows, factors: Sequence[float]) -> Rows:
+    """The rows with their weights multiplied by the factor of their class."""
+    if not factors:
+        return rows
+    own = np.array(factors, np.float32)[rows.targets[:, 0].astype(int)]
+    return replace(rows, weights=own if rows.weights is None else own * rows.weights)
 
 
 class _Shares:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from schuss.arrays import Codes, Matrix, RowIndex, Rows
+from schuss.arrays import Codes, Matrix, RowIndex, Rows, Vector
 from schuss.errors import CellError, ColumnError
 from schuss.table.columns import (
     Each,
@@ -36,6 +36,7 @@ from schuss.table.schema import (
     Schema,
     Target,
     check_finite,
+    row_offsets,
     row_weights,
 )
 from schuss.table.sparse import SparseTable, column_number
@@ -91,9 +92,15 @@ class Encoding:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Every column that rows are made of: features, targets and the weight."""
+        """Every column that rows are made of: features, targets, the weight and the offset."""
         weight = () if self.schema.weight is None else (self.schema.weight,)
-        return (*(column.name for column in self.schema.columns), *self.schema.target.names, *weight)
+        return (*self.input_names, *self.schema.target.names, *weight)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Those that a table to predict must have: features and the offset."""
+        offset = (self.schema.offset.name,) if self.schema.offset else ()
+        return (*(column.name for column in self.schema.columns), *offset)
 
     @property
     def category_names(self) -> tuple[str, ...]:
@@ -114,7 +121,7 @@ class Encoding:
     def row_bytes(self) -> int:
         """What an encoded row takes in memory."""
         weights = self.schema.weight is not None
-        return 4 * (self.features + len(self._categorical) + self.targets + weights)
+        return 4 * (self.features + len(self._categorical) + self.targets + weights + bool(self.schema.offset))
 
     @cached_property
     def _numbered(self) -> tuple[RowIndex, RowIndex, Numbers, Numbers]:
@@ -158,12 +165,15 @@ class Encoding:
             np.empty((count, len(self._categorical)), np.int32),
             np.empty((count, self.targets if target else 0), np.float32),
             np.ones(count, np.float32) if weighed else None,
+            np.empty(count, np.float32) if self.schema.offset else None,
         )
         start, any_weight = 0, False
         with workers(count) as each:
             for block, span in blocks:
                 part = rows.slice(start, start + row_count(block, span))
                 self._write_inputs(block, span, part, each)
+                if part.offset is not None:
+                    self._write_offset(block, span, part.offset)
                 if target:
                     self._write_target(block, span, part.targets)
                 if part.weights is not None and self.schema.weight in block.names:  # some come without the column
@@ -203,10 +213,11 @@ class Encoding:
                 raise _too_far(table, rows, first, self.layout[feature].column, "leave it empty")
 
     def decode(self, outputs: Matrix) -> NDArray[Any]:
-        """What the outputs [N, K] of a network mean.
+        """What the outputs [N, K] of a network mean, of a regression after the link of its loss.
 
         Returns:
-            regression: standardised outputs in the units of the target, float64, [N] or with several targets [N, K].
+            regression: standardised numbers in the units of the target, float64, [N], or [N, K] of several.
+            multilabel: [N, T] whether the probability is above ½, in the targets' own type.
             classes: [N] labels in the target's own type; of one output per row classes[1] where it is above 0, of
             several the class of the largest.
         """
@@ -214,6 +225,8 @@ class Encoding:
         if target.task == "regression":
             values: NDArray[Any] = outputs.astype(np.float64) * np.array(target.deviation) + np.array(target.mean)
             return values.reshape(-1) if values.shape[1] == 1 else values
+        if target.task == "multilabel":
+            return np.asarray(outputs > 0.5, np.bool_ if target.kind == "boolean" else np.int64)
         labels: NDArray[Any] = np.array(target.classes)
         if outputs.shape[1] == 1 and len(labels) == 2:
             chosen: NDArray[np.intp] = (outputs[:, 0] > 0).astype(np.intp)
@@ -249,10 +262,18 @@ class Encoding:
             found = places_of(table.column(column.name), column.levels, column.other_code, column.missing_code)
             to.codes[:, place] = found[span]
 
+    def _write_offset(self, table: Table, span: RowIndex | slice, to: Vector) -> None:
+        """In units of the target's deviation."""
+        assert self.schema.offset
+        with np.errstate(over="ignore"):
+            to[:] = row_offsets(table, self.schema.offset, span) / (*self.schema.target.deviation, 1.0)[0]
+        if not np.isfinite(to).all():
+            raise _too_far(table, span, int((~np.isfinite(to)).argmax()), self.schema.offset.name, "leave the row out")
+
     def _write_target(self, table: Table, span: RowIndex | slice, to: Matrix) -> None:
         """Standardised numbers, 0 and 1, or class numbers."""
         target = self.schema.target
-        if target.task != "regression":
+        if target.classes:
             to[:, 0] = class_numbers(table, target, span)
             return
         for place, name in enumerate(target.names):
@@ -260,12 +281,25 @@ class Encoding:
             if table.data[name].null_count:
                 _check_present(table, name, span, np.isnan(values))
             with np.errstate(over="ignore"):
-                to[:, place] = (values - target.mean[place]) / target.deviation[place]
+                if target.task == "multilabel":
+                    _check_truth(table, name, span, values)
+                    to[:, place] = values
+                else:
+                    to[:, place] = (values - target.mean[place]) / target.deviation[place]
         if not np.isfinite(to).all():
             for name in target.names:
                 check_finite(table, name, numbers(table.data[name]))
             row, place = (int(i) for i in np.argwhere(~np.isfinite(to))[0])
             raise _too_far(table, span, row, target.names[place], "leave the row out")
+
+
+def _check_truth(table: Table, name: str, span: RowIndex | slice, values: Numbers) -> None:
+    """Every value is 0 or 1."""
+    strange = ~((values == 0) | (values == 1))
+    if strange.any():
+        row = int(_numbers_of_rows(table, span)[strange.argmax()])
+        raise CellError(f"{table.where(row)}: the target {name!r} is {values[strange.argmax()]:g}, and can be true or "
+                        "false, 1 or 0. Correct it, or leave the row out.")  # fmt: skip
 
 
 def class_numbers(table: Table, target: Target, span: RowIndex | slice) -> Codes:

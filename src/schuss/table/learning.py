@@ -20,10 +20,12 @@ from schuss.table.schema import (
     CategoricalColumn,
     Column,
     NumericColumn,
+    Offset,
     Schema,
     Target,
     check_finite,
     distinct_numbers,
+    row_offsets,
     row_weights,
 )
 from schuss.table.sparse import SparseTable, column_name
@@ -48,6 +50,7 @@ def learn_schema(
     blocks: Blocks,
     *,
     weight: str | None = None,
+    offset: Offset | None = None,
     exclude: str | Sequence[str] = (),
     by: str | None = None,
 ) -> Schema:
@@ -58,28 +61,31 @@ def learn_schema(
         target: from `find_target`; one without names makes every column a feature, so that a table can be described.
         blocks: of the table in their order, each with the rows to learn from, which have a target.
         weight: a column of row weights; it weighs means and deviations and is no feature.
+        offset: a column that is added to output 0; it is no feature.
         exclude: a column that is no feature, or several.
         by: a column that is no feature because it decides which rows are held out.
 
     Raises:
-        SettingError: weight, exclude and target name the same column.
+        SettingError: weight, offset, exclude and target name the same column.
         ColumnError: a column is not there, no feature is left, or a target is too large or too small for float32.
         CellError: a feature is infinite, or a weight is impossible (see `row_weights`), or all are 0.
     """
     exclude = (exclude,) if isinstance(exclude, str) else exclude
-    if by is not None and by in (*target.names, weight):
-        raise SettingError(f"{by!r} is the target or the weight and cannot decide which rows are held out.")
-    _check_roles(table, target, weight, exclude)
-    taken = {*target.names, *exclude, weight, by}
+    if by is not None and by in (*target.names, weight, offset and offset.name):
+        raise SettingError(f"{by!r} is the target, weight or offset and cannot decide which rows are held out.")
+    _check_roles(table, target, weight, offset, exclude)
+    taken = {*target.names, *exclude, weight, by, offset and offset.name}
     learners = {name: _learner(table, name) for name in table.names if name not in taken}
     scales = [_Numeric(name) for name in target.names] if target.task == "regression" else []
-    sample, stored, any_weight = Sample(), _Stored(), weight is None
+    sample, stored, any_weight, center = Sample(), _Stored(), weight is None, _Numeric("")
     with workers(len(table)) as each:
         for block, rows in blocks:
             weights = None if weight is None else row_weights(block, weight, rows)
             any_weight = any_weight or bool(np.any(weights))
             if weights is not None and (weights == 1).all():
                 weights = None  # that is the same, bit for bit
+            if offset:
+                center.take_in(row_offsets(block, offset, rows), weights, gaps=False)
             sampled = sample.next(row_count(block, rows))
             each(methodcaller("learn", block, rows, weights, sampled), [*learners.values(), *scales])
             if isinstance(block, SparseTable):
@@ -96,7 +102,10 @@ def learn_schema(
     if not columns and target.names:
         told = "; ".join(f"{name!r}: {reason}" for name, reason in dropped[:10])
         raise ColumnError(f"{table.name} has no column left to predict from ({told or 'only the target'}).")
-    return Schema(columns, _scaled(table, target, scales), weight, dropped, sample.seen, table.missing)
+    target = _scaled(table, target, scales)
+    if offset and target.deviation and target.support == "real":
+        offset = replace(offset, center=center.scale()[0])
+    return Schema(columns, target, weight, dropped, sample.seen, table.missing, offset=offset)
 
 
 class _Learner(Protocol):
@@ -358,16 +367,19 @@ def _scaled(table: Table, target: Target, scales: Sequence[_Numeric]) -> Target:
         if reach > 0 and not _LEAST_DEVIATION < min(of.scale()[1], reach) < _GREATEST_DEVIATION:
             raise ColumnError(f"{table.name}: the target {of.name!r} runs from {of.least:g} to {of.greatest:g}, beyond "
                               "what can be computed with. Multiply it by a power of ten.")  # fmt: skip
+    taken_as_it_is = target.support != "real"
     return replace(
         target,
-        mean=tuple(of.scale()[0] for of in scales),
-        deviation=tuple(of.scale()[1] for of in scales),
+        mean=tuple(0.0 if taken_as_it_is else of.scale()[0] for of in scales),
+        deviation=tuple(1.0 if taken_as_it_is else of.scale()[1] for of in scales),
         least=tuple(of.least for of in scales),
         greatest=tuple(of.greatest for of in scales),
     )
 
 
-def _check_roles(table: Table, target: Target, weight: str | None, exclude: Sequence[str]) -> None:
+def _check_roles(
+    table: Table, target: Target, weight: str | None, offset: Offset | None, exclude: Sequence[str]
+) -> None:
     """Target, weight and excluded columns are there, and no column has two roles."""
     for name in exclude:
         if name not in table.names:
@@ -377,5 +389,7 @@ def _check_roles(table: Table, target: Target, weight: str | None, exclude: Sequ
             raise SettingError(f"{name!r} is the target and cannot be excluded.")
         if name == weight:
             raise SettingError(f"{name!r} is the target and cannot be the weight as well.")
+    if offset and offset.name in (*target.names, *exclude, weight):
+        raise SettingError(f"{offset.name!r} is the offset and cannot have another role: it is no feature anyway.")
     if weight is not None and weight in exclude:
         raise SettingError(f"{weight!r} is the weight and cannot be excluded: it is no feature anyway.")

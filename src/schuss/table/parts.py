@@ -142,6 +142,14 @@ class Parts:
         for block, own in self._by_block([by.column]):
             yield by.keys(block, seed)[own == TRAINING]
 
+    def class_weights(self, part: int, weight: str | None) -> NDArray[np.float64]:
+        """[classes] Σ w_i of the rows of that part in each class. weight: a column of row weights."""
+        target, found = self._target, np.zeros(len(self._target.classes))
+        for block, rows in self.blocks(part, [*target.names, *([] if weight is None else [weight])]):
+            weights = None if weight is None else row_weights(block, weight, rows)
+            found += np.bincount(class_numbers(block, target, rows), weights, len(found))
+        return found
+
     def _classes(self) -> Iterator[tuple[NDArray[np.int8], Classes]]:
         """Block by block what rows are for, and the class of each that has not been left out; 0 in a regression."""
         labels = self._target.classes

@@ -5,7 +5,7 @@ values, goes through JSON and back unchanged, and travels in the model.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from schuss.arrays import RowIndex
 from schuss.errors import CellError, ColumnError, SettingError
+from schuss.losses import Loss, Support, supported
 from schuss.table.columns import (
     Kind,
     Numbers,
@@ -29,7 +30,7 @@ from schuss.table.columns import (
 )
 from schuss.table.table import Table
 
-Task: TypeAlias = Literal["regression", "binary", "multiclass"]
+Task: TypeAlias = Literal["regression", "binary", "multiclass", "multilabel"]
 Label: TypeAlias = bool | int | float | str
 TargetKind: TypeAlias = Literal["integer", "float", "boolean", "text"]
 
@@ -107,8 +108,11 @@ Column: TypeAlias = NumericColumn | BooleanColumn | CategoricalColumn
 class Target:
     """The column or columns to predict, and why they are a regression or a choice between classes.
 
-    classes: in ascending order, () for regression. mean, deviation, least, greatest: one number for each target column
-    of a regression, from training rows; a deviation of 0 is kept as 1.
+    classes: in ascending order, () for regression, and for multilabel, whose targets are true or false each.
+    mean, deviation, least, greatest: one number for each target column of a regression, from training rows; a deviation
+    of 0 is kept as 1.
+    support: the numbers that the loss takes. Only where these are all real ones is a target standardised: otherwise its
+    mean is kept as 0 and its deviation as 1.
     """
 
     names: tuple[str, ...]
@@ -120,6 +124,19 @@ class Target:
     deviation: tuple[float, ...] = ()
     least: tuple[float, ...] = ()
     greatest: tuple[float, ...] = ()
+    support: Support = "real"
+
+
+@dataclass(frozen=True)
+class Offset:
+    """A column that is added to output 0 before the link, or the logarithm of one, which is an exposure.
+
+    center: what is taken off first; the mean of the training rows where the target is standardised, else 0.
+    """
+
+    name: str
+    logarithm: bool = False
+    center: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,18 +154,20 @@ class Schema:
     rows: int
     missing: tuple[str, ...] = ()
     suffix: str = ""
+    offset: Offset | None = None
 
 
-def find_target(table: Table, names: Sequence[str], task: Task | None = None) -> Target:
-    """The task that the target's values call for, or the one that was asked for.
+def find_target(table: Table, names: Sequence[str], task: Task | None = None, loss: Loss | None = None) -> Target:
+    """The task that was asked for, or that the loss is for, or that the target's values call for.
 
     Text and truth values are classes. Whole numbers are classes when at most 20 of them occur, each in 5 rows on
     average; all other numbers, and several targets at once, are a regression.
 
     Arguments:
         table: all rows; those without a target do not count.
-        names: the target, or several for a regression with several outputs.
+        names: the target, or several for a regression with several outputs or for multilabel.
         task: overrules the choice.
+        loss: one that serves no task but regression, or only classes, leaves no other choice; None for any.
 
     Raises:
         ColumnError: a target is not there, has no value, or has too many classes.
@@ -156,31 +175,52 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None) ->
     """
     if not names or len(set(names)) < len(names):
         raise SettingError(f"The target is {list(names)}: name one column, or several different ones.")
-    kinds = [_target_kind(table, name) for name in names]
+    kinds, support = [_target_kind(table, name) for name in names], loss.support if loss else "real"
+    if len(names) == 1 and task == "multilabel":
+        raise SettingError(f"The task is multilabel with the one target {names[0]!r}: name several, or take binary.")
     if len(names) > 1:
-        return _several_targets(table, tuple(names), kinds, task)
-    name, kind = names[0], kinds[0]
-    found = _labels(table, name, kind) if task != "regression" else ((), 0)
-    chosen, reason = _choose_task(kind, *found) if task is None else (task, "you asked for it")
+        if task is None and loss and "multilabel" in loss.tasks:
+            task = "multilabel"
+        return replace(_several_targets(table, tuple(names), kinds, task), support=support)
+    name, kind, implied = names[0], kinds[0], loss.tasks if loss and task is None else ()
+    found = ((), 0) if "regression" in (task, *implied) else _labels(table, name, kind)
+    if task:
+        chosen, reason = task, "you asked for it"
+    elif loss:
+        chosen, reason = _implied_task(implied, len(found[0])), f"the loss is {loss.name}"
+    else:
+        chosen, reason = _choose_task(kind, *found)
     if chosen == "regression":
         if kind == "text":
             raise _text_regression(table, name)
-        return Target((name,), "regression", reason, kind)
+        return Target((name,), "regression", reason, kind, support=support)
     _check_classes(table, name, kind, chosen, *found)
     return Target((name,), chosen, reason, kind, found[0])
 
 
 def has_target(table: Table, target: Target) -> NDArray[np.bool_]:
-    """[N] whether a row has every target. Raises CellError where a target is infinite."""
+    """[N] whether a row has every target. Raises CellError where a target is infinite, or one that no loss takes."""
     columns = [table.column(name, "target column") for name in target.names]
     for name, column in zip(target.names, columns, strict=True):
         if kind_of(column.type) == "float":
             check_finite(table, name, numbers(column))
+        if target.support != "real":
+            _check_support(table, name, target.support)
     found = np.ones(len(table), np.bool_)
     for column in columns:
         if column.null_count:
             found &= present(column)
     return found
+
+
+def _check_support(table: Table, name: str, support: Support) -> None:
+    """Raises CellError where a target is no number that its loss takes."""
+    values = numbers(table.data[name])
+    strange = ~supported(values, support)
+    if strange.any():
+        row = int(strange.argmax())
+        raise CellError(f"{table.where(row)}: the target {name!r} is {values[row]:g}, and its loss takes numbers "
+                        f"{support}. Choose another loss, or leave the row out.")  # fmt: skip
 
 
 def doubtful_columns(table: Table, schema: Schema) -> tuple[str, ...]:
@@ -240,6 +280,28 @@ def row_weights(table: Table, name: str, rows: RowIndex | slice) -> Numbers:
     return weights
 
 
+def row_offsets(table: Table, offset: Offset, rows: RowIndex | slice) -> Numbers:
+    """The offsets of these rows, less their center, float64.
+
+    Raises:
+        ColumnError: the column is not there or holds no numbers.
+        CellError: an offset is missing or infinite, or an exposure is not above 0.
+    """
+    role = "exposure" if offset.logarithm else "offset"
+    column = table.column(offset.name, f"{role} column")
+    if kind_of(column.type) not in ("integer", "float", "boolean"):
+        raise ColumnError(f"{table.name}: the {role} column {offset.name!r} holds no numbers.")
+    everything = numbers(column)
+    values = everything[rows]
+    bad = ~(np.isfinite(values) & ((values > 0) | (not offset.logarithm)))
+    if bad.any():
+        row = int(np.arange(len(everything))[rows][bad.argmax()])
+        value = "missing" if np.isnan(everything[row]) else f"{everything[row]:g}"
+        rule = "Exposures are finite and above 0." if offset.logarithm else "Offsets are finite."
+        raise CellError(f"{table.where(row)}: the {role} in {offset.name!r} is {value}. {rule}")
+    return np.asarray((np.log(values) if offset.logarithm else values) - offset.center)
+
+
 def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
     """The distinct values in ascending order; of more than MOST_COUNTED, one more than that."""
     for some in (values[:_ROWS_LOOKED_AT], values):
@@ -293,12 +355,24 @@ def _target_kind(table: Table, name: str) -> TargetKind:
 
 
 def _several_targets(table: Table, names: tuple[str, ...], kinds: Sequence[TargetKind], task: Task | None) -> Target:
+    if task == "multilabel":
+        return _labels_of_several(table, names, kinds)
     if task not in (None, "regression"):
-        raise SettingError(f"The task is {task} with {len(names)} targets: several targets are a regression.")
+        raise SettingError(f"The task is {task} with {len(names)} targets: several are a regression or multilabel.")
     if "text" in kinds:
         raise _text_regression(table, names[kinds.index("text")])
     joint: TargetKind = "float" if "float" in kinds else "integer"
     return Target(names, "regression", f"{len(names)} targets", joint)
+
+
+def _labels_of_several(table: Table, names: tuple[str, ...], kinds: Sequence[TargetKind]) -> Target:
+    """Targets that are true or false each."""
+    for name, kind in zip(names, kinds, strict=True):
+        if kind == "text" or not set(_labels(table, name, kind)[0]) <= {0, 1}:
+            raise ColumnError(f"{table.name}: the target {name!r} holds other values than true and false or 1 and 0, "
+                              "which multilabel needs. Convert it, or leave it out.")  # fmt: skip
+    joint: TargetKind = "boolean" if set(kinds) == {"boolean"} else "integer"
+    return Target(names, "multilabel", f"{len(names)} labels", joint)
 
 
 def _text_regression(table: Table, name: str) -> SettingError:
@@ -349,6 +423,13 @@ def _choose_task(kind: TargetKind, labels: tuple[Label, ...], rows: int) -> tupl
     if count > MOST_NUMBER_CLASSES or rows < FEWEST_ROWS_PER_CLASS * count:
         return "regression", f"{count_words(count)} distinct numbers"
     return _classes_task(count), f"{count:,} distinct whole numbers"
+
+
+def _implied_task(tasks: Sequence[str], count: int) -> Task:
+    """The task of one target with so many classes, of those that a loss serves."""
+    if "regression" in tasks:
+        return "regression"
+    return _classes_task(count) if "multiclass" in tasks else "binary"
 
 
 def _classes_task(count: int) -> Task:

@@ -1,9 +1,9 @@
 """Encoded rows on disk, packed once and read window by window: memory stays bounded whatever the table's size.
 
 A packed store is two files in a folder of the cache. NAME.rows holds pages, each of one shard: features, targets,
-weights and codes of some rows, one array after another; codes are counted from 1 there, so that -1 is 0, in the
-narrowest unsigned type that holds the page's. NAME.json, written last, tells where each shard's pages are, and their
-checksums.
+weights, offsets and codes of some rows, one array after another; codes are counted from 1 there, so that -1 is 0, in
+the narrowest unsigned type that holds the page's. NAME.json, written last, tells where each shard's pages are, and
+their checksums.
 
 Row i belongs to a shard that number i of Philox chooses, so that every shard, and every window of some shards, is a
 random sample even of a sorted table.
@@ -52,21 +52,23 @@ class _Page(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Widths(msgspec.Struct, frozen=True):
-    """Columns of features, codes and targets, and whether rows have weights."""
+    """Columns of features, codes and targets, and whether rows have weights and offsets."""
 
     features: int
     codes: int
     targets: int
     weighted: bool
+    offset: bool
 
     @classmethod
     def of(cls, rows: Rows) -> "_Widths":
         """Those of some rows."""
-        return cls(rows.features.shape[1], rows.codes.shape[1], rows.targets.shape[1], rows.weights is not None)
+        features, codes, targets = (part.shape[1] for part in (rows.features, rows.codes, rows.targets))
+        return cls(features, codes, targets, rows.weights is not None, rows.offset is not None)
 
     def row_bytes(self, code_bytes: int = 4) -> int:
         """Bytes of a row, with codes of so many bytes."""
-        return 4 * (self.features + self.targets + self.weighted) + code_bytes * self.codes
+        return 4 * (self.features + self.targets + self.weighted + self.offset) + code_bytes * self.codes
 
     def empty(self, count: int) -> Rows:
         """So many rows, to be filled."""
@@ -75,6 +77,7 @@ class _Widths(msgspec.Struct, frozen=True):
             np.empty((count, self.codes), np.int32),
             np.empty((count, self.targets), np.float32),
             np.empty(count, np.float32) if self.weighted else None,
+            np.empty(count, np.float32) if self.offset else None,
         )
 
 
@@ -392,8 +395,8 @@ def _deal(blocks: Iterable[Rows], packer: _Packer, plan: _Plan, seed: int | None
 
 def _arrays(rows: Rows) -> list[NDArray[Any]]:
     """The arrays of some rows, codes last."""
-    weights = [] if rows.weights is None else [rows.weights]
-    return [rows.features, rows.targets, *weights, rows.codes]
+    others = [part for part in (rows.weights, rows.offset) if part is not None]
+    return [rows.features, rows.targets, *others, rows.codes]
 
 
 def _shifted(codes: NDArray[np.int32]) -> NDArray[np.unsignedinteger[Any]]:

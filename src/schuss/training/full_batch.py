@@ -76,8 +76,9 @@ def minimise(
                     reached = replace(state.engine, W=question.W.astype(dtype), step=steps_before + state.epoch + 1)
                     state = replace(state, engine=reached, seconds=clock.now())
                     seen = _seen(engine, reached.W, validation) if validation else None
+                    loss = plan.loss_unit * place.loss + plan.loss_shift
                     state, ended, outcome = judged(
-                        state, [plan.loss_unit * place.loss], [True], seen, validation, plan.goal, plan.epochs,
+                        state, [loss], [True], seen, validation, plan.goal, plan.epochs,
                         steps_before.__add__, state.seconds,
                     )  # fmt: skip
                     yield from ended

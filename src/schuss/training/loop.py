@@ -41,7 +41,8 @@ class Plan:
     learning_rate: α; schedule: its share at each step; batch_size: rows a step; epochs: at most.
     goal: which score decides, and when to stop for it.
     seconds: time budget, None for none. seed: of the order of rows.
-    loss_unit: what 1 of the engine's loss is in the target's own units, in which events report.
+    loss_unit, loss_shift: a loss of the engine is loss_unit · loss + loss_shift in the target's own units, in which
+        events report.
     averaging: of W, whose average then is what is validated and kept; None for W itself.
     retries: divergences after which training goes on with a tenth of the learning rate.
     steps: at most, None for no limit. last_try: divergences before which that limit does not count.
@@ -56,6 +57,7 @@ class Plan:
     seconds: float | None = None
     seed: int = 0
     loss_unit: float = 1.0
+    loss_shift: float = 0.0
     averaging: Averaging | None = None
     retries: int = 3
     steps: int | None = None
@@ -238,7 +240,8 @@ class _Descent:
                 rates = plan.learning_rate * shares
                 losses, seen = self._train(rows, order, rates, averages, together, validation if ends else None)
                 self._pace.took(steps, self._clock.now() - began)
-                losses = plan.loss_unit * losses
+                sound = (losses.reshape(together, -1).max(axis=1) < _EXPLODED).tolist()
+                losses = plan.loss_unit * losses + plan.loss_shift
                 by_epoch = losses.reshape(together, -1)
                 chunk = Chunk(
                     epoch=epoch + together,
@@ -251,7 +254,6 @@ class _Descent:
                     rows=min(batch * plan.batch_size, rows_per_epoch),
                     seconds=self._clock.now(),
                 )
-                sound = (by_epoch.max(axis=1) < _EXPLODED * plan.loss_unit).tolist()
                 sums = (by_epoch * sizes).sum(axis=1) + sum_so_far
                 if ends:
                     epoch, batch, sum_so_far = epoch + together, 0, 0.0

@@ -13,10 +13,8 @@ from schuss.descent.optimizers import Optimizer, optimizer_named
 from schuss.errors import SchussError, SettingError
 from schuss.files import write_file
 from schuss.groups import in_words
-from schuss.job import JobEvent, Prepared, decided, fit, make_settings, ready
+from schuss.job import JobEvent, Prepared, decided, fit, make_settings, ready, told_apart
 from schuss.settings import Settings
-from schuss.table.delimited import TableFormat
-from schuss.table.schema import Task
 from schuss.training.events import Epoch
 from schuss.view.charts import Line, Panel, chart
 
@@ -107,22 +105,16 @@ def compare(
     target: str | int | Sequence[str],
     optimizers: Sequence[str | Optimizer] = ("adamw", "momentum", "lion"),
     *,
-    weight: str | None = None,
-    exclude: Sequence[str] = (),
-    task: Task | None = None,
-    validation: float | object = None,
-    test: float | object = 0.0,
-    format: TableFormat | None = None,
     observers: Iterable[Callable[[JobEvent | Contender], None]] = (),
     interrupted: Callable[[], bool] = lambda: False,
-    **settings: Any,
+    **others: Any,
 ) -> Comparison:
     """Trains with each optimiser on the same encoded rows from the same W; an error of one does not end the others.
 
     Arguments:
-        table, target, weight, exclude, task, validation, test, format, settings: as in schuss.train, but without
-            test rows if not asked for. What is left to the recipe, such as the learning rate, suits each optimiser;
-            seconds are for each.
+        table, target, others: as in schuss.train (weight, exclude, validation, …, and settings), but without test rows
+            if not asked for. What is left to the recipe, such as the learning rate, suits each optimiser; seconds are
+            for each.
         optimizers: at least one: names, words such as "momentum(momentum=0.95)", or typed groups.
         observers: called with every event of every training, and with each Contender at its end.
         interrupted: asked as in train; True ends the running training and begins no other.
@@ -131,21 +123,12 @@ def compare(
         DataError: the table cannot be used.
         SettingError: a setting is out of range, or there is no optimiser of such a name.
     """
+    data, settings = told_apart({"test": 0.0, **others})
     chosen = make_settings(settings)
     rules = [optimizer_named(each) for each in optimizers]
     if not rules or chosen.optimizer is not None:
         raise SettingError("Give the optimizers to compare, at least one, as a list: optimizers=['adamw', 'lion'].")
-    prepared = ready(
-        table,
-        target,
-        chosen,
-        weight=weight,
-        exclude=exclude,
-        task=task,
-        validation=validation,
-        test=test,
-        format=format,
-    )
+    prepared = ready(table, target, chosen, **data)
     watch, found = tuple(observers), []
     for choice, rule in zip(optimizers, rules, strict=True):
         if interrupted():

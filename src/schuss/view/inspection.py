@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as Grid
 
+from schuss.groups import in_words
 from schuss.model import Model
 from schuss.network.layers import DropoutLayer, every_layer
 from schuss.progress import score_words
@@ -33,7 +34,11 @@ def inspect_model(model: Model, as_json: bool) -> None:
     """Prints network, schema, choices with their reasons, and scores."""
     record, target = model.record, model.encoding.schema.target
     if as_json:
-        shown = {"network": model.network.description(), "loss": model.loss.name, "record": msgspec.to_builtins(record)}
+        shown = {
+            "network": model.network.description(),
+            "loss": in_words(model.loss),
+            "record": msgspec.to_builtins(record),
+        }
         print(json.dumps(shown))
         return
     console = _console()

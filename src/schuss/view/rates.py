@@ -15,9 +15,7 @@ from schuss.descent.optimizers import LBFGS
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import SettingError
 from schuss.files import write_file
-from schuss.job import engine_for, make_settings, ready
-from schuss.table.delimited import TableFormat
-from schuss.table.schema import Task
+from schuss.job import engine_for, make_settings, ready, told_apart
 from schuss.table.store import Store
 from schuss.training.loop import Plan
 from schuss.training.state import TrainingState
@@ -61,14 +59,7 @@ class RateTest:
 def find_learning_rate(
     table: object,
     target: str | int | Sequence[str],
-    *,
-    weight: str | None = None,
-    exclude: Sequence[str] = (),
-    task: Task | None = None,
-    validation: float | object = None,
-    test: float | object = None,
-    format: TableFormat | None = None,
-    **settings: Any,
+    **others: Any,
 ) -> RateTest:
     """Takes 300 steps with rates that grow from far too short to far too long (Smith 2017, section 3.3).
 
@@ -76,27 +67,18 @@ def find_learning_rate(
     is often taken, was worse in 13 of 16 trainings of 20 epochs with the cosine schedule: docs/decisions.md.)
 
     Arguments:
-        table, target, weight, exclude, task, validation, test, format, settings: as in schuss.train; the network starts
+        table, target, others: as in schuss.train (weight, exclude, validation, …, and settings); the network starts
             from the same W, and sees the same batches. Weight decay is left out.
 
     Raises:
         DataError: the table cannot be used.
         SettingError: a setting is out of range, or is the learning rate itself, or the optimiser is lbfgs.
     """
+    data, settings = told_apart(others)
     chosen = make_settings(settings)
     if chosen.learning_rate is not None or chosen.schedule is not None:
         raise SettingError("learning_rate and schedule are what the test replaces: leave them out.")
-    prepared = ready(
-        table,
-        target,
-        chosen,
-        weight=weight,
-        exclude=exclude,
-        task=task,
-        validation=validation,
-        test=test,
-        format=format,
-    )
+    prepared = ready(table, target, chosen, **data)
     rule, plan = prepared.recipe.optimizer, prepared.recipe.plan
     if isinstance(rule, LBFGS):
         raise SettingError("lbfgs has no learning rate: it searches for the length of each step.")
