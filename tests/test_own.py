@@ -292,9 +292,9 @@ def test_an_update_goes_on_with_the_loss_and_needs_its_function(tmp_path: Path) 
 
 @slow
 def test_a_loss_must_have_a_link_of_its_task() -> None:
-    with pytest.raises(SettingError, match="choose one of identity, sigmoid, softmax"):
-        OwnLoss(squared, "log")
-    with pytest.raises(SettingError, match="does not fit the task multiclass"):
+    with pytest.raises(SettingError, match="choose one of identity, log, sigmoid, softmax"):
+        OwnLoss(squared, "probit")
+    with pytest.raises(SettingError, match="binary means two"):
         train("k", loss=OwnLoss(logistic, "sigmoid"))
 
 

@@ -113,7 +113,7 @@ def test_fault_01_a_hundred_kills_at_any_moment_change_no_bit_of_W(
         started += 1
         while True:
             child = in_a_child(lambda run=run: go(table, run))  # type: ignore[misc]
-            time.sleep(random.uniform(0, 0.25))
+            time.sleep(random.uniform(0, 0.15))
             os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             if os.WIFEXITED(status):

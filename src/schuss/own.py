@@ -12,10 +12,15 @@ import numpy as np
 
 from schuss.arrays import Matrix, Outputs, Rows, Vector
 from schuss.errors import SettingError, one_line
-from schuss.losses import CrossEntropy, LogLoss, Loss, SquaredError
+from schuss.losses import CrossEntropy, LogLoss, Loss, Poisson, SquaredError, Support
 
 # The loss that has the same link, and so takes the same targets.
-_LINKS: dict[str, Loss] = {"identity": SquaredError(), "sigmoid": LogLoss(), "softmax": CrossEntropy()}
+_LINKS: dict[str, Loss] = {
+    "identity": SquaredError(),
+    "log": Poisson(),
+    "sigmoid": LogLoss(),
+    "softmax": CrossEntropy(),
+}
 CHECKED_ROWS = 64  # are enough for check_loss
 _STEP = 1e-3  # of an output, in deviations of the target: float32 inside the function is exact enough for it
 _SLACK = 1e-2  # of a difference: what its step may hide
@@ -28,7 +33,8 @@ class OwnLoss(Loss):
     function: (output [B, K], target [B, T], weight [B]) -> (loss [B], derivative of the loss by the output [B, K]), all
         float64 and both multiplied by the weight, which is 1 where there are no weights. A target is a number in its
         own unit, 0 or 1, or a class number. A row's loss is its own matter: it depends on no other row.
-    link: identity for a regression, with K = T; sigmoid for two classes, with K = 1; softmax for classes, an output for
+    link: identity for a regression, with K = T; log for one whose outputs are logarithms of means, of targets from 0
+        on; sigmoid for two classes, with K = 1; softmax for classes, an output for
         each. It makes predictions of outputs, and is what a .schuss file holds of this loss.
     mean, deviation: of the target columns of a regression, taken from the table: what makes 0 and 1 of the network's
         output the target's own units.
@@ -57,6 +63,16 @@ class OwnLoss(Loss):
         return _LINKS[self.link].tasks
 
     @property
+    def support(self) -> Support:  # type: ignore[override]
+        """That of the link."""
+        return _LINKS[self.link].support
+
+    @property
+    def several(self) -> bool:  # type: ignore[override]
+        """As the link has it."""
+        return _LINKS[self.link].several
+
+    @property
     def _scale(self) -> float:
         """What 1 of the loss in training is in the function's own units."""
         return float(np.mean(self.deviation)) if self.deviation else 1.0
@@ -81,6 +97,14 @@ class OwnLoss(Loss):
     def check(self, targets: Matrix, outputs: int) -> None:
         """As the link demands."""
         _LINKS[self.link].check(targets, outputs)
+
+    def constant(self, targets: Matrix, weights: Vector) -> Vector:
+        """Means or shares: the best constant of the loss of the link."""
+        return _LINKS[self.link].constant(targets, weights)
+
+    def freed(self, targets: Matrix, weights: Vector, offset: Vector) -> tuple[Matrix, Vector]:
+        """As the loss of the link has it."""
+        return _LINKS[self.link].freed(targets, weights, offset)
 
     def prediction(self, outputs: Matrix) -> Matrix:
         """The link."""
