@@ -403,3 +403,11 @@ def test_memory_is_given_as_people_say_it(given: Any, size: float) -> None:
 def test_memory_that_is_no_size_is_refused(given: Any) -> None:
     with pytest.raises(SettingError, match="give a size such as 500MB"):
         Settings(memory=given)
+
+
+def test_fault_33_a_batch_of_any_size_is_worked_on_and_a_network_too_large_is_refused_before_it_is_made() -> None:
+    _, (prepared, *_) = watched(hidden=(4,), epochs=1, batch_size=10**12)
+    assert isinstance(prepared, Prepared)
+    assert prepared.recipe.plan.batch_size == len(prepared.training)
+    with pytest.raises(SettingError, match=r"weights and biases: training them takes some .* GB are free"):
+        schuss.train(FRAME, "y", hidden=(10**6, 10**6))

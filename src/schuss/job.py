@@ -36,7 +36,7 @@ from schuss.table.drift import Drift, drift
 from schuss.table.encoded import Facts, Origin, Stores, encode, load
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
-from schuss.table.memory import memory_for
+from schuss.table.memory import half_of_free_memory, memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
 from schuss.table.schema import Offset, Schema, Target, Task, doubtful_columns, find_target
@@ -53,6 +53,8 @@ from schuss.training.stopping import Outcome
 
 _PATHS = ("table", "validation", "test")  # arguments that may be files
 _ROWS_OF_CONSTANT = 1 << 20
+_LARGE = 10**7  # numbers in W, from which on memory is looked at: asking takes as long as a tenth of a small fit
+_VECTORS = 10  # of the length of W, beside three for each that the optimiser remembers: engine, states, the first W
 _OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "embedding", "loss", "dropout")
 
 
@@ -521,6 +523,7 @@ def fit(
         RunError: the keeper's folder has a run on other rows.
     """
     recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
+    _check_memory(recipe)
     fresh = EngineState.start(_first_W(prepared, settings), recipe.optimizer)
     state = replace(start, outcome=None) if start else TrainingState(fresh)
     _check_own_code(prepared, state)
@@ -709,6 +712,23 @@ def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence
             _tell(watch, Evaluated(reached, *other))
     model.record = replace(model.record, scores=found)
     return model
+
+
+def _check_memory(recipe: Recipe) -> None:
+    """A large network is held against the memory that is free; batches of any size are worked on part by part.
+
+    Raises:
+        SettingError: there is not enough.
+    """
+    parameters = recipe.network.parameters
+    if parameters < _LARGE:
+        return
+    wanted, free = 4 * parameters * (_VECTORS + 3 * recipe.optimizer.memory), 2 * half_of_free_memory()
+    if wanted > free:
+        raise SettingError(
+            f"The network has {parameters:,} weights and biases: training them takes some {wanted / 1e9:,.1f} GB, and "
+            f"{free / 1e9:,.1f} GB are free. Take a smaller network."
+        )
 
 
 def _first_W(prepared: Prepared, settings: Settings) -> Vector:
