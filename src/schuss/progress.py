@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Column
 
 from schuss.cross_validation import CrossValidation
+from schuss.descent.optimizers import LBFGS
 from schuss.job import Evaluated, Fold, JobEvent, Prepared
 from schuss.metrics import METRICS
 from schuss.model import Model
@@ -224,6 +225,8 @@ def introduction(prepared: Prepared) -> list[str]:
         inputs += f" + {sum(prepared.encoding.categories):,} levels"
     chain = " → ".join([inputs, *recipe.network.words])
     rule = f"{recipe.optimizer.name}, {recipe.plan.schedule.name}, batch {recipe.plan.batch_size:,}"
+    if isinstance(recipe.optimizer, LBFGS):
+        rule = f"{recipe.optimizer.name}, all rows at once"
     lines.append(f"network: {chain}   W: {recipe.network.parameters:,} numbers   {rule}")
     if "precision" in recipe.reasons:
         lines.append(f"precision: {recipe.reasons['precision']}")
