@@ -390,7 +390,7 @@ def asking(run: Path, *asked: tuple[str, float | None]) -> Callable[[object], No
     return ask
 
 
-def test_a_run_that_was_steered_is_repeated_by_its_configuration_and_after_a_kill(table: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_steered_is_repeated_by_its_configuration(table: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     asked = [asking(run, ("learning_rate", 0.05), ("pause", None), ("resume", None), ("learning_rate", 0.001))]
     model = go(table, run, observers=asked)
@@ -398,6 +398,28 @@ def test_a_run_that_was_steered_is_repeated_by_its_configuration_and_after_a_kil
     assert [rate["learning_rate"] for rate in rates] == [0.05, 0.001]
     assert rates[0]["step"] < rates[1]["step"]
     assert same(schuss.train(config=run / "config.toml"), model)
+
+
+def test_fault_01_commands_that_came_after_the_last_checkpoint_are_repeated(table: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def work() -> None:
+        ask, told = asking(run, ("learning_rate", 0.05), ("learning_rate", 0.001)), []
+
+        def watch(event: object) -> None:
+            ask(event)
+            told.append(isinstance(event, schuss.training.events.Steered))
+            if sum(told) == 2:
+                os._exit(9)
+
+        go(table, run, observers=[watch], checkpoint_seconds=1e9)
+
+    _, status = os.waitpid(in_a_child(work), 0)
+    assert os.WEXITSTATUS(status) == 9
+    model = go(table, run)
+    assert [rate["learning_rate"] for rate in Configuration.read(run / "config.toml").replay["rates"]] == [0.05, 0.001]
+    assert same(schuss.train(config=run / "config.toml"), model)
+    assert not same(schuss.train(table, "y", **SETTINGS), model)
 
 
 @pytest.mark.parametrize("action", ["stop", "abandon"])

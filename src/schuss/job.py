@@ -196,7 +196,7 @@ def train(
         prepared = ready(data.pop("table"), data.pop("target"), chosen, **data)
         plan = asked.plan(prepared.recipe.plan)
         if keeper and resume:  # what was steered by hand is repeated, and what was ended goes on
-            plan = replace(asked.plan(plan), steps=chosen.steps, last_try=0)
+            plan = replace(plan, steps=chosen.steps, last_try=0, rates=keeper.rates())
         prepared = replace(prepared, recipe=replace(prepared.recipe, plan=plan))
         if folder:
             folder.rotate(chosen.checkpoint_seconds, chosen.checkpoints)

@@ -3,13 +3,14 @@
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from schuss.configuration import Configuration
 from schuss.errors import IncompleteRunWarning, OutputError, RunError
 from schuss.model.model import Model
+from schuss.training.loop import NewRate
 from schuss.training.run_folder import CONFIG, MODEL, RunFolder, read_events
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -87,13 +88,13 @@ class Keeper:
         self.folder.log(event="resumed", step=state.engine.step, tries=state.tries)
         return replace(state, outcome=None) if self._forced else state
 
-    def rates(self) -> list[dict[str, Any]]:
+    def rates(self) -> tuple[NewRate, ...]:
         """The learning rates that were given while the run trained."""
-        return [
-            {"step": line["step"], "learning_rate": line["value"], "tries": line["tries"]}
+        return tuple(
+            NewRate(line["step"], line["value"], line["tries"])
             for line in read_events(self.folder.path)
             if line["event"] == "steered" and line["action"] == "learning_rate"
-        ]
+        )
 
     def finish(self, model: Model, outcome: Outcome, state: TrainingState) -> None:
         """Puts down the model, and how to repeat a run that did not come to its own end."""
@@ -102,7 +103,7 @@ class Keeper:
         if not outcome.is_final:
             replay = {"steps": state.engine.step, "last_try": state.tries}
         if rates := self.rates():
-            replay["rates"] = rates
+            replay["rates"] = [asdict(rate) for rate in rates]
         try:
             model.save(folder.path / MODEL, folder.storage)
             if replay:

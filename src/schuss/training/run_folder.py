@@ -269,7 +269,8 @@ def read_events(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             if not isinstance(line, dict):
                 continue
             if line.get("event") == "resumed":
-                found = [earlier for earlier in found if earlier.get("step", 0) <= line["step"]]
+                taken_back = ("chunk", "epoch", "retried")  # commands are repeated at their steps
+                found = [one for one in found if one["event"] not in taken_back or one["step"] <= line["step"]]
             found.append(line)
     return found
 
