@@ -94,7 +94,8 @@ def test_every_line_is_in_the_legend_and_no_two_look_alike() -> None:
 def test_linear_ticks_are_round_and_enough(low: float, width: float) -> None:
     ticks = charts._linear_ticks(low, low + width)
     assert 3 <= len(ticks) <= 8
-    assert all(low - 1e-9 * abs(low) <= tick <= low + width + 1e-9 * abs(low + width) for tick in ticks)
+    slack = 1e-9 * (abs(low) + width)
+    assert all(low - slack <= tick <= low + width + slack for tick in ticks)
 
 
 @given(some.floats(-20, 20), some.floats(1.0, 30))

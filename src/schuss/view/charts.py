@@ -14,7 +14,7 @@ from schuss.arrays import Vector
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "14 4")
 _WIDTH, _HEIGHT = 460, 270  # of a panel, of which these are around the plot:
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 34, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 16, 34, 48
 _ROW, _LETTER = 20, 7.6  # of the legend: its height, and the width of a letter
 _MOST_POINTS = 1000  # of a line: more cannot be seen
 
