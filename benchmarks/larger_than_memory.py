@@ -40,7 +40,8 @@ print(json.dumps({{"seconds": time.perf_counter() - began}}))
 PREPARE = """
 import json, os, time
 import schuss
-from schuss.job import Prepared, train
+from schuss.job import train
+from schuss.preparing import Prepared
 began = time.perf_counter()
 def watch(event):
     if isinstance(event, Prepared):

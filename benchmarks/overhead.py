@@ -48,7 +48,7 @@ def trained(table: Matrix, validation: Matrix | float, observers: list[Callable[
 
     def watch(event: Any) -> None:
         nonlocal began, ended
-        if isinstance(event, schuss.job.Prepared):
+        if isinstance(event, schuss.preparing.Prepared):
             began = time.perf_counter()
         elif isinstance(event, schuss.training.events.Finished):
             ended = time.perf_counter()

@@ -31,6 +31,7 @@ FLOORS = (
     "recipe",
     "model",
     "keeping",
+    "preparing",
     "job",
     "cross_validation",
     "progress",

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 import schuss
-from schuss import Rows, job
+from schuss import Rows, job, preparing
 from schuss.arrays import Vector
 from schuss.engine import make_engine
 from schuss.engine.protocol import Engine
 from schuss.errors import SettingError, SourceError
-from schuss.job import Evaluated, JobEvent, Prepared
+from schuss.job import Evaluated, JobEvent
 from schuss.model import model as model_module
+from schuss.preparing import Prepared
 from schuss.progress import introduction
 from schuss.settings import Settings
 from schuss.table import encoded, formats, memory
@@ -296,7 +297,7 @@ def test_packed_rows_of_a_file_are_used_again_without_reading_it(
 ) -> None:
     settings: dict[str, Any] = {"memory": "20kB", "epochs": 2}
     first = schuss.train(table, "word", hidden=(8,), **settings)
-    monkeypatch.setattr(job, "read_table", None)  # nobody reads
+    monkeypatch.setattr(preparing, "read_table", None)  # nobody reads
     again = schuss.train(str(table), "word", hidden=(8,), **settings)
     assert (again.W == first.W).all()
     assert again.record.scores == first.record.scores

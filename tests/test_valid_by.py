@@ -10,7 +10,8 @@ import pytest
 import schuss
 from schuss import SchussClassifier, SchussRegressor
 from schuss.errors import CellError, ColumnError, SettingError
-from schuss.job import JobEvent, Prepared
+from schuss.job import JobEvent
+from schuss.preparing import Prepared
 from schuss.progress import introduction
 
 RANDOM = np.random.default_rng(0)

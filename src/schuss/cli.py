@@ -446,7 +446,7 @@ def _cross_validated(
     """The table, which is read once, and what cross-validation found; predictions are written to a file, if any."""
     from schuss.cross_validation import check_ending, cross_validate
     from schuss.files import check_writable
-    from schuss.job import make_settings, memory_of
+    from schuss.preparing import make_settings, memory_of
     from schuss.table.memory import memory_for
     from schuss.table.source import read_table
 

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 
 from schuss.errors import SettingError
 from schuss.files import STORAGE, Storage, replacing
-from schuss.job import ClassWeight, Fold, Observer, fit, make_settings, memory_of, names_of, offset_of, prepare_parts
-from schuss.losses import check_use, loss_named
+from schuss.job import Fold, Observer, fit
 from schuss.model.model import Model, Record
 from schuss.model.predictions import column_names
-from schuss.table.by import By
+from schuss.preparing import loss_of, make_settings, memory_of, names_of, prepare_parts, told_apart
 from schuss.table.delimited import TableFormat
 from schuss.table.memory import memory_for
 from schuss.table.order import TEST
 from schuss.table.parts import Parts
-from schuss.table.schema import Task, find_target
+from schuss.table.schema import find_target
 from schuss.table.source import read_table
 
 MOST_FOLDS = 100
@@ -97,19 +96,9 @@ def cross_validate(
     target: str | int | Sequence[str],
     *,
     folds: int = 5,
-    weight: str | None = None,
-    offset: str | None = None,
-    exposure: str | None = None,
-    class_weight: ClassWeight = None,
-    exclude: Sequence[str] = (),
-    task: Task | None = None,
-    validation: float | object = None,
-    valid_by: str | None = None,
-    keep_valid_by: bool = False,
-    format: TableFormat | None = None,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
-    **settings: Any,
+    **others: Any,
 ) -> CrossValidation:
     """Trains a network for each fold, on the rows of the others, and scores it on the rows that it did not see.
 
@@ -136,14 +125,15 @@ def cross_validate(
     """
     if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= MOST_FOLDS:
         raise SettingError(f"folds is {folds!r}: give a whole number from 2 to {MOST_FOLDS}.")
-    chosen, by, watch = make_settings(settings), By.of(valid_by), tuple(observers)
-    names, loss = names_of(target), None if chosen.loss is None else loss_named(chosen.loss)
-    added = offset_of(offset, exposure, loss)
-    if loss:
-        check_use(loss, task, len(names), added is not None)
-    read = read_table(table, format or TableFormat(), memory=memory_for(table, memory_of(chosen)))
-    aim = find_target(read, names, task, loss)
-    parts = Parts(read, aim, weight, by)
+    roles, settings = told_apart(others)
+    if roles.test is not None:
+        raise SettingError("test has no meaning here: each row is tested in its fold.")
+    chosen, watch = make_settings(settings), tuple(observers)
+    names, loss = names_of(target), loss_of(chosen)
+    roles.check(loss, len(names))
+    read = read_table(table, roles.format or TableFormat(), memory=memory_for(table, memory_of(chosen)))
+    aim = find_target(read, names, roles.task, loss)
+    parts = Parts(read, aim, roles.weight, roles.by)
     if parts.usable < 2 * folds:
         raise SettingError(f"{read.name}: {parts.usable:,} rows are too few for {folds} folds.")
     parts.deal_folds(chosen.seed, folds)
@@ -152,19 +142,7 @@ def cross_validate(
     nothing: Any = (None, object) if aim.classes or aim.task == "multilabel" else (np.nan, np.float64)
     for fold in range(folds):
         parts.hold_out(fold)
-        prepared = prepare_parts(
-            parts,
-            aim,
-            chosen,
-            weight=weight,
-            offset=added,
-            class_weight=class_weight,
-            exclude=exclude,
-            validation=validation,
-            test=0.0,
-            by=None if keep_valid_by or by is None else by.column,
-            format=format,
-        )
+        prepared = prepare_parts(parts, aim, chosen, replace(roles, test=0.0))
         model, _ = fit(prepared, chosen, interrupted=interrupted)
         if interrupted():
             raise KeyboardInterrupt

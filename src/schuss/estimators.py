@@ -18,16 +18,16 @@ from schuss.arrays import Matrix
 from schuss.descent.averaging import Averaging
 from schuss.descent.optimizers import Optimizer, Rule
 from schuss.descent.schedules import Schedule
-from schuss.job import ClassWeight, JobEvent, fit, prepare
+from schuss.job import JobEvent, fit
 from schuss.losses import Loss, check_use, loss_named
 from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
 from schuss.network.specifications import Hidden
+from schuss.preparing import ClassWeight, Roles, prepare
 from schuss.settings import Settings
-from schuss.table.by import By
 from schuss.table.columns import from_numpy
-from schuss.table.schema import Offset, Target
+from schuss.table.schema import Target
 from schuss.table.source import read_table
 from schuss.table.sparse import SparseTable
 from schuss.table.table import Table
@@ -129,7 +129,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         """Trains from a fresh W, or on from the present one with warm_start."""
         going_on = self._goes_on()
         table, target = self._training_table(X, targets, sample_weight, offset, reset=not going_on)
-        by, added = By.of(self.valid_by), None if offset is None else table.names[-2]
+        by, added = self.valid_by, None if offset is None else table.names[-2]
         if groups is not None:
             table, by = _with_groups(table, groups)
         held_out: Any = self.validation
@@ -158,24 +158,20 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         settings: Settings,
         held_out: Any,
         start: TrainingState | None,
-        by: By | None = None,
+        by: str | None = None,
         offset: str | None = None,
     ) -> None:
         """Trains from `start`, or afresh; the last column of the table holds the weights. offset: the column of it."""
         encoding = self.model_.encoding if start else None
-        weight = table.names[-1]
-        prepared = prepare(
-            table,
-            target,
-            settings,
-            encoding=encoding,
-            weight=weight,
-            offset=None if offset is None else Offset(offset),
+        roles = Roles(
+            weight=table.names[-1],
+            offset=offset,
             class_weight=self.class_weight,
             validation=held_out,
             test=0.0,
-            by=by,
+            valid_by=by,
         )
+        prepared = prepare(table, target, settings, roles, encoding=encoding)
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
@@ -505,7 +501,7 @@ def _table(X: Any) -> Table:
     return SparseTable("sparse matrix", pa.table({}), matrix=X)
 
 
-def _with_groups(table: Table, groups: Any) -> tuple[Table, By]:
+def _with_groups(table: Table, groups: Any) -> tuple[Table, str]:
     """The table with the groups [N] of its rows as one more column, before that of the weights."""
     values = np.asarray(column_or_1d(groups))
     if len(values) != len(table):
@@ -515,7 +511,7 @@ def _with_groups(table: Table, groups: Any) -> tuple[Table, By]:
     if distinct.dtype.kind == "f" and np.isnan(distinct).any():
         raise ValueError("groups contains NaN: give every row a group.")
     data = table.data
-    return replace(table, held=data.add_column(data.num_columns - 1, name, from_numpy(places))), By("group", name)
+    return replace(table, held=data.add_column(data.num_columns - 1, name, from_numpy(places))), f"group:{name}"
 
 
 def _offset_column(offset: Any, count: int) -> pa.Array:

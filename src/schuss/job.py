@@ -3,14 +3,12 @@
 read -> find the target -> split -> learn the schema -> encode -> decide -> descend -> evaluate
 """
 
-import difflib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,27 +20,20 @@ from schuss.engine import make_engine, own_code
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.engine.reference import ReferenceEngine
-from schuss.errors import AbandonedError, CellError, DivergedError, SettingError
+from schuss.errors import AbandonedError, DivergedError, SettingError
 from schuss.keeping import Keeper, absolute
-from schuss.losses import LOSSES, Loss, check_use, loss_named
-from schuss.model.model import Model, Record, parts_to_score, read_for
+from schuss.losses import LOSSES
+from schuss.model.model import Model, Record, read_for
 from schuss.model.scores import scores_of
 from schuss.own import CHECKED_ROWS, check_loss
-from schuss.recipe import Recipe, decide, going_on, test_fraction, validation_fraction
+from schuss.preparing import ClassWeight, Prepared, Roles, make_settings, memory_of, prepare, ready, told_apart
+from schuss.recipe import Recipe, going_on
 from schuss.settings import Settings
-from schuss.table.by import By
 from schuss.table.delimited import TableFormat
-from schuss.table.drift import Drift, drift
-from schuss.table.encoded import Facts, Origin, Stores, encode, load
-from schuss.table.encoding import Encoding
-from schuss.table.learning import learn_schema
-from schuss.table.memory import half_of_free_memory, memory_for
-from schuss.table.order import TEST, TRAINING, VALIDATION
-from schuss.table.parts import Parts
-from schuss.table.schema import Offset, Schema, Target, Task, doubtful_columns, find_target
-from schuss.table.source import read_table
-from schuss.table.store import Store
-from schuss.table.table import BLOCK_ROWS, Table
+from schuss.table.drift import drift
+from schuss.table.memory import half_of_free_memory
+from schuss.table.schema import Task
+from schuss.table.table import BLOCK_ROWS
 from schuss.training.events import Event, Finished
 from schuss.training.full_batch import minimise
 from schuss.training.judging import Validation
@@ -56,27 +47,6 @@ _ROWS_OF_CONSTANT = 1 << 20
 _LARGE = 10**7  # numbers in W, from which on memory is looked at: asking takes as long as a tenth of a small fit
 _VECTORS = 10  # of the length of W, beside three for each that the optimiser remembers: engine, states, the first W
 _OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "embedding", "loss", "dropout")
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A table made ready for training, and what was decided for it: the first event of a job.
-
-    training, validation, test: encoded rows, in memory or on disk; None where there are none.
-    drift: of an update, how its rows differ from those that the schema was learned from.
-    """
-
-    facts: Facts
-    training: Store
-    validation: Store | None
-    test: Store | None
-    recipe: Recipe
-    drift: tuple[Drift, ...] = ()
-
-    @property
-    def encoding(self) -> Encoding:
-        """How the table becomes rows."""
-        return self.facts.encoding
 
 
 @dataclass(frozen=True)
@@ -98,7 +68,6 @@ class Fold:
 
 JobEvent: TypeAlias = Prepared | Event | Evaluated | Fold
 Observer: TypeAlias = Callable[[JobEvent], None]
-ClassWeight: TypeAlias = str | Mapping[Any, float] | None
 
 
 def train(
@@ -193,7 +162,10 @@ def train(
         for name in ("table", "target"):
             if name not in data:
                 raise SettingError(f"There is no {name}: give it.")
-        prepared = ready(data.pop("table"), data.pop("target"), chosen, **data)
+        roles, unknown = told_apart({name: value for name, value in data.items() if name not in ("table", "target")})
+        if unknown:
+            raise SettingError(f"{config or run}: there is no {next(iter(unknown))!r} in the data of a run.")
+        prepared = ready(data["table"], data["target"], chosen, roles)
         plan = asked.plan(prepared.recipe.plan)
         if keeper and resume:  # what was steered by hand is repeated, and what was ended goes on
             plan = replace(plan, steps=chosen.steps, last_try=0, rates=keeper.rates())
@@ -244,19 +216,9 @@ def update(
     chosen = make_settings(
         {"precision": model.precision, "threads": model.threads, **settings, **own, "loss": model.loss}
     )
-    by = By.of(valid_by)
-    read = read_for(model.encoding, table, format, memory_of(chosen), [by.column] if by else [])
-    prepared = prepare(
-        read,
-        schema.target,
-        chosen,
-        encoding=model.encoding,
-        weight=schema.weight,
-        validation=validation,
-        test=test,
-        by=by,
-        format=format,
-    )
+    roles = Roles(weight=schema.weight, validation=validation, test=test, valid_by=valid_by, format=format)
+    read = read_for(model.encoding, table, format, memory_of(chosen), [roles.by.column] if roles.by else [])
+    prepared = prepare(read, schema.target, chosen, roles, encoding=model.encoding)
     recipe = going_on(prepared.recipe, chosen, network)
     prepared = replace(prepared, recipe=recipe, drift=drift(schema, read))
     del read  # as in train
@@ -273,236 +235,6 @@ def update(
     updates = (*model.record.updates, len(prepared.training))
     updated.record = replace(updated.record, notes=notes, updates=updates)
     return updated
-
-
-def ready(
-    table: object,
-    target: str | int | Sequence[str],
-    settings: Settings,
-    *,
-    weight: str | None = None,
-    offset: str | None = None,
-    exposure: str | None = None,
-    class_weight: ClassWeight = None,
-    exclude: Sequence[str] = (),
-    task: Task | None = None,
-    validation: float | object = None,
-    test: float | object = None,
-    valid_by: str | None = None,
-    keep_valid_by: bool = False,
-    format: TableFormat | None = None,
-) -> Prepared:
-    """A table as it is trained on: read and encoded, or found in the cache. Arguments and errors as in train."""
-    names, memory, by = names_of(target), memory_of(settings), By.of(valid_by)
-    loss = None if settings.loss is None else loss_named(settings.loss)
-    added = offset_of(offset, exposure, loss)
-    if loss:
-        check_use(loss, task, len(names), added is not None)
-    served = loss and (loss.tasks, loss.support)
-    what = (names, task, weight, added, class_weight, exclude, served, by, keep_valid_by)
-    origin = _origin(settings, table, validation, test, format, *what)
-    found = origin and load(origin, memory)
-    if found:
-        return decided(*found, settings)
-    read = read_table(table, format or TableFormat(), memory=memory_for(table, memory))
-    return prepare(
-        read,
-        find_target(read, names, task, loss),
-        settings,
-        weight=weight,
-        offset=added,
-        class_weight=class_weight,
-        exclude=exclude,
-        validation=validation,
-        test=test,
-        by=by,
-        keep_by=keep_valid_by,
-        format=format,
-        origin=origin,
-    )
-
-
-def names_of(target: str | int | Sequence[str]) -> tuple[str, ...]:
-    """The names of the target columns."""
-    return (str(target),) if isinstance(target, str | int) else tuple(str(name) for name in target)
-
-
-_OF_READY = ("weight", "offset", "exposure", "class_weight", "exclude", "task", "validation", "test", "valid_by",
-             "keep_valid_by", "format")  # fmt: skip
-
-
-def told_apart(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of train, without table and target: those of `ready`, and settings."""
-    data = {name: value for name, value in arguments.items() if name in _OF_READY}
-    return data, {name: value for name, value in arguments.items() if name not in data}
-
-
-def make_settings(settings: Mapping[str, Any]) -> Settings:
-    """Settings from names and values. Raises SettingError for an unknown name or an impossible value."""
-    known = list(Settings.__dataclass_fields__)
-    for name in settings:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            advice = f"Did you mean {close[0]!r}?" if close else f"Choose from {', '.join(known)}."
-            raise SettingError(f"There is no setting {name!r}. {advice}")
-    return Settings(**settings)
-
-
-def prepare(
-    table: Table,
-    target: Target,
-    settings: Settings,
-    *,
-    encoding: Encoding | None = None,
-    weight: str | None = None,
-    offset: Offset | None = None,
-    class_weight: ClassWeight = None,
-    exclude: Sequence[str] = (),
-    validation: float | object = None,
-    test: float | object = None,
-    by: By | None = None,
-    keep_by: bool = False,
-    format: TableFormat | None = None,
-    origin: Origin | None = None,
-) -> Prepared:
-    """Everything before the first step: split, schema, encoded rows, recipe. Arguments as in train, and
-
-    Arguments:
-        target: what is predicted.
-        encoding: of an earlier training that is to go on; None learns it from the training rows.
-        by, keep_by: valid_by and keep_valid_by.
-        origin: of the rows, by which other runs find those that take more than memory; None keeps none.
-    """
-    parts = Parts(table, target, weight, by)
-    if by and not parts.usable:
-        raise CellError(f"{table.name}: no row with a target and a weight has a value in {by.column!r}.")
-    return prepare_parts(
-        parts,
-        target,
-        settings,
-        encoding=encoding,
-        weight=weight,
-        offset=offset,
-        class_weight=class_weight,
-        exclude=exclude,
-        validation=validation,
-        test=test,
-        by=None if keep_by or by is None else by.column,
-        format=format,
-        origin=origin,
-    )
-
-
-def prepare_parts(
-    parts: Parts,
-    target: Target,
-    settings: Settings,
-    *,
-    encoding: Encoding | None = None,
-    weight: str | None = None,
-    offset: Offset | None = None,
-    class_weight: ClassWeight = None,
-    exclude: Sequence[str] = (),
-    validation: float | object = None,
-    test: float | object = None,
-    by: str | None = None,
-    format: TableFormat | None = None,
-    origin: Origin | None = None,
-) -> Prepared:
-    """As prepare, of rows of which some may be held out already. by: a column that is no feature because of that."""
-    table, usable = parts.table, parts.count(TRAINING)
-    parts.deal(
-        settings.seed,
-        _fraction("validation", validation, validation_fraction(usable, settings)),
-        _fraction("test", test, test_fraction(usable)),
-    )
-    if encoding is None:
-        wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
-        blocks = parts.blocks(TRAINING, wanted)
-        schema = learn_schema(table, target, blocks, weight=weight, offset=offset, exclude=exclude, by=by)
-        encoding = Encoding(replace(schema, suffix=format.suffix if format else ""))
-    memory = memory_of(settings)
-    chosen = [
-        (parts, TRAINING),
-        _held_out(parts, VALIDATION, validation, encoding, format, memory),
-        _held_out(parts, TEST, test, encoding, format, memory),
-    ]
-    used = [column.name for column in encoding.schema.columns]
-    nulls = {name: count for name in used if (count := table.null_count(name))}
-    notes = (*table.notes, *parts.notes, *doubtful_columns(table, encoding.schema))
-    factors = _factors(class_weight, encoding.schema, parts)
-    facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes, factors=factors)
-    return decided(
-        *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
-    )
-
-
-def _factors(class_weight: ClassWeight, schema: Schema, parts: Parts) -> tuple[float, ...]:
-    """The factor of each class, at least two as of shares. Raises SettingError where one is not possible."""
-    if class_weight is None:
-        return ()
-    classes = schema.target.classes
-    if not classes:
-        raise SettingError(f"class_weight is for classes, and the task is {schema.target.task}: use weights of rows.")
-    if class_weight == "balanced":
-        found = parts.class_weights(TRAINING, schema.weight)
-        factors = found.sum() / (len(found) * np.where(found > 0, found, np.inf))
-        return (*factors.tolist(), 1.0)[: max(len(classes), 2)]
-    if not isinstance(class_weight, Mapping):
-        raise SettingError(
-            f"class_weight is {class_weight!r}: give 'balanced', or a factor for each class by its name."
-        )
-    places: dict[Any, int] = {str(label): place for place, label in enumerate(classes)}
-    places |= {label: place for place, label in enumerate(classes)}
-    chosen = [1.0] * max(len(classes), 2)
-    for name, factor in class_weight.items():
-        place = places.get(name, places.get(str(name)))
-        if place is None or not isinstance(factor, Real) or not 0 < float(factor) < 1e30:
-            raise SettingError(f"class_weight of {name!r} is {factor!r}: give numbers above 0, for the classes "
-                               f"{', '.join(map(str, classes[:10]))}.")  # fmt: skip
-        chosen[place] = float(factor)
-    return tuple(chosen)
-
-
-def offset_of(offset: str | None, exposure: str | None, loss: Loss | None) -> Offset | None:
-    """The column that is added to output 0. Raises SettingError where there are two, or the loss has no log link."""
-    if offset and exposure:
-        raise SettingError(
-            "There is an offset and an exposure: add the exposure's logarithm to the offset, and give that."
-        )
-    if exposure and not (loss and loss.support != "real"):
-        raise SettingError("An exposure needs a loss with a log link: poisson, gamma or tweedie.")
-    name = offset or exposure
-    return Offset(name, bool(exposure)) if name else None
-
-
-def _origin(
-    settings: Settings, table: object, validation: object, test: object, format: TableFormat | None, *others: Any
-) -> Origin | None:
-    """All that encoded rows depend on; None where the table must be read in any case."""
-    if format and format.rejects:
-        return None
-    held_out = [validation, test]
-    sources = [table, *(part for part in held_out if not _is_fraction(part))]
-    fractions = [float(part) if isinstance(part, Real) else _is_fraction(part) for part in held_out]
-    linear = settings.hidden == ()  # such a network has no validation rows of its own accord
-    return Origin.of(sources, fractions, settings.seed, settings.memory, linear, format, *others)
-
-
-def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
-    """Encoded rows, and what the recipe takes for them."""
-    training, validation, test = stores
-    mean_weight = sum(np.multiply(facts.shares, facts.factors or 1.0).tolist()) / len(training)
-    recipe = decide(settings, facts.encoding, len(training), mean_weight, validation is not None)
-    classes = facts.encoding.schema.target.classes
-    if len(classes) == 1:
-        warnings.warn(f"Every row has the same class, {classes[0]}: the model can only say that.", stacklevel=4)
-    return Prepared(facts, training, validation, test, recipe)
-
-
-def memory_of(settings: Settings) -> float | None:
-    """Bytes, as a person gave them."""
-    return None if settings.memory is None else float(settings.memory)
 
 
 def fit(
@@ -638,36 +370,6 @@ def engine_for(prepared: Prepared, settings: Settings, state: TrainingState) -> 
         engine, words = engine_by_trial(make, state.engine, rows, order, plan.batch_size, plan.learning_rate)
     reasons, chosen = {**recipe.reasons, "precision": words}, {**recipe.chosen, "precision": words.partition(" ")[0]}
     return engine, replace(prepared, recipe=replace(recipe, reasons=reasons, chosen=chosen))
-
-
-def _fraction(name: str, given: float | object, default: float) -> float:
-    """The fraction of the rows that a part takes; one that is a table of its own takes none."""
-    if given is None:
-        return default
-    if not isinstance(given, Real):
-        return 0.0
-    if isinstance(given, bool) or not 0 <= float(given) < 1:
-        raise SettingError(f"{name} is {given}: give a fraction from 0 up to 1, or a table.")
-    return float(given)
-
-
-def _is_fraction(given: float | object) -> bool:
-    """Of the rows of the table itself, or the fraction that the recipe takes."""
-    return given is None or isinstance(given, Real)
-
-
-def _held_out(
-    parts: Parts,
-    part: int,
-    given: float | object,
-    encoding: Encoding,
-    format: TableFormat | None,
-    memory: float | None,
-) -> tuple[Parts, int]:
-    """The rows of a held-out part: of the table itself, or of the table that was given for it."""
-    if _is_fraction(given):
-        return parts, part
-    return parts_to_score(encoding, read_for(encoding, given, format, memory)), TRAINING
 
 
 def _validation(prepared: Prepared) -> Validation | None:

@@ -19,9 +19,10 @@ from rich.table import Column
 
 from schuss.cross_validation import CrossValidation
 from schuss.descent.optimizers import LBFGS
-from schuss.job import Evaluated, Fold, JobEvent, Prepared
+from schuss.job import Evaluated, Fold, JobEvent
 from schuss.metrics import METRICS
 from schuss.model import Model
+from schuss.preparing import Prepared
 from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
 from schuss.training.events import Chunk, Epoch, Finished, Retried, Steered

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 import schuss
-from schuss import job
+from schuss import preparing
 from schuss.descent import Optimizer
 from schuss.errors import SettingError
 from schuss.table.source import read_table
@@ -42,7 +42,7 @@ def test_the_table_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         reads.append(table)
         return read_table(table, *given, **named)
 
-    monkeypatch.setattr(job, "read_table", counted)
+    monkeypatch.setattr(preparing, "read_table", counted)
     schuss.compare(FRAME, "target", ["adam", "lion", "adagrad"], **SETTINGS)
     assert len(reads) == 1
 

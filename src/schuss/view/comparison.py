@@ -13,7 +13,8 @@ from schuss.descent.optimizers import Optimizer, optimizer_named
 from schuss.errors import SchussError, SettingError
 from schuss.files import write_file
 from schuss.groups import in_words
-from schuss.job import JobEvent, Prepared, decided, fit, make_settings, ready, told_apart
+from schuss.job import JobEvent, fit
+from schuss.preparing import Prepared, decided, make_settings, ready, told_apart
 from schuss.settings import Settings
 from schuss.training.events import Epoch
 from schuss.view.charts import Line, Panel, chart
@@ -123,12 +124,12 @@ def compare(
         DataError: the table cannot be used.
         SettingError: a setting is out of range, or there is no optimiser of such a name.
     """
-    data, settings = told_apart({"test": 0.0, **others})
+    roles, settings = told_apart({"test": 0.0, **others})
     chosen = make_settings(settings)
     rules = [optimizer_named(each) for each in optimizers]
     if not rules or chosen.optimizer is not None:
         raise SettingError("Give the optimizers to compare, at least one, as a list: optimizers=['adamw', 'lion'].")
-    prepared = ready(table, target, chosen, **data)
+    prepared = ready(table, target, chosen, roles)
     watch, found = tuple(observers), []
     for choice, rule in zip(optimizers, rules, strict=True):
         if interrupted():

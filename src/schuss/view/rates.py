@@ -15,7 +15,8 @@ from schuss.descent.optimizers import LBFGS
 from schuss.engine.protocol import Engine, EngineState
 from schuss.errors import SettingError
 from schuss.files import write_file
-from schuss.job import engine_for, make_settings, ready, told_apart
+from schuss.job import engine_for
+from schuss.preparing import make_settings, ready, told_apart
 from schuss.table.store import Store
 from schuss.training.loop import Plan
 from schuss.training.state import TrainingState
@@ -74,11 +75,11 @@ def find_learning_rate(
         DataError: the table cannot be used.
         SettingError: a setting is out of range, or is the learning rate itself, or the optimiser is lbfgs.
     """
-    data, settings = told_apart(others)
+    roles, settings = told_apart(others)
     chosen = make_settings(settings)
     if chosen.learning_rate is not None or chosen.schedule is not None:
         raise SettingError("learning_rate and schedule are what the test replaces: leave them out.")
-    prepared = ready(table, target, chosen, **data)
+    prepared = ready(table, target, chosen, roles)
     rule, plan = prepared.recipe.optimizer, prepared.recipe.plan
     if isinstance(rule, LBFGS):
         raise SettingError("lbfgs has no learning rate: it searches for the length of each step.")
