@@ -119,10 +119,10 @@ struct Selu : Stored {
 struct Mish : Stored {
     static constexpr const char* name = "mish";
     static SCHUSS_INLINE Activated of(Vector z) {
-        const Vector e = exp(at_most(z, 20.0f)), n = e * (e + 2.0f), share = 1.0f / (n + 2.0f);
+        const Vector near = at_most(z, 20.0f), e = exp(near), n = e * (e + 2.0f), share = 1.0f / (n + 2.0f);
         const Vector gate = n * share;
         const Vector slope = 4.0f * (n + 1.0f) * share * share * (e / (e + 1.0f));
-        return {z * gate, gate + z * slope};
+        return {z * gate, gate + near * slope};
     }
 };
 

@@ -127,7 +127,8 @@ struct Gaussian {
     }
 };
 
-// Unit deviance of a variance that is meanᵖ, mean = exp(output), for each target; numbers: p from 1 to 2. See losses.py.
+// Unit deviance of a variance that is meanᵖ, mean = exp(output), for each target, as losses.py defines it; numbers: p
+// from 1 to 2.
 struct Deviance {
     static constexpr int64_t numbers = 1;
     static constexpr float most = 60.0f;  // of an exponent
@@ -147,7 +148,7 @@ struct Deviance {
         Vector sum = splat(0.0f);
         for (int64_t k = 0; k < rows.count; k++) {
             const auto [a, b, output, actual, scale, distance] = parts(rows, k);
-            Vector risen = distance, fallen = distance;
+            Vector risen = at_least(distance, -most), fallen = at_most(distance, most);
             if (a != 0.0f) {
                 const Vector near = scale * exponentials(at_most(a * distance, most)).exp_minus_1;
                 const Vector far = exp(at_most(a * output, most)) - scale;  // finite where actual is 0

@@ -18,10 +18,10 @@ struct NumberColumn {
     Held held;
 };
 
-// Reads rows of text, which holds no NUL but has one behind its end. `places` says for each column of the text which one of `columns` it fills, -1 for none; those
-// that hold nothing but whole numbers, or numbers, each in the way that every program writes them, are filled, to the
-// last bit as the standard library reads them. `missing` are words for a missing value, beside nothing at all.
-// Returns the number of rows; -1 where there are more than `most` or where rows are not as many values as `places`.
+// Reads rows of text, which holds no NUL but has one behind its end. `places` says for each column of the text which one
+// of `columns` it fills, -1 for none; those that hold nothing but whole numbers, or numbers, each in the way that every
+// program writes them, are filled, to the last bit as the standard library reads them. `missing` are words for a missing
+// value, beside nothing at all. Returns the number of rows; -1 where there are more than `most` or where rows are not as many values as `places`.
 int64_t read_numbers(
     std::string_view text, char separator, const std::vector<int>& places, std::vector<NumberColumn>& columns,
     const std::vector<std::string_view>& missing, int64_t most);

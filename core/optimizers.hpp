@@ -121,8 +121,8 @@ struct Adam {
     }
 };
 
-// The momentum of step t is μₜ = β₁ (1 − ½ 0.96^(0.004 t)). What is left of the zero start is Π μ over the steps so far:
-// a function of t alone, and so small after some sixty factors that no more of them are needed.
+// The momentum of step t is μₜ = β₁ (1 − ½ 0.96^(0.004 t)). What is left of the zero start is Π μ over the steps so
+// far: a function of t alone, and so small after some sixty factors that no more of them are needed.
 struct NAdam {
     using Number = float;
     static constexpr int memory = 2;
@@ -181,7 +181,7 @@ struct Numbers {
     float* first;  // what the rule remembers: null where it has less
     float* second;
     const float* gradient;  // Σ w_i g_i
-    int64_t count;          // a multiple of panel_width
+    int64_t count;          // a multiple of lanes
 };
 
 // What a step does to all of them, besides the rule itself.

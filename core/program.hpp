@@ -13,8 +13,8 @@ namespace schuss {
 
 // A link of the chain, by its kind:
 //   dense       output = activation(x · weights + biases); in W from `start` on weights [inputs, outputs] row by row,
-//               then biases. Of the first one `inputs` is F + Σ levels, or F + C · d behind an embedding. The last link of
-//               a network is dense and linear.
+//               then biases. Of the first one `inputs` is F + Σ levels, or F + C · d behind an embedding. The last link
+//               of a network is dense and linear.
 //   embedding   the first link or none: output = features, then a vector of d numbers for every code; `inputs` is
 //               F + Σ levels, `outputs` is F + C · d; in W the levels' vectors, column by column
 //   layer_norm  output = activation(γ · (x − mean) / √(variance + number) + β); in W γ, then β

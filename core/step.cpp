@@ -59,8 +59,8 @@ SCHUSS_INLINE void gather_features(const Selection chosen, int64_t F, const Shee
     }
 }
 
-// What is needed of rows [first, last) of the selection: features, codes and offsets, and for the loss targets and weights.
-// Rows of the last unit that lie beyond the selection are zeros.
+// What is needed of rows [first, last) of the selection: features, codes and offsets, and for the loss targets and
+// weights. Rows of the last unit that lie beyond the selection are zeros.
 __attribute__((noinline)) void gather(
     Workspace& workspace, const Selection chosen, int64_t first, int64_t last, bool with_loss
 ) {
@@ -72,7 +72,6 @@ __attribute__((noinline)) void gather(
     int32_t* codes = workspace.codes.data;
     float* targets = workspace.targets;
     float* weights = workspace.weights;
-    float* offsets = workspace.offsets;
 
     gather_features(chosen, F, features, first, end);
     for (int64_t r = first; r < end && C; r++)
@@ -82,14 +81,14 @@ __attribute__((noinline)) void gather(
     if (with_loss && rows.weights)
         for (int64_t r = first; r < end; r++) weights[r] = rows.weights[chosen.row(r)];
     if (rows.offsets)
-        for (int64_t r = first; r < end; r++) offsets[r] = rows.offsets[chosen.row(r)];
+        for (int64_t r = first; r < end; r++) workspace.offsets[r] = rows.offsets[chosen.row(r)];
 
     for (int64_t r = end; r < last; r++) {
         for (int64_t p = 0; p * features.row_step < F; p++)
             memset(features.at(p, r), 0, static_cast<size_t>(features.row_step) * sizeof(float));
         for (int64_t c = 0; c < C; c++) codes[c * capacity + r] = -1;
         for (int64_t t = 0; t < T; t++) targets[t * capacity + r] = 0;
-        weights[r] = offsets[r] = 0;
+        weights[r] = workspace.offsets[r] = 0;
     }
 }
 
@@ -125,22 +124,23 @@ void add_offsets(Workspace& workspace, const Pass& pass) {
         store(scores + r, load(scores + r) + load(workspace.offsets + r));
 }
 
-void losses_of_rows(Workspace& workspace, const Pass& pass) {
+Scores scores_from(const Workspace& workspace, int64_t row) {
     const Output& output = *workspace.output;
-    workspace.loss->values(
-        {output.scores + pass.first, workspace.targets + pass.first, workspace.program->loss_numbers, output.outputs,
-         workspace.row_capacity},
-        pass.last - pass.first, workspace.row_losses + pass.first);
+    const float* const numbers = workspace.program->loss_numbers;
+    return Scores{output.scores, workspace.targets, numbers, output.outputs, workspace.row_capacity}.from(row);
+}
+
+void losses_of_rows(Workspace& workspace, const Pass& pass) {
+    const int64_t rows = pass.last - pass.first;
+    workspace.loss->values(scores_from(workspace, pass.first), rows, workspace.row_losses + pass.first);
 }
 
 // Derivatives of Σ w_i L_i by the outputs; 0 for rows beyond the batch.
 void derivatives_of_loss(Workspace& workspace, const Pass& pass, int64_t count, bool weighted) {
     const Output& output = *workspace.output;
     const int64_t capacity = workspace.row_capacity;
-    workspace.loss->derivatives(
-        {output.scores + pass.first, workspace.targets + pass.first, workspace.program->loss_numbers, output.outputs,
-         capacity},
-        pass.last - pass.first, output.derivatives + pass.first);
+    const int64_t rows = pass.last - pass.first;
+    workspace.loss->derivatives(scores_from(workspace, pass.first), rows, output.derivatives + pass.first);
     for (int64_t k = 0; k < output.outputs; k++) {
         float* derivatives = output.derivatives + k * capacity;
         if (weighted)
@@ -194,34 +194,39 @@ double total_of_rows(const Workspace& workspace, int64_t first, int64_t last, bo
 struct Finish {
     enum { store, update } kind;
     ReadyRule rule;
-    StepTerms terms;    // of weights
+    StepTerms of_weights;
+    StepTerms of_biases;
     bool only_touched;  // numbers whose gradient is 0 stay as they are, and need not be visited
     bool averages;      // W's average follows it
     float behind;       // the share of its way to W that the average stays behind
 };
 
+// The average goes on towards W. Apart, so that what every step does stays small enough to stand where it is called.
+__attribute__((noinline)) void follow(Workspace& workspace, const Stretch& stretch, float behind) {
+    const float* W = workspace.W + stretch.start;
+    float* average = workspace.average + stretch.start;
+    for (int64_t i = 0; i < stretch.count; i += lanes)
+        store(average + i, load(W + i) - behind * (load(W + i) - load(average + i)));
+}
+
 // The optimiser goes over a stretch, and the average after it.
-void update(Workspace& workspace, const Stretch& stretch, const float* gradient, const Finish& finish, bool penalised) {
+SCHUSS_INLINE void update(
+    Workspace& workspace, const Stretch& stretch, const float* gradient, const Finish& finish, const StepTerms& terms
+) {
     const auto from_start = [&](float* vector) { return vector ? vector + stretch.start : nullptr; };
-    StepTerms terms = finish.terms;
-    if (!penalised) terms.l1 = terms.l2 = terms.shrink = 0;
     workspace.optimizer->update(
         finish.rule,
         {workspace.W + stretch.start, from_start(workspace.vectors[0]), from_start(workspace.vectors[1]), gradient,
          stretch.count},
         terms);
-    if (!finish.averages) return;
-    const float* W = workspace.W + stretch.start;
-    float* average = workspace.average + stretch.start;
-    for (int64_t i = 0; i < stretch.count; i += lanes)
-        store(average + i, load(W + i) - finish.behind * (load(W + i) - load(average + i)));
+    if (finish.averages) follow(workspace, stretch, finish.behind);
 }
 
 // … over a tile whose gradient is stored.
 void update_stored(Workspace& workspace, const Place& place, const Finish& finish) {
     const Tile& tile = place.tile;
-    update(workspace, tile.weights, workspace.gradient + tile.weights.start, finish, true);
-    update(workspace, tile.biases, workspace.gradient + tile.biases.start, finish, false);
+    update(workspace, tile.weights, workspace.gradient + tile.weights.start, finish, finish.of_weights);
+    update(workspace, tile.biases, workspace.gradient + tile.biases.start, finish, finish.of_biases);
     if (place.operation->adds())
         memset(workspace.gradient + tile.weights.start, 0, static_cast<size_t>(tile.weights.count) * sizeof(float));
     place.operation->updated(place.tile, workspace.W);
@@ -247,7 +252,8 @@ void gradient_of_tile(
         operation.gradient(place.tile, rows, stored_weights, nullptr);
         if (updates && finish.only_touched && first_segment)
             operation.for_each_touched(place.tile, rows, [&](int64_t start, int64_t count) {
-                update(workspace, {tile.weights.start + start, count}, stored_weights + start, finish, true);
+                const Stretch stretch = {tile.weights.start + start, count};
+                update(workspace, stretch, stored_weights + start, finish, finish.of_weights);
                 memset(stored_weights + start, 0, static_cast<size_t>(count) * sizeof(float));
             });
         else if (updates)
@@ -259,8 +265,8 @@ void gradient_of_tile(
     float* const biases = weights + tile_inputs * panel_width;
     operation.gradient(place.tile, rows, weights, biases);
     if (updates && first_segment) {
-        update(workspace, tile.weights, weights, finish, true);
-        if (tile.biases.count) update(workspace, tile.biases, biases, finish, false);
+        update(workspace, tile.weights, weights, finish, finish.of_weights);
+        if (tile.biases.count) update(workspace, tile.biases, biases, finish, finish.of_biases);
         operation.updated(place.tile, workspace.W);
         return;
     }
@@ -270,21 +276,21 @@ void gradient_of_tile(
 }
 
 // Σ g² of a tile's part of the cost's gradient, in float64.
-double squares_of_tile(const Workspace& workspace, const Place& place, const StepTerms& terms) {
-    const Tile& tile = place.tile;
-    const auto squares = [&](const Stretch& stretch, double l1, double l2) {
+double squares_of_tile(const Workspace& workspace, const Tile& tile, const Finish& finish) {
+    const auto squares = [&](const Stretch& stretch, const StepTerms& terms) {
         const float* gradient = workspace.gradient + stretch.start;
         const float* W = workspace.W + stretch.start;
         double sums[lanes] = {}, total = 0;
         for (int64_t start = 0; start < stretch.count; start += lanes)
             for (int64_t i = 0; i < lanes; i++) {
-                const double w = W[start + i], g = terms.scale * gradient[start + i] + l2 * w + signed_as(w, l1);
+                const double w = W[start + i], slope = terms.scale * gradient[start + i];
+                const double g = slope + terms.l2 * w + signed_as(w, terms.l1);
                 sums[i] += g * g;
             }
         for (int64_t i = 0; i < lanes; i++) total += sums[i];
         return total;
     };
-    return squares(tile.weights, terms.l1, terms.l2) + squares(tile.biases, 0, 0);
+    return squares(tile.weights, finish.of_weights) + squares(tile.biases, finish.of_biases);
 }
 
 // ---- a batch -------------------------------------------------------------------------------------------------------
@@ -356,14 +362,14 @@ double go_through(
 // The gradient is stored: its norm, and the update that it allows.
 void clip_and_update(Workspace& workspace, const Worker& worker, const Share& share, Finish& finish) {
     for (int64_t i = share.begin; i < share.end; i++)
-        workspace.squares[i] = squares_of_tile(workspace, workspace.places[i], finish.terms);
+        workspace.squares[i] = squares_of_tile(workspace, workspace.places[i].tile, finish);
     worker.meet();
     double squares = 0;
     for (int64_t i = 0; i < workspace.place_count; i++) squares += workspace.squares[i];
     const double norm = __builtin_sqrt(squares);
     // A norm that is not finite leaves the gradient as it is, so that divergence is seen.
     const double most = workspace.program->clip_norm;
-    if (norm > most && norm < __builtin_inf()) finish.terms.factor = most / norm;
+    if (norm > most && norm < __builtin_inf()) finish.of_weights.factor = finish.of_biases.factor = most / norm;
     for (int64_t i = share.begin; i < share.end; i++) update_stored(workspace, workspace.places[i], finish);
     worker.meet();
 }
@@ -387,11 +393,12 @@ void train(void* memory, const Rows& rows, const Chunk& chunk, const Worker& wor
         if (within == chunk.epoch_rows) epoch += within, within = 0;
         const double divisor = static_cast<double>(count) * program.mean_weight;
         const double rate = chunk.learning_rates[s];
+        const double limit = program.clip_value > 0 ? program.clip_value : __builtin_inf();
         Finish finish = {
             by_norm ? Finish::store : Finish::update,
             optimizer.ready(workspace.constants, rate, step + 1),
-            {1 / divisor, program.l1, program.l2, rate * program.weight_decay,
-             program.clip_value > 0 ? program.clip_value : __builtin_inf(), 1},
+            {1 / divisor, program.l1, program.l2, rate * program.weight_decay, limit, 1},
+            {1 / divisor, 0, 0, 0, limit, 1},
             optimizer.stays_at_0 && program.l1 == 0 && program.l2 == 0 && program.weight_decay == 0 && !by_norm &&
                 !chunk.average_rates,
             chunk.average_rates != nullptr,
@@ -411,7 +418,7 @@ void gradient(void* memory, const Rows& rows, int64_t step, const Worker& worker
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const Share share = share_of(workspace, worker, rows.count);
     prepare(workspace, workspace.trial, worker, share);
-    const Finish finish = {Finish::store, {}, {}, false, false, 0};
+    const Finish finish = {Finish::store, {}, {}, {}, false, false, 0};
     const double found = go_through(
         workspace, workspace.trial, {rows, nullptr, 0, rows.count, 0}, worker, share, finish, step >= 0, step);
     if (worker.number == 0) *total = found;

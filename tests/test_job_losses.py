@@ -105,6 +105,31 @@ def test_the_loss_is_in_the_target_s_units_and_the_model_survives_its_file(words
     np.testing.assert_array_equal(loaded.predict(table), model.predict(table))
 
 
+# A target of each task; a new task needs an entry.
+TARGETS: dict[str, dict[str, Any]] = {
+    "regression": {"y": MEAN},
+    "binary": {"y": ANSWERS},
+    "multiclass": {"y": COLOURS},
+    "multilabel": {"y": ANSWERS == "yes", "z": COUNTS > 2},
+}
+
+
+@pytest.mark.parametrize(("name", "task"), [(name, task) for name in LOSSES for task in LOSSES[name].tasks])
+def test_every_loss_learns_every_task_of_its_own_in_both_engines(name: str, task: Any) -> None:
+    table, events = table_for(0.0).assign(**TARGETS[task]), list[Any]()
+    settings: dict[str, Any] = {"hidden": (), "epochs": 40, "validation": 0.0, "test": table}
+    models = [
+        schuss.train(
+            table, list(TARGETS[task]), loss=name, task=task, precision=kind, observers=[events.append], **settings
+        )
+        for kind in ("float32", "float64")
+    ]
+    found, expected = (model.outputs(table) for model in models)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+    for event in (event for event in events if isinstance(event, Evaluated)):
+        assert event.scores["loss"] < event.constant["loss"]
+
+
 @pytest.mark.parametrize("words", CASES)
 def test_events_tell_the_loss_in_the_same_units(words: str) -> None:
     table = table_for(CASES[words][0])

@@ -1,5 +1,5 @@
-// Embeddings: every level of a categorical column owns a vector of `width` numbers, which is written behind the features
-// in the sheet of inputs. Its gradient is the sum over the rows that have the level.
+// Embeddings: every level of a categorical column owns a vector of `width` numbers, which is written behind the
+// features in the sheet of inputs. Its gradient is the sum over the rows that have the level.
 //
 // In a padded vector: column by column, the levels' vectors without a gap, the last one filled up to whole panels.
 #pragma once

@@ -1,5 +1,5 @@
-// Layer norm: values = activation(γ · normalised + β), normalised = (x − mean) / √(variance + ε) over a row's columns (Ba,
-// Kiros and Hinton 2016). Mean and variance are float64: no square of a float32 overflows there, and a row of equal
+// Layer norm: values = activation(γ · normalised + β), normalised = (x − mean) / √(variance + ε) over a row's columns
+// (Ba, Kiros and Hinton 2016). Mean and variance are float64: no square of a float32 overflows there, and a row of equal
 // numbers has a variance of 0.
 //
 // In a padded vector: panel by panel, γ of the panel, then its β.

@@ -80,7 +80,7 @@ SCHUSS_INLINE void send_back(const Signal& signal, const Pass& pass, Derivatives
 // A stretch of the padded vectors whose gradient is made in one go, by one thread, over all rows of a batch.
 struct Stretch {
     int64_t start;
-    int64_t count;  // a multiple of panel_width
+    int64_t count;  // a multiple of lanes
 };
 struct Tile {
     Stretch weights;

@@ -282,7 +282,8 @@ class _Deviance(Loss):
     """Unit deviance of a variance that is meanᵖ, with mean μ = exp(output), for each target (Jørgensen 1987).
 
     With a = 2 − p, b = 1 − p and d = output − log(actual) it is 2 actualᵃ ((exp(a d) − 1) / a − (exp(b d) − 1) / b),
-    and of what would be 0 / 0 the limit d. Exponents are cut off at 60, in the derivative too.
+    and of what would be 0 / 0 the limit d. Exponents are cut off at 60, in the derivative too, and so is that d, which
+    would outgrow the exponential.
     """
 
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
@@ -290,13 +291,14 @@ class _Deviance(Loss):
         (p,) = self.numbers(1)
         a, b = 2 - p, 1 - p
         scale, distance = _scale(targets, a), outputs - _log(targets)
-        risen = distance
+        risen = np.maximum(distance, -_MOST_POWER)
         if a:
             near = scale * np.expm1(np.minimum(a * distance, _MOST_POWER))
             far = np.exp(np.minimum(a * outputs, _MOST_POWER)) - scale  # finite where actual is 0
             risen = np.where(targets >= 1, near, far) / a
-        fallen = scale * (np.expm1(np.minimum(b * distance, _MOST_POWER)) / b if b else distance)
-        return np.asarray(2 * (risen - fallen).sum(axis=1))
+        power = np.minimum(b * distance if b else distance, _MOST_POWER)
+        fallen = np.expm1(power) / b if b else power
+        return np.asarray(2 * (risen - scale * fallen).sum(axis=1))
 
     def derivative(self, outputs: Matrix, targets: Matrix) -> Matrix:
         """2 (μᵃ − actual · μᵇ)."""

@@ -47,12 +47,13 @@ struct Numbers {
 };
 
 struct Table {
-    std::vector<float> features, targets, weights;
+    std::vector<float> features, targets, weights, offsets;
     std::vector<int32_t> codes;
     std::vector<int64_t> order;
 
     schuss::Rows rows() const {
-        return {features.data(), codes.data(), targets.data(), weights.data(), nullptr, static_cast<int64_t>(weights.size())};
+        return {features.data(), codes.data(), targets.data(), weights.data(), offsets.data(),
+                static_cast<int64_t>(weights.size())};
     }
 };
 
@@ -72,9 +73,11 @@ struct Case {
             for (int64_t f = 0; f < description.features; f++) table.features.push_back(numbers.centred());
             for (const int64_t levels : description.levels)
                 table.codes.push_back(static_cast<int32_t>(numbers.next() * static_cast<double>(levels + 1)) - 1);
+            const bool any = description.loss == "squared_error" || description.loss == "quantile";
             for (int64_t t = 0; t < description.targets; t++)
-                table.targets.push_back(description.loss == "squared_error" ? numbers.centred() : numbers.next() < 0.5);
+                table.targets.push_back(any ? numbers.centred() : numbers.next() < 0.5);
             table.weights.push_back(static_cast<float>(numbers.next()));
+            table.offsets.push_back(numbers.centred());
             table.order.push_back(row * 7 % count);
         }
         return table;
@@ -90,8 +93,8 @@ struct Case {
 
 Description description(
     std::vector<Description::Layer> layers, int64_t features, std::vector<int64_t> levels, int64_t targets,
-    const char* loss, const char* optimizer, std::vector<std::pair<std::string, double>> constants,
-    double clip_value = 0, double clip_norm = 0
+    const char* loss, std::vector<float> loss_numbers, const char* optimizer,
+    std::vector<std::pair<std::string, double>> constants, double clip_value = 0, double clip_norm = 0
 ) {
     const bool adagrad = std::strcmp(optimizer, "adagrad") == 0;  // with neither, it visits what a batch touches
     int64_t parameters = 0;
@@ -101,10 +104,9 @@ Description description(
         if (layer.kind == "embedding")
             parameters += (layer.inputs - features) * (layer.outputs - features) / static_cast<int64_t>(levels.size());
     }
-    std::vector<float> numbers(std::strcmp(loss, "squared_error") ? 1 : 0);  // of the others, the smoothing
-    return {std::move(layers), parameters, features, std::move(levels), targets, loss, std::move(numbers),
-            adagrad ? 0 : 0.001, adagrad ? 0 : 0.01, 0.8, optimizer, std::move(constants), adagrad ? 0 : 0.1, clip_value,
-            clip_norm, 0x123456789abcdef};
+    return {std::move(layers), parameters, features, std::move(levels), targets, loss, std::move(loss_numbers),
+            adagrad ? 0 : 0.001, adagrad ? 0 : 0.01, 0.8, optimizer, std::move(constants), adagrad ? 0 : 0.1,
+            clip_value, clip_norm, 0x123456789abcdef};
 }
 
 std::vector<Case> cases() {
@@ -116,7 +118,7 @@ std::vector<Case> cases() {
                       {"dense", 37, 17, 15 * 37, "relu", 0},
                       {"dropout", 17, 17, 0, "", 0.5},
                       {"dense", 17, 3, 15 * 37 + 38 * 17, "identity", 0}},
-                     9, {4, 1}, 3, "squared_error", "adam", adam),
+                     9, {4, 1}, 3, "squared_error", {}, "adam", adam),
          3, 77, 77 * 5 + 30, 17000},
         {"every kind of layer",
          description({{"embedding", 9 + 5, 9 + 2 * 7, 0, "", 0},
@@ -131,23 +133,34 @@ std::vector<Case> cases() {
                       {"dense", 37, 23, 81 + 26 * 37, "identity", 0},
                       {"join", 23, 23, 0, "", 0},
                       {"dense", 23, 3, 81 + 26 * 37 + 38 * 23, "identity", 0}},
-                     9, {4, 1}, 3, "squared_error", "adam", adam),
+                     9, {4, 1}, 3, "squared_error", {}, "adam", adam),
          3, 77, 77 * 5 + 30, 17000},
         {"touched vectors of an embedding alone",
          description({{"embedding", 50, 6, 0, "", 0}, {"dense", 6, 2, 150, "identity", 0}}, 0, {40, 10}, 1,
-                     "cross_entropy", "adagrad", {{"epsilon", 1e-10}}),
+                     "cross_entropy", {0}, "adagrad", {{"epsilon", 1e-10}}),
          2, 32, 32 * 9 + 1, 3000},
         {"linear, categories alone, touched rows alone",
-         description({{"dense", 50, 2, 0, "identity", 0}}, 0, {40, 10}, 1, "cross_entropy", "adagrad",
-                     {{"epsilon", 1e-10}}),
+         description({{"dense", 50, 2, 0, "identity", 0}}, 0, {40, 10}, 1, "cross_entropy", {0.1f},
+                     "adagrad", {{"epsilon", 1e-10}}),
          2, 32, 32 * 9 + 1, 3000},
         {"clipped by its norm",
          description({{"dense", 45, 33, 0, "gelu", 0}, {"dense", 33, 1, 46 * 33, "identity", 0}}, 40, {5}, 1,
-                     "log_loss", "momentum", {{"momentum", 0.9}}, 0, 0.05),
+                     "log_loss", {0}, "momentum", {{"momentum", 0.9}}, 0, 0.05),
          1, 64, 64 * 4 + 7, 3000},
+        {"quantiles, behind a layer norm of the features",
+         description({{"layer_norm", 9, 9, 0, "identity", 1e-5}, {"dense", 9, 3, 18, "identity", 0}}, 9, {}, 1,
+                     "quantile", {0.1f, 0.5f, 0.8f}, "nadam", adam),
+         3, 50, 50 * 6 + 3, 3000},
+        {"a deviance, behind a block of the features",
+         description({{"fork", 9, 9, 0, "", 0},
+                      {"dense", 9, 9, 0, "silu", 0},
+                      {"join", 9, 9, 0, "", 0},
+                      {"dense", 9, 2, 90, "identity", 0}},
+                     9, {}, 2, "tweedie", {1.5f}, "gradient_descent", {}),
+         2, 50, 50 * 6 + 3, 3000},
         {"batches longer than a segment",
          description({{"dense", 6, 8192, 0, "relu", 0}, {"dense", 8192, 1, 7 * 8192, "identity", 0}}, 3, {3}, 1,
-                     "squared_error", "adagrad", {{"epsilon", 1e-10}}, 0.01),
+                     "squared_error", {}, "adagrad", {{"epsilon", 1e-10}}, 0.01),
          1, 1100, 1100 + 20, 1100},
     };
     if (schuss::bf16_build()) {
@@ -161,7 +174,7 @@ std::vector<Case> cases() {
 }
 
 struct Result {
-    std::vector<float> W;
+    std::vector<float> W, average;
     std::vector<double> losses;
 };
 
@@ -172,16 +185,18 @@ class Training {
     explicit Training(const Case& of)
         : of_(of), table_(of.table(of.rows)), start_(of.start()), vectors_(2 * start_.size()),
           rates_(static_cast<size_t>((of.rows + of.batch - 1) / of.batch), 0.01),
-          reached_{start_, std::vector<double>(rates_.size())} {}
+          average_rates_(rates_.size(), 0.3), averaged_(of.description.optimizer != "adagrad"),
+          reached_{start_, start_, std::vector<double>(rates_.size())} {}
 
     const Result& run(Engine& engine) {
         std::fill(vectors_.begin(), vectors_.end(), 0.0f);
-        engine.load(start_.data(), vectors_.data(), nullptr, 0);
+        engine.load(start_.data(), vectors_.data(), averaged_ ? start_.data() : nullptr, 0);
         const auto steps = static_cast<int64_t>(rates_.size());
+        const double* const average_rates = averaged_ ? average_rates_.data() : nullptr;
         engine.train(
-            table_.rows(), {table_.order.data(), of_.rows, of_.rows, of_.batch, rates_.data(), nullptr, 0, steps},
+            table_.rows(), {table_.order.data(), of_.rows, of_.rows, of_.batch, rates_.data(), average_rates, 0, steps},
             reached_.losses.data(), {});
-        engine.state(reached_.W.data(), vectors_.data(), nullptr);
+        engine.state(reached_.W.data(), vectors_.data(), averaged_ ? reached_.average.data() : nullptr);
         return reached_;
     }
 
@@ -189,7 +204,8 @@ class Training {
     const Case& of_;
     Table table_;
     std::vector<float> start_, vectors_;
-    std::vector<double> rates_;
+    std::vector<double> rates_, average_rates_;
+    bool averaged_;  // else only what a batch touches is visited
     Result reached_;
 };
 
@@ -223,6 +239,7 @@ void expect_same(const Look& a, const Look& b, const std::string& what) {
 
 void expect_same(const Result& a, const Result& b, const std::string& what) {
     expect(same_bits(a.W, b.W), what + ": W");
+    expect(same_bits(a.average, b.average), what + ": its average");
     expect(same_bits(a.losses, b.losses), what + ": losses of batches");
     expect(std::isfinite(a.losses.back()), what + ": finite");
 }

@@ -132,6 +132,20 @@ def test_activations_are_accurate_to_a_few_units_in_the_last_place(activation: s
     np.testing.assert_allclose(slopes[there], function.derivative(z)[there], rtol=1e-6, atol=3e-7)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_do_not_overflow(activation: str, isa: str) -> None:
+    function, z = ACTIVATIONS[activation], np.array([-1e30, -1e10, -300, 300, 1e10, 1e30], np.float32)
+    found = outputs_at(activation, z)
+    np.testing.assert_allclose(found, function.value(z.astype(np.float64)), rtol=4e-7, atol=1e-30)
+    network, W = Network(1, (1,), 1, activation), np.array([0, 0, 1, 0], np.float32)
+    engine = native(network, "absolute_error")
+    for each, value in zip(z, found, strict=True):
+        W[1] = each  # the bias, whose gradient is the slope: the output is greater than the target
+        row = Rows(np.zeros((1, 1), np.float32), np.zeros((1, 0), np.int32), np.full((1, 1), value - np.abs(value) - 1))
+        slope = function.derivative(each.astype(np.float64)[np.newaxis])[0]
+        np.testing.assert_allclose(engine.gradient(W, row)[1][1], slope, rtol=1e-6, atol=1e-30)
+
+
 def test_gelu_is_the_exact_form(isa: str) -> None:
     z = np.linspace(-5, 5, 1001, dtype=np.float32)
     exact = 0.5 * z.astype(np.float64) * (1 + erf(z.astype(np.float64) / np.sqrt(2)))

@@ -61,7 +61,7 @@ def test_what_a_person_wrote_trains_as_the_reference_does(
     loss: str, optimizer: str, mine: str, averaging: str | None
 ) -> None:
     network, rule = network_for(loss), OPTIMIZERS[optimizer](weight_decay=0.1)
-    cost = Cost(LOSSES[loss](), l2=0.05, mean_weight=0.8)
+    cost = Cost(LOSSES[loss](), l2=0.05, mean_weight=0.8, l1=0.01)
     own_loss = type("Mine", (LOSSES[loss],), {})() if mine == "derived loss" else as_own(loss)
     own_cost = replace(cost, loss=own_loss) if "loss" in mine else cost
     own_rule = derived(OPTIMIZERS[optimizer]) if "rule" in mine else rule

@@ -11,7 +11,7 @@ import pytest
 
 import schuss
 from schuss import Model, files
-from schuss.errors import DataError, ModelFileError, SettingError
+from schuss.errors import CellError, DataError, ModelFileError, SettingError
 from schuss.files import read_tensors, write_tensors
 from schuss.losses import SquaredError
 
@@ -65,6 +65,33 @@ def test_predictions_are_labels_and_probabilities_sum_to_one(binary: Model, mult
         labels = np.array(trained.classes)[probabilities.argmax(axis=1)]
         assert (trained.predict(FRAME) == labels).all()
         assert trained.classes == tuple(sorted(FRAME[name].unique()))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("loss", ["squared_error", "gaussian", "cross_entropy"])
+def test_numbers_far_from_those_of_training_end_in_a_finite_prediction_or_an_error(loss: str, precision: str) -> None:
+    table = pd.DataFrame({"a": RANDOM.normal(size=60), "b": RANDOM.normal(size=60)})
+    table["y"] = (table["a"] + table["b"] > 0).astype(int)
+    model = schuss.train(table, "y", loss=loss, hidden=(64, 64, 64), epochs=5, precision=precision)
+    predicted = model.predict_proba if model.classes else model.predict
+    for size in (1e10, 1e30):
+        assert np.isfinite(predicted(pd.DataFrame({"a": [1.0, size, size], "b": [1.0, -size, size]}))).all()
+    if precision == "float32":
+        W = model.W * np.float32(10)
+        model = Model(model.encoding, model.network, model.loss, W, model.record)
+        with pytest.raises(CellError, match="row 2: numbers lie so far from those seen in training"):
+            model.predict(pd.DataFrame({"a": [1.0, 1e38], "b": [1.0, -1e38]}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e30, 1e38])
+def test_training_on_huge_numbers_ends_in_finite_predictions(size: float, precision: str) -> None:
+    table = pd.DataFrame({"a": RANDOM.normal(size=60), "b": size * RANDOM.normal(size=60)})
+    table.loc[7, "a"] = -size
+    table["y"] = RANDOM.normal(size=60)
+    model = schuss.train(table, "y", hidden=(16, 16), epochs=5, precision=precision)
+    assert model.record.outcome == "completed"
+    assert np.isfinite(model.predict(table)).all()
 
 
 def test_a_regression_has_no_probabilities(regression: Model) -> None:

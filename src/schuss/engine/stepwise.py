@@ -84,7 +84,7 @@ class StepwiseEngine:
         state, is_weight, count = self._state, self._network.is_weight, len(batch) * self._cost.mean_weight
         told, batch = self._told(state.W, batch, state.step) if self._own_loss else (None, batch)
         total, gradient = self._native.gradient(state.W, batch, state.step)
-        gradient = (gradient / count + self._cost.l2 * is_weight * state.W).astype(np.float32)
+        gradient = (gradient / count + self._cost.penalty_gradient(state.W, is_weight)).astype(np.float32)
         self._rule.update(state.W, gradient, state.vectors, float(rates[0]), state.step + 1, is_weight)
         if state.average is not None and average_rates is not None:
             follow(state.average, state.W, float(average_rates[0]))

@@ -134,7 +134,8 @@ class Model:
             [N]; [N, T] float64 for several targets, [N, levels] for several quantiles.
 
         Raises:
-            DataError: the table cannot be read, or a column is missing or of another kind.
+            DataError: the table cannot be read, a column is missing or of another kind, or numbers lie so far from
+                those of training that the network overflows.
         """
         return self._each(table, format, self.meaning)
 
@@ -181,7 +182,12 @@ class Model:
     def output_blocks(self, table: Table) -> Iterator[Matrix]:
         """As outputs, of a table from `read_for`, block by block [n, K]."""
         for block in table.blocks(list(self.encoding.input_names)):
-            yield self.outputs_of(self.encoding.encode(block, target=False))
+            outputs = self.outputs_of(self.encoding.encode(block, target=False))
+            finite = np.isfinite(outputs).all(axis=1)
+            if not finite.all():
+                raise CellError(f"{block.where(int(finite.argmin()))}: numbers lie so far from those seen in training "
+                                "that there is no prediction. Correct them, or leave them empty.")  # fmt: skip
+            yield outputs
 
     def _each(
         self, table: object, format: TableFormat | None, meaning: Callable[[Matrix], NDArray[Any]]
