@@ -6,7 +6,7 @@ read -> find the target -> split -> learn the schema -> encode -> decide -> desc
 import difflib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -191,13 +191,7 @@ def train(
         for name in ("table", "target"):
             if name not in data:
                 raise SettingError(f"There is no {name}: give it.")
-        prepared = ready(data.pop("table"), data.pop("target"), chosen, **data)
-        plan = asked.plan(prepared.recipe.plan)
-        if keeper and resume:  # what was steered by hand is repeated, and what was ended goes on
-            plan = replace(asked.plan(plan), steps=chosen.steps, last_try=0)
-        prepared = replace(prepared, recipe=replace(prepared.recipe, plan=plan))
-        if folder:
-            folder.rotate(chosen.checkpoint_seconds, chosen.checkpoints)
+        prepared = repeating(ready(data.pop("table"), data.pop("target"), chosen, **data), asked, resume)
         model, _ = fit(prepared, chosen, keeper=keeper, observers=observers, interrupted=interrupted)
         return model
 
@@ -498,6 +492,14 @@ def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     return Prepared(facts, training, validation, test, recipe)
 
 
+def repeating(prepared: Prepared, asked: Configuration, resumed: bool) -> Prepared:
+    """Steered by hand and ended as the configuration tells; a run that is resumed repeats the former and goes on."""
+    plan = asked.plan(prepared.recipe.plan)
+    if resumed:
+        plan = replace(plan, steps=prepared.recipe.plan.steps, last_try=0)
+    return replace(prepared, recipe=replace(prepared.recipe, plan=plan))
+
+
 def memory_of(settings: Settings) -> float | None:
     """Bytes, as a person gave them."""
     return None if settings.memory is None else float(settings.memory)
@@ -538,14 +540,16 @@ def fit(
         )
 
     if keeper:
+        keeper.folder.rotate(settings.checkpoint_seconds, settings.checkpoints)
         state = keeper.begin(_resolved(settings, prepared.recipe), _seen(prepared), state, model_of, **_told(prepared))
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
     control = keeper.folder if keeper else None
     way_down, validation = _way_down(prepared), _validation(prepared)
-    for event in way_down(engine, state, prepared.training, recipe.plan, validation, interrupted, control):
-        for observer in watch:
-            observer(event)
+    arguments = engine, state, prepared.training, recipe.plan, validation, interrupted, control
+    with closing(way_down(*arguments)) as events:  # an observer may raise
+        for event in events:
+            _tell(watch, event)
     assert isinstance(event, Finished)
     outcome, state = event.outcome, event.state
     if outcome is Outcome.ABANDONED:
@@ -589,7 +593,7 @@ def _told(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _way_down(prepared: Prepared) -> Callable[..., Iterator[Event]]:
+def _way_down(prepared: Prepared) -> Callable[..., Generator[Event]]:
     """The loop, or what takes its place for a rule that looks at all rows."""
     recipe = prepared.recipe
     if isinstance(recipe.optimizer, LBFGS):
