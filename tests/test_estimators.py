@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -63,10 +64,18 @@ def test_contract_of_scikit_learn(estimator: Any, check: Any) -> None:
 @pytest.mark.filterwarnings("ignore:Every row has the same class")
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
     [
-        each(
-            hidden=(), batch_size=4096, epochs=500, optimizer="gradient_descent", learning_rate=0.1, precision="float64"
-        )
+        each(hidden=(), **settings)
         for each in (SchussRegressor, SchussClassifier)
+        for settings in (
+            {"optimizer": "lbfgs", "precision": "float64"},
+            {
+                "optimizer": "gradient_descent",
+                "learning_rate": 0.1,
+                "batch_size": 4096,
+                "epochs": 500,
+                "precision": "float64",
+            },
+        )
     ]
 )
 def test_contract_of_scikit_learn_with_full_batches_and_no_exception(estimator: Any, check: Any) -> None:
@@ -402,7 +411,7 @@ def test_a_changed_number_is_that_of_a_copy() -> None:
 )
 def test_numbers_that_are_not_there_or_impossible_are_refused(settings: Any, wrong: dict[str, Any]) -> None:
     name, _, number = next(iter(wrong)).partition("__")
-    with pytest.raises(SettingError, match=rf"{name}.*|{number}.*"):
+    with pytest.raises(SettingError, match=f"{name}|{number}"):
         SchussRegressor(**settings).set_params(**wrong)
 
 
@@ -412,9 +421,11 @@ def test_callbacks_see_every_event_and_what_they_raise_ends_the_fit() -> None:
     assert [event.loss for event in events if isinstance(event, Epoch)] == trained.loss_curve_
     assert (type(events[0]), type(events[-1])) == (Prepared, Finished)
     for optimizer in ("adam", "lbfgs"):
-        wrong = SchussRegressor(hidden=(), optimizer=optimizer, callbacks=[Stumble(2)])
-        with pytest.raises(ZeroDivisionError):
-            wrong.fit(X, Y)
+        threads = threading.active_count()
+        with pytest.raises(ZeroDivisionError) as error:
+            SchussRegressor(hidden=(), optimizer=optimizer, callbacks=[Stumble(2)]).fit(X, Y)
+        assert error.traceback
+        assert threading.active_count() == threads
 
 
 class Stumble:
@@ -465,9 +476,10 @@ def test_a_run_without_a_random_state_goes_on_with_the_seed_of_before(tmp_path: 
 def test_partial_fit_with_validation_data_keeps_the_best_and_tells_when_patience_is_over() -> None:
     trained = SchussRegressor(hidden=(8,), patience=3, random_state=0)
     held_out = (X[:50], Y[:50] + RANDOM.normal(size=50))
-    outcome = None
-    while outcome != "early_stopped":
-        outcome = trained.partial_fit(X[50:], Y[50:], validation_data=held_out).model_.record.outcome
+    for _ in range(200):
+        trained.partial_fit(X[50:], Y[50:], validation_data=held_out)
+        if trained.model_.record.outcome == "early_stopped":
+            break
     losses = [scores["loss"] for scores in trained.validation_scores_]
     calls = trained.n_epochs_
     assert len(losses) == len(trained.loss_curve_) == calls
