@@ -2,24 +2,45 @@
 
 import inspect
 import pickle
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.metrics import f1_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    HalvingGridSearchCV,
+    RandomizedSearchCV,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import schuss
 from schuss import Adam, LayerNorm, SchussClassifier, SchussRegressor
 from schuss.descent import Nesterov
-from schuss.errors import DataError, SettingError
+from schuss.descent.schedules import Cosine
+from schuss.errors import DataError, RunError, SettingError
+from schuss.losses import Huber
+from schuss.preparing import Prepared
 from schuss.settings import Settings
+from schuss.training import pace
+from schuss.training.events import Epoch, Finished
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(200, 3))
@@ -43,10 +64,18 @@ def test_contract_of_scikit_learn(estimator: Any, check: Any) -> None:
 @pytest.mark.filterwarnings("ignore:Every row has the same class")
 @parametrize_with_checks(  # type: ignore[untyped-decorator]
     [
-        each(
-            hidden=(), batch_size=4096, epochs=500, optimizer="gradient_descent", learning_rate=0.1, precision="float64"
-        )
+        each(hidden=(), **settings)
         for each in (SchussRegressor, SchussClassifier)
+        for settings in (
+            {"optimizer": "lbfgs", "precision": "float64"},
+            {
+                "optimizer": "gradient_descent",
+                "learning_rate": 0.1,
+                "batch_size": 4096,
+                "epochs": 500,
+                "precision": "float64",
+            },
+        )
     ]
 )
 def test_contract_of_scikit_learn_with_full_batches_and_no_exception(estimator: Any, check: Any) -> None:
@@ -62,6 +91,9 @@ def test_parameters_have_the_names_and_defaults_of_the_settings(estimator: type)
         "validation": None,
         "valid_by": None,
         "class_weight": None,
+        "callbacks": None,
+        "run": None,
+        "resume": False,
         "verbose": False,
         "warm_start": False,
     }
@@ -334,3 +366,179 @@ def test_fault_18_a_single_class_is_predicted_always() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=next(iter(wrong))):
         SchussRegressor(**wrong).fit(X, Y)
+
+
+def test_numbers_of_groups_are_parameters_and_are_searched() -> None:
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), SchussRegressor(loss="huber", optimizer="adam", epochs=20, random_state=0)),
+        {"schussregressor__optimizer__learning_rate": [1e-6, 0.01], "schussregressor__loss__delta": [1.0, 2.0]},
+        cv=2,
+        n_jobs=2,
+    ).fit(X, Y)
+    assert search.best_params_["schussregressor__optimizer__learning_rate"] == 0.01
+    assert isinstance(search.best_estimator_[-1].loss, Huber)
+    alone = SchussRegressor(loss=Huber(search.best_params_["schussregressor__loss__delta"]), epochs=20, random_state=0)
+    alone.set_params(optimizer=Adam(learning_rate=0.01))
+    assert (search.predict(X) == make_pipeline(StandardScaler(), alone).fit(X, Y).predict(X)).all()
+
+
+@pytest.mark.parametrize("search", [partial(RandomizedSearchCV, n_iter=2), HalvingGridSearchCV])
+def test_other_searches_reach_the_numbers_too(search: Any) -> None:
+    chances = {"schedule__final": [0.0, 0.1], "averaging__decay": [0.9, 0.99]}
+    estimator = SchussRegressor(hidden=(), epochs=2, schedule="cosine(cycles=2)", averaging="ema", random_state=0)
+    found = search(estimator, chances, cv=2, random_state=0).fit(X, Y).best_estimator_
+    assert found.schedule == Cosine(cycles=2, final=found.get_params()["schedule__final"])
+    assert found.averaging.decay in (0.9, 0.99)
+
+
+def test_a_changed_number_is_that_of_a_copy() -> None:
+    group = Adam(beta1=0.5)
+    estimator = SchussRegressor(optimizer=group)
+    other = clone(estimator).set_params(optimizer__beta1=0.8)
+    assert (group.beta1, estimator.get_params()["optimizer__beta1"], other.optimizer) == (0.5, 0.5, Adam(beta1=0.8))
+    assert SchussRegressor().set_params(loss="huber", loss__delta=2).loss == Huber(2)
+    assert SchussRegressor(optimizer="adamm").get_params()["optimizer"] == "adamm"
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        ({}, {"optimizer__learning_rate": 0.1}),
+        ({"optimizer": "adam"}, {"optimizer__delta": 1.0}),
+        ({"optimizer": "adam"}, {"optimizer__learning_rate": -1.0}),
+        ({"loss": "squared_error"}, {"loss__delta": 1.0}),
+    ],
+)
+def test_numbers_that_are_not_there_or_impossible_are_refused(settings: Any, wrong: dict[str, Any]) -> None:
+    name, _, number = next(iter(wrong)).partition("__")
+    with pytest.raises(SettingError, match=f"{name}|{number}"):
+        SchussRegressor(**settings).set_params(**wrong)
+
+
+def test_callbacks_see_every_event_and_what_they_raise_ends_the_fit() -> None:
+    events: list[Any] = []
+    trained = SchussRegressor(hidden=(), epochs=5, callbacks=[events.append], random_state=0).fit(X, Y)
+    assert [event.loss for event in events if isinstance(event, Epoch)] == trained.loss_curve_
+    assert (type(events[0]), type(events[-1])) == (Prepared, Finished)
+    for optimizer in ("adam", "lbfgs"):
+        threads = threading.active_count()
+        with pytest.raises(ZeroDivisionError) as error:
+            SchussRegressor(hidden=(), optimizer=optimizer, callbacks=[Stumble(2)]).fit(X, Y)
+        assert error.traceback
+        assert threading.active_count() == threads
+
+
+class Stumble:
+    """A callback that fails when so many epochs are over."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def __call__(self, event: Any) -> None:
+        if isinstance(event, Epoch) and event.epoch == self.epochs:
+            raise ZeroDivisionError
+
+
+def test_a_fit_in_a_folder_goes_on_to_the_same_W(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-3)
+    settings: dict[str, Any] = {"hidden": (8,), "dropout": 0.1, "epochs": 12, "random_state": 3}
+    undisturbed = SchussRegressor(**settings).fit(X, Y)
+    kept: dict[str, Any] = {**settings, "run": tmp_path / "run", "checkpoint_seconds": 0}
+    with pytest.raises(ZeroDivisionError):
+        SchussRegressor(**kept, callbacks=[Stumble(7)]).fit(X, Y)
+    with pytest.raises(RunError, match="holds a run already"):
+        SchussRegressor(**kept).fit(X, Y)
+    for wrong in ({"hidden": (9,)}, {"random_state": 4}):
+        with pytest.raises(RunError, match="not what the run was asked for"):
+            SchussRegressor(**{**kept, **wrong}, resume=True).fit(X, Y)
+    with pytest.raises(RunError, match="not what the run was trained on"):
+        SchussRegressor(**kept, resume=True).fit(X, Y**2)
+    seen: list[Any] = []
+    for _ in range(2):  # the second time there is nothing left to do
+        resumed = SchussRegressor(**kept, resume=True, callbacks=[seen.append]).fit(X, Y)
+        assert (resumed.model_.W == undisturbed.model_.W).all()
+        assert resumed.loss_curve_ == undisturbed.loss_curve_
+        assert resumed.validation_scores_ == undisturbed.validation_scores_
+    assert sum(isinstance(event, Epoch) for event in seen) < 12
+    with pytest.raises(SettingError, match="folder of a run"):
+        SchussRegressor(resume=True).fit(X, Y)
+
+
+def test_a_run_without_a_random_state_goes_on_with_the_seed_of_before(tmp_path: Path) -> None:
+    kept: dict[str, Any] = {"hidden": (8,), "epochs": 4, "run": tmp_path / "run"}
+    first = SchussRegressor(**kept).fit(X, Y)
+    assert (SchussRegressor(**kept, resume=True).fit(X, Y).model_.W == first.model_.W).all()
+    frame = pd.DataFrame(X, columns=list("abc")).assign(y=Y)
+    again = schuss.train(frame, "y", test=0.0, config=tmp_path / "run" / "config.toml")
+    assert (again.W == first.model_.W).all()
+
+
+def test_partial_fit_with_validation_data_keeps_the_best_and_tells_when_patience_is_over() -> None:
+    trained = SchussRegressor(hidden=(8,), patience=3, random_state=0)
+    held_out = (X[:50], Y[:50] + RANDOM.normal(size=50))
+    for _ in range(200):
+        trained.partial_fit(X[50:], Y[50:], validation_data=held_out)
+        if trained.model_.record.outcome == "early_stopped":
+            break
+    losses = [scores["loss"] for scores in trained.validation_scores_]
+    calls = trained.n_epochs_
+    assert len(losses) == len(trained.loss_curve_) == calls
+    assert trained.model_.record.best_epoch == 1 + int(np.argmin(losses)) == calls - 3
+    assert trained.evaluate(*held_out)["loss"] == pytest.approx(min(losses))
+    plain = SchussRegressor(hidden=(8,), random_state=0)
+    for _ in range(calls):
+        plain.partial_fit(X[50:], Y[50:])
+    assert (plain._state.engine.W == trained._state.engine.W).all()
+    assert plain.validation_scores_ == []
+
+
+def test_an_offset_is_given_in_every_call_or_in_none() -> None:
+    offset = X[:, 0] * 5
+    trained = SchussRegressor(hidden=(), learning_rate=0.05, random_state=0)
+    for _ in range(60):
+        trained.partial_fit(X, Y + offset, offset=offset, validation_data=(X, Y + offset, None, offset))
+    assert trained.score(X, Y + offset, offset=offset) > 0.99
+    assert trained.evaluate(X, Y + offset, offset=offset)["r2"] > 0.99
+    with pytest.raises(ValueError, match="with an offset"):
+        trained.partial_fit(X, Y)
+    with pytest.raises(ValueError, match="validation_data"):
+        SchussRegressor().fit(X, Y, validation_data=(X, Y, None, offset))
+    with pytest.raises(ValueError, match="without an offset"):
+        SchussRegressor(epochs=1, warm_start=True).fit(X, Y).fit(X, Y, offset=offset)
+
+
+def test_any_rows_are_scored_by_any_metrics() -> None:
+    trained = SchussClassifier(hidden=(), epochs=5, metrics=["f1"], random_state=0).fit(X, Y > 3)
+    weights = RANDOM.random(200)
+    found = trained.evaluate(X, Y > 3, sample_weight=weights)
+    assert found["f1"] == pytest.approx(f1_score(Y > 3, trained.predict(X), sample_weight=weights))
+    assert trained.evaluate(csr_array(X), Y > 3, metrics=["accuracy"])["accuracy"] == trained.score(X, Y > 3)
+
+
+@pytest.fixture
+def _routing() -> Iterator[None]:
+    with config_context(enable_metadata_routing=True):
+        yield
+
+
+@pytest.mark.usefixtures("_routing")
+def test_weights_groups_and_offsets_are_routed() -> None:
+    weights, groups, offset = RANDOM.random(200), np.arange(200) // 10, X[:, 1]
+    estimator = SchussRegressor(hidden=(), epochs=20, random_state=0, validation=0.2)
+    estimator.set_fit_request(sample_weight=True, groups=True, offset=True).set_predict_request(offset=True)
+    estimator.set_score_request(sample_weight=True, offset=True)
+    metadata = {"sample_weight": weights, "groups": groups, "offset": offset}
+    found = cross_validate(
+        make_pipeline(StandardScaler().set_fit_request(sample_weight=False), estimator),
+        X, Y, cv=GroupKFold(2), params=metadata, return_estimator=True, return_indices=True, error_score="raise",
+    )  # fmt: skip
+    train, test = found["indices"]["train"][0], found["indices"]["test"][0]
+    scaled = StandardScaler().fit(X[train])
+    alone = clone(estimator).fit(
+        scaled.transform(X[train]), Y[train], weights[train], groups=groups[train], offset=offset[train]
+    )
+    assert (found["estimator"][0][-1].model_.W == alone.model_.W).all()
+    expected = alone.score(scaled.transform(X[test]), Y[test], weights[test], offset[test])
+    assert found["test_score"][0] == expected
+    routed = found["estimator"][0].predict(X[test], offset=offset[test])
+    assert (routed == alone.predict(scaled.transform(X[test]), offset=offset[test])).all()

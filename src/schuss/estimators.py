@@ -1,8 +1,9 @@
 """SchussRegressor and SchussClassifier: the same training behind scikit-learn's interface."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import fields, is_dataclass, replace
 from numbers import Integral
 from typing import Any, Self, TypeAlias
 
@@ -10,28 +11,33 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, column_or_1d, validate_data
 
 from schuss.arrays import Matrix
-from schuss.descent.averaging import Averaging
-from schuss.descent.optimizers import Optimizer, Rule
-from schuss.descent.schedules import Schedule
-from schuss.job import JobEvent, fit
+from schuss.configuration import Configuration
+from schuss.descent.averaging import Averaging, averaging_named
+from schuss.descent.optimizers import Optimizer, Rule, optimizer_named
+from schuss.descent.schedules import Schedule, schedule_named
+from schuss.errors import SettingError
+from schuss.job import JobEvent, Observer, fit, repeating
+from schuss.keeping import Keeper
 from schuss.losses import Loss, check_use, loss_named
 from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
 from schuss.network.specifications import Hidden
-from schuss.preparing import ClassWeight, Roles, prepare
+from schuss.preparing import ClassWeight, Roles, make_settings, prepare
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
-from schuss.table.schema import Target
+from schuss.table.schema import Offset, Target
 from schuss.table.source import read_table
 from schuss.table.sparse import SparseTable
 from schuss.table.table import Table
 from schuss.training.events import Epoch
+from schuss.training.run_folder import RunFolder, read_events
 from schuss.training.state import TrainingState
 
 Columns: TypeAlias = dict[str, pa.Array]
@@ -40,6 +46,13 @@ _DEFAULTS = Settings()
 _WEIGHT = "sample_weight"
 _OFFSET = "offset"
 _NO_Y = "{} requires y to be passed, but the target y is None."
+# Parameters that may be a group of numbers, and how a group is found that is given in words.
+_GROUPS: dict[str, Callable[[Any], Any]] = {
+    "loss": loss_named,
+    "optimizer": optimizer_named,
+    "schedule": schedule_named,
+    "averaging": averaging_named,
+}
 
 
 class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
@@ -84,6 +97,9 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         precision: str = _DEFAULTS.precision,
         memory: float | str | None = _DEFAULTS.memory,
         class_weight: ClassWeight = None,
+        callbacks: Sequence[Observer] | None = None,
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
         verbose: bool = False,
         warm_start: bool = False,
     ) -> None:
@@ -120,8 +136,54 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.precision = precision
         self.memory = memory
         self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.run = run
+        self.resume = resume
         self.verbose = verbose
         self.warm_start = warm_start
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """All parameters; deep: also the numbers of the loss, optimizer, schedule and averaging, as loss__delta."""
+        found: dict[str, Any] = super().get_params(deep)
+        for name in _GROUPS if deep else ():
+            with suppress(SettingError):  # fit tells of words that cannot be read
+                found |= {f"{name}__{key}": value for key, value in _numbers(name, found[name])[1].items()}
+        return found
+
+    def set_params(self, **params: Any) -> Self:
+        """Parameters by the names of get_params. A loss, optimizer, schedule or averaging becomes a changed copy.
+
+        Raises:
+            ValueError: there is no such parameter, or a number is out of range.
+        """
+        changes: dict[str, dict[str, Any]] = {}
+        for key in list(params):
+            name, _, number = key.partition("__")
+            if number and name in _GROUPS:
+                changes.setdefault(name, {})[number] = params.pop(key)
+        super().set_params(**params)
+        for name, numbers in changes.items():
+            group, known = _numbers(name, getattr(self, name))
+            for number in numbers:
+                if number not in known:
+                    there = f"choose from {', '.join(known)}" if known else f"set {name} to one that has numbers"
+                    raise SettingError(f"{name} is {getattr(self, name)!r}, which has no {number!r}: {there}.")
+            setattr(self, name, replace(group, **numbers))
+        return self
+
+    def evaluate(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        metrics: Sequence[str | Measure] | None = None,
+    ) -> dict[str, float]:
+        """Average and total loss and metrics (None: those of the estimator) on any rows, such as a set for testing."""
+        check_is_fitted(self)
+        self._check_offset(offset)
+        table, _ = self._training_table(X, self._target_columns(y), sample_weight, offset, reset=False)
+        return self.model_.evaluate(table, metrics=self.metrics if metrics is None else metrics)
 
     def _fit(
         self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any, groups: Any, offset: Any
@@ -132,24 +194,69 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         by, added = self.valid_by, None if offset is None else table.names[-2]
         if groups is not None:
             table, by = _with_groups(table, groups)
-        held_out: Any = self.validation
-        if validation_data is not None:
-            other_X, other_y, *weights = validation_data
-            held_out, _ = self._training_table(other_X, self._target_columns(other_y), *weights, reset=False)
+        held_out = self._held_out(validation_data, offset, self.validation)
         start = TrainingState(replace(self._state.engine, W=self.model_.W, average=None)) if going_on else None
-        self._train(table, target, self._settings(), held_out, start, by, added)
+        self._history: list[Epoch] = []
+        settings = self._settings()
+        with self._keeper(settings) as keeper:
+            self._train(table, target, settings, held_out, start, by, added, keeper)
+        engine, best = self._state.engine, self._state.best_W
+        self._state = TrainingState(
+            engine if best is None else replace(engine, W=self.model_.W, average=None), epoch=self._state.epoch
+        )
+        if keeper:  # of what was before it went on, too
+            told = [line for line in read_events(keeper.folder.path) if line["event"] == "epoch"]
+            self.loss_curve_ = [line["loss"] for line in told]
+            self.validation_scores_ = [line["validation"] for line in told if line["validation"]]
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
 
-    def _partial_fit(self, X: Any, targets: Columns, sample_weight: Any, first: bool) -> None:
+    def _partial_fit(
+        self, X: Any, targets: Columns, sample_weight: Any, validation_data: Any, offset: Any, first: bool
+    ) -> None:
         """One epoch at a constant learning rate; scales and levels are those of the first call."""
-        table, target = self._training_table(X, targets, sample_weight, reset=first)
-        start = None if first else TrainingState(self._state.engine, epoch=self._state.epoch)
+        table, target = self._training_table(X, targets, sample_weight, offset, reset=first)
+        held_out = self._held_out(validation_data, offset, 0.0)
+        start = None
+        if first:
+            self._history = []
+        elif validation_data is None:
+            start = TrainingState(self._state.engine, epoch=self._state.epoch)
+        else:
+            start = replace(self._state, seconds=0.0)
         epochs = 1 + (start.epoch if start else 0)
         decay = 0.0 if self.weight_decay is None else self.weight_decay  # what the recipe takes is for a whole training
         settings = self._settings(epochs=epochs, schedule="constant", weight_decay=decay)
-        self._train(table, target, settings, 0.0, start)
+        self._train(table, target, settings, held_out, start, None, None if offset is None else table.names[-2])
+
+    def _held_out(self, validation_data: Any, offset: Any, fraction: float | None) -> Any:
+        """The table of the validation data, or the fraction of the rows where there are none."""
+        if validation_data is None:
+            return fraction
+        X, y, *others = validation_data
+        if (offset is None) != (len(others) < 2 or others[1] is None):
+            raise ValueError("validation_data is (X, y, sample_weight, offset) where fit has an offset, and only then.")
+        return self._training_table(X, self._target_columns(y), *others, reset=False)[0]
+
+    @contextmanager
+    def _keeper(self, settings: Settings) -> Iterator[Keeper | None]:
+        """What keeps the training in the folder of the run, while that is open."""
+        if self.run is None and self.resume:
+            raise SettingError("There is nothing to resume without the folder of a run: give it as run.")
+        with nullcontext() if self.run is None else RunFolder(self.run) as folder:
+            yield Keeper(folder, self._asked(settings), self.resume, force=False) if folder else None
+
+    def _asked(self, settings: Settings) -> Configuration:
+        """What was chosen; of the table there is only how it is taken."""
+        data = ("class_weight", "valid_by", "validation")
+        chosen = {item.name: getattr(settings, item.name) for item in fields(settings)}
+        if not isinstance(self.random_state, Integral):  # a seed by chance is that of before
+            del chosen["seed"]
+        return Configuration(
+            {name: value for name in data if (value := getattr(self, name)) is not None},
+            {name: value for name, value in chosen.items() if value is not None},
+        )
 
     def _train(
         self,
@@ -160,9 +267,14 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         start: TrainingState | None,
         by: str | None = None,
         offset: str | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         """Trains from `start`, or afresh; the last column of the table holds the weights. offset: the column of it."""
+        if start:
+            self._check_offset(offset)
         encoding = self.model_.encoding if start else None
+        if keeper:
+            settings = make_settings({"seed": settings.seed, **keeper.asked.settings})
         roles = Roles(
             weight=table.names[-1],
             offset=offset,
@@ -172,20 +284,18 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             valid_by=by,
         )
         prepared = prepare(table, target, settings, roles, encoding=encoding)
+        if keeper:
+            prepared = repeating(prepared, keeper.asked, keeper.rates() if self.resume else None)
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
         self._kind = kind
-        self._history: list[Epoch] = []
         with _report() if self.verbose else nullcontext() as report:
-            observers = [self._remember, report] if report else [self._remember]
-            self.model_, state = fit(prepared, settings, start=start, observers=observers)
-        if state.best_W is not None:
-            state = replace(state, engine=replace(state.engine, W=self.model_.W, average=None))
-        self._state = state
-        self.n_epochs_ = state.epoch
+            observers = [self._remember, *(self.callbacks or ()), *([report] if report else [])]
+            self.model_, self._state = fit(prepared, settings, start=start, keeper=keeper, observers=observers)
+        self.n_epochs_ = self._state.epoch
         self.loss_curve_ = [event.loss for event in self._history]
-        self.validation_scores_ = [dict(event.scores) for event in self._history] if prepared.validation else []
+        self.validation_scores_ = [dict(event.scores) for event in self._history if event.scores]
 
     def _remember(self, event: JobEvent) -> None:
         if isinstance(event, Epoch):
@@ -242,14 +352,19 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any, offset: Any) -> Matrix:
         """Outputs before the link, [N, K]."""
         check_is_fitted(self)
-        table, known = _table(self._validated(X, reset=False)), self.model_.encoding.schema.offset
-        if (offset is None) == (known is not None):
-            raise ValueError(f"fit was called {'with' if known else 'without'} an offset: do so here too.")
+        table, known = _table(self._validated(X, reset=False)), self._check_offset(offset)
         if known:
             columns = [*table.data.columns, _offset_column(offset, len(table))]
             table = replace(table, held=pa.table(columns, names=[*table.names, known.name]))
         parts = table.windows(self.model_.encoding.features) if isinstance(table, SparseTable) else [table]
         return np.concatenate([self.model_.outputs(part) for part in parts])
+
+    def _check_offset(self, offset: Any) -> Offset | None:
+        """That of the model; where there is one, there must be one now."""
+        known = self.model_.encoding.schema.offset
+        if (offset is None) == (known is not None):
+            raise ValueError(f"fit was called {'with' if known else 'without'} an offset: do so here too.")
+        return known
 
     def _target_columns(self, y: Any) -> Columns:
         """Y, checked, as columns of a table."""
@@ -268,7 +383,8 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
 class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     """Predicts one number, or several, with a network.
 
-    Every parameter left at None is decided by the recipe from the table; `model_.record.reasons` says why.
+    Every parameter left at None is decided by the recipe from the table; `model_.record.reasons` says why. The
+    numbers of a loss, optimizer, schedule or averaging are parameters too: of "huber" set_params(loss__delta=2).
 
     Arguments:
         hidden: widths of the hidden layers, or a list of widths, schuss.Dense, LayerNorm, Dropout and Residual; () is
@@ -312,12 +428,18 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             what is free. Of a large sparse matrix 32 MiB of rows, or one batch, are dense at a time.
         class_weight: of a SchussClassifier: "balanced", or a factor for each class, which the weights of its rows are
             multiplied with in training; balanced is N / (classes · N of the class).
+        callbacks: called with every event of training (see observers of schuss.train); they only look. What one of them
+            raises ends the fit.
+        run: a folder for what happens in one fit: configuration, events, checkpoints, the best model so far; of
+            partial_fit it keeps nothing. resume: fit goes on from the last checkpoint in that folder, on the same rows,
+            as if it had never been ended.
         verbose: whether to show progress.
         warm_start: whether fit goes on from the present W.
 
     Attributes:
         model_: the schuss.Model: save it, look at its W. n_epochs_: taken. loss_curve_: mean loss of each epoch.
-        validation_scores_: scores after each epoch. n_features_in_, feature_names_in_: as everywhere.
+        validation_scores_: scores after each epoch; partial_fit adds to both. n_features_in_, feature_names_in_: as
+            everywhere.
 
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 7.0]
     >>> SchussRegressor(hidden=(), epochs=500, learning_rate=0.1, random_state=0).fit(X, y).predict([[4.0]]).round(1)
@@ -340,7 +462,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
                 numeric, boolean and categorical columns.
             y: [N], or [N, T] for several numbers.
             sample_weight: [N], at least 0.
-            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): the best W is chosen by it.
+            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset), scored after every epoch:
+                the best W is chosen by it. It is one set, for only one can decide; `evaluate` scores any other.
             groups: [N] of which each is for training or for validation as a whole.
             offset: [N] added to the output before the link; in the units of y, with poisson, gamma and tweedie in
                 those of its logarithm.
@@ -348,13 +471,31 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         self._fit(X, self._target_columns(y), sample_weight, validation_data, groups, offset)
         return self
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
-        """One more epoch, over these rows."""
-        self._partial_fit(X, self._target_columns(y), sample_weight, first=not hasattr(self, "model_"))
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        offset: ArrayLike | None = None,
+    ) -> Self:
+        """One more epoch, over these rows; arguments as in fit.
+
+        validation_data: the same in every call. Each call goes on from the W of the last one, model_ has the best W of
+            these calls, and model_.record.outcome is "early_stopped" when `patience` calls were no better.
+        """
+        first = not hasattr(self, "model_")
+        self._partial_fit(X, self._target_columns(y), sample_weight, validation_data, offset, first)
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None) -> float:
+        """R² of the predictions. offset: [N], where fit had one."""
+        return float(r2_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
 
     def predict(self, X: Any, return_std: bool = False, offset: ArrayLike | None = None) -> Any:
         """Predictions in the units of y: [N], or [N, T] where y had several columns, [N, levels] of several quantiles.
+
+        They are an array, of a frame too, as everywhere in scikit-learn: pd.Series(…, X.index) gives them its index.
 
         return_std: after the loss gaussian, also the standard deviation around each prediction, [N].
         offset: [N], where fit had one.
@@ -417,7 +558,8 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
                 numeric, boolean and categorical columns.
             y: [N] labels: text, numbers or booleans; or [N, T], 1 where a row has label t, else 0.
             sample_weight: [N], at least 0.
-            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset): the best W is chosen by it.
+            validation_data: (X, y), (X, y, sample_weight) or (X, y, sample_weight, offset), scored after every epoch:
+                the best W is chosen by it. It is one set, for only one can decide; `evaluate` scores any other.
             groups: [N] of which each is for training or for validation as a whole.
             offset: [N] added to the output before the link; with log_loss.
         """
@@ -430,14 +572,24 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         return self
 
     def partial_fit(
-        self, X: Any, y: Any, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: Any,
+        y: Any,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        offset: ArrayLike | None = None,
     ) -> Self:
-        """One more epoch, over these rows. classes: all labels, wanted in the first call unless y holds them all."""
+        """One more epoch, as in SchussRegressor. classes: all labels, wanted in the first call unless y holds them."""
         first = not hasattr(self, "model_")
         if first:
             self.classes_ = _distinct(self._checked(y if classes is None else classes))
-        self._partial_fit(X, self._target_columns(y), sample_weight, first)
+        self._partial_fit(X, self._target_columns(y), sample_weight, validation_data, offset, first)
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None) -> float:
+        """The share of rows whose label, or labels, are predicted. offset: [N], where fit had one."""
+        return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
 
     def predict(self, X: Any, offset: ArrayLike | None = None) -> NDArray[Any]:
         """The most probable label of each row, [N], or of a matrix of labels [N, T]. offset: [N], where fit had one."""
@@ -489,6 +641,14 @@ class SchussClassifier(ClassifierMixin, _SchussEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _numbers(name: str, choice: Any) -> tuple[Any, dict[str, Any]]:
+    """The group that a parameter is, or names, and its numbers: none of what is no group. Raises SettingError."""
+    group = _GROUPS[name](choice) if isinstance(choice, str) else choice
+    if not is_dataclass(group) or isinstance(group, type):
+        return group, {}
+    return group, {item.name: getattr(group, item.name) for item in fields(group) if item.init}
 
 
 def _table(X: Any) -> Table:

@@ -5,7 +5,7 @@ read -> find the target -> split -> learn the schema -> encode -> decide -> desc
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -37,7 +37,7 @@ from schuss.table.table import BLOCK_ROWS
 from schuss.training.events import Event, Finished
 from schuss.training.full_batch import minimise
 from schuss.training.judging import Validation
-from schuss.training.loop import descend
+from schuss.training.loop import NewRate, descend
 from schuss.training.run_folder import RunFolder
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
@@ -166,12 +166,7 @@ def train(
         if unknown:
             raise SettingError(f"{config or run}: there is no {next(iter(unknown))!r} in the data of a run.")
         prepared = ready(data["table"], data["target"], chosen, roles)
-        plan = asked.plan(prepared.recipe.plan)
-        if keeper and resume:  # what was steered by hand is repeated, and what was ended goes on
-            plan = replace(plan, steps=chosen.steps, last_try=0, rates=keeper.rates())
-        prepared = replace(prepared, recipe=replace(prepared.recipe, plan=plan))
-        if folder:
-            folder.rotate(chosen.checkpoint_seconds, chosen.checkpoints)
+        prepared = repeating(prepared, asked, keeper.rates() if keeper and resume else None)
         model, _ = fit(prepared, chosen, keeper=keeper, observers=observers, interrupted=interrupted)
         return model
 
@@ -237,6 +232,17 @@ def update(
     return updated
 
 
+def repeating(prepared: Prepared, asked: Configuration, rates: tuple[NewRate, ...] | None) -> Prepared:
+    """Steered by hand and ended as the configuration tells; a run that is resumed repeats the former and goes on.
+
+    rates: those of a run that is resumed.
+    """
+    plan = asked.plan(prepared.recipe.plan)
+    if rates is not None:
+        plan = replace(plan, steps=prepared.recipe.plan.steps, last_try=0, rates=rates)
+    return replace(prepared, recipe=replace(prepared.recipe, plan=plan))
+
+
 def fit(
     prepared: Prepared,
     settings: Settings,
@@ -273,14 +279,16 @@ def fit(
         )
 
     if keeper:
+        keeper.folder.rotate(settings.checkpoint_seconds, settings.checkpoints)
         state = keeper.begin(_resolved(settings, prepared.recipe), _seen(prepared), state, model_of, **_told(prepared))
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
     control = keeper.folder if keeper else None
     way_down, validation = _way_down(prepared), _validation(prepared)
-    for event in way_down(engine, state, prepared.training, recipe.plan, validation, interrupted, control):
-        for observer in watch:
-            observer(event)
+    arguments = engine, state, prepared.training, recipe.plan, validation, interrupted, control
+    with closing(way_down(*arguments)) as events:  # an observer may raise
+        for event in events:
+            _tell(watch, event)
     assert isinstance(event, Finished)
     outcome, state = event.outcome, event.state
     if outcome is Outcome.ABANDONED:
@@ -324,7 +332,7 @@ def _told(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _way_down(prepared: Prepared) -> Callable[..., Iterator[Event]]:
+def _way_down(prepared: Prepared) -> Callable[..., Generator[Event]]:
     """The loop, or what takes its place for a rule that looks at all rows."""
     recipe = prepared.recipe
     if isinstance(recipe.optimizer, LBFGS):

@@ -212,7 +212,7 @@ def test_who_stops_listening_ends_the_thread() -> None:
     state = TrainingState(EngineState.start(NETWORK.initial(0), GradientDescent()))
     events = minimise(engine, state, MemoryStore(ROWS), PLAN, rule=LBFGS(), cost=COST, is_weight=NETWORK.is_weight)
     next(events)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert threading.active_count() == before
 
 

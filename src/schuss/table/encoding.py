@@ -381,6 +381,7 @@ def _features(column: NumericColumn | BooleanColumn | CategoricalColumn) -> Iter
         case NumericColumn(name=name) if column.distinct > 1:
             yield Feature(name, name, column.mean, column.deviation)
         case BooleanColumn(name=name, share=share) if 0 < share < 1:
+            share = share if column.weighted_share is None else column.weighted_share
             yield Feature(name, name, share, float(np.sqrt(share * (1 - share))))
     if not isinstance(column, CategoricalColumn) and column.missing:
         yield Feature(column.name, f"{column.name} is missing", indicator=True)

@@ -248,6 +248,7 @@ class _Boolean:
     def __init__(self, name: str) -> None:
         self.name = name
         self.missing = self.present = self.true = 0
+        self.weight = self.true_weight = 0.0
 
     def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None, sampled: Sampled) -> None:
         """As _Learner."""
@@ -256,14 +257,19 @@ class _Boolean:
         self.missing += missing
         self.present += len(values) - missing
         self.true += int(np.count_nonzero(values == 1))
+        if weights is not None:
+            self.weight += float(weights[~np.isnan(values)].sum())
+            self.true_weight += float(weights[values == 1].sum())
 
     def learned(self, count: int) -> Column | str:
         """As _Learner."""
         if not self.present:
             return "all missing"
         share = self.true / self.present
-        constant = not self.missing and share in (0.0, 1.0)
-        return "constant" if constant else BooleanColumn(self.name, self.missing, share)
+        if not self.missing and share in (0.0, 1.0):
+            return "constant"
+        weighted = 0 < self.true_weight < self.weight and self.true_weight / self.weight
+        return BooleanColumn(self.name, self.missing, share, weighted if weighted and weighted != share else None)
 
 
 class _Categorical:

@@ -65,11 +65,15 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
 
 
 class BooleanColumn(msgspec.Struct, frozen=True, tag="boolean"):
-    """A column of true and false; share is that of true among the training rows that have a value."""
+    """A column of true and false; share is that of true among the training rows that have a value.
+
+    weighted_share: that of their weight, by which the column is standardised; None where it is the same.
+    """
 
     name: str
     missing: int
     share: float
+    weighted_share: float | None = None
 
 
 class CategoricalColumn(msgspec.Struct, frozen=True, tag="categorical"):

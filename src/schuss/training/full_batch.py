@@ -42,7 +42,7 @@ def minimise(
     rule: LBFGS,
     cost: Cost,
     is_weight: Mask,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """As loop.descend, with iterations of L-BFGS for epochs; clock and interruption are looked at while rows are read.
 
     What L-BFGS remembers is no part of the state: who goes on from it learns the curvature anew, and gets another W

@@ -1,7 +1,7 @@
 """The one loop: batches go in, events come out. It knows no file, no page and no terminal."""
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -73,7 +73,7 @@ def descend(
     validation: Validation | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     control: Control | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Trains from `state` to the end of the plan and yields what happens; the last event is Finished.
 
     Whatever changes W depends on steps alone: validation and stopping happen at the ends of epochs, learning rates
@@ -131,7 +131,7 @@ class _Descent:
         average = state.engine.kept if self._plan.averaging else None
         self._engine.load(replace(state.engine, average=average))
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """All of them, to the end."""
         outcome = self._state.outcome or self._planned()
         outcome = Outcome.COMPLETED if self._state.epoch >= self._plan.epochs else outcome
