@@ -464,6 +464,15 @@ def test_a_fit_in_a_folder_goes_on_to_the_same_W(tmp_path: Path, monkeypatch: py
         SchussRegressor(resume=True).fit(X, Y)
 
 
+def test_a_run_knows_the_weights_of_classes_that_are_numbers(tmp_path: Path) -> None:
+    kept: dict[str, Any] = {"hidden": (), "epochs": 2, "run": tmp_path / "run"}
+    first = SchussClassifier(**kept, class_weight={0: 1, 1: 2.5}).fit(X, Y > 3)
+    again = SchussClassifier(**kept, class_weight={0: 1, 1: 2.5}, resume=True).fit(X, Y > 3)
+    assert (again.model_.W == first.model_.W).all()
+    with pytest.raises(RunError, match=r"class_weight: .* 2\.5.* → .* 3"):
+        SchussClassifier(**kept, class_weight={0: 1, 1: 3}, resume=True).fit(X, Y > 3)
+
+
 def test_a_run_without_a_random_state_goes_on_with_the_seed_of_before(tmp_path: Path) -> None:
     kept: dict[str, Any] = {"hidden": (8,), "epochs": 4, "run": tmp_path / "run"}
     first = SchussRegressor(**kept).fit(X, Y)

@@ -93,7 +93,7 @@ def plain(value: Any) -> Any:
         found = {}
         for name, item in value.items():
             try:
-                found[name] = plain(item)
+                found[str(name)] = plain(item)  # as TOML has it
             except _NotPlainError:
                 continue
         return {name: item for name, item in found.items() if item is not None}

@@ -47,7 +47,7 @@ class Keeper:
         if found and not self._force:
             told = "".join(f"\n  {line}" for line in found)
             raise RunError(
-                f"{self.folder.path}: not what the run was {what} before:{told}\nTo go on all the same, force it."
+                f"{self.folder.path}: not what the run was {what} before:{told}\nTake another folder, or force it."
             )
         self._forced |= bool(found)
 
