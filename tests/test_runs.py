@@ -316,6 +316,10 @@ def test_fault_10_changed_rows_are_shown_and_must_be_forced(table: Path, tmp_pat
     own.write_text("\n".join([*lines[:5], changed, *lines[6:]]) + "\n")
     with pytest.raises(RunError, match=r"_digest: .* → "):
         go(own, run)
+    in_other_units = [f"{line.rsplit(',', 1)[0]},{1e3 * float(line.rsplit(',', 1)[1])}" for line in lines[1:]]
+    own.write_text("\n".join([lines[0], *in_other_units]) + "\n")
+    with pytest.raises(RunError, match=r"schema_digest: .* → "):
+        go(own, run)
     own.write_text("\n".join(lines[:-20]) + "\n")
     with pytest.raises(RunError, match="training_rows: 480 → 464"):
         go(own, run)

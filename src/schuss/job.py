@@ -3,6 +3,7 @@
 read -> find the target -> split -> learn the schema -> encode -> decide -> descend -> evaluate
 """
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from schuss.arrays import Matrix, Rows, Vector
@@ -308,8 +310,9 @@ def _resolved(settings: Settings, recipe: Recipe) -> Mapping[str, Any]:
 
 
 def _seen(prepared: Prepared) -> Mapping[str, Any]:
-    """The rows of each part, and a digest of them; a run on others is another run."""
-    found: dict[str, Any] = {}
+    """The rows of each part, and digests of them and of how they were encoded; a run on others is another run."""
+    encoded = hashlib.blake2b(msgspec.json.encode(prepared.encoding), digest_size=16).hexdigest()
+    found: dict[str, Any] = {"schema_digest": encoded}
     for name, store in (("training", prepared.training), ("validation", prepared.validation), ("test", prepared.test)):
         if store is not None:
             found |= {f"{name}_rows": len(store), f"{name}_digest": store.digest()}
