@@ -311,7 +311,9 @@ def _resolved(settings: Settings, recipe: Recipe) -> Mapping[str, Any]:
 
 def _seen(prepared: Prepared) -> Mapping[str, Any]:
     """The rows of each part, and digests of them and of how they were encoded; a run on others is another run."""
-    encoded = hashlib.blake2b(msgspec.json.encode(prepared.encoding), digest_size=16).hexdigest()
+    schema = prepared.encoding.schema
+    schema = replace(schema, target=replace(schema.target, reason=""))  # a loss that is resolved is another reason
+    encoded = hashlib.blake2b(msgspec.json.encode(schema), digest_size=16).hexdigest()
     found: dict[str, Any] = {"schema_digest": encoded}
     for name, store in (("training", prepared.training), ("validation", prepared.validation), ("test", prepared.test)):
         if store is not None:
