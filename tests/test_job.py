@@ -403,3 +403,23 @@ def test_memory_is_given_as_people_say_it(given: Any, size: float) -> None:
 def test_memory_that_is_no_size_is_refused(given: Any) -> None:
     with pytest.raises(SettingError, match="give a size such as 500MB"):
         Settings(memory=given)
+
+
+def test_none_is_the_default_of_every_setting() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(Settings.__dataclass_fields__)
+    assert Settings(**nothing) == Settings()
+
+
+@pytest.mark.parametrize("settings", [{"metric": "auc"}, {"metric": "rmse of nothing"}])
+def test_a_metric_that_says_nothing_of_the_validation_rows_is_refused(settings: dict[str, Any]) -> None:
+    table = pd.DataFrame({"x": np.arange(50.0), "y": np.arange(50) % 2 == 0})
+    with pytest.raises(SettingError, match="metric is"):
+        schuss.train(table, "y", validation=table[table.y], hidden=(4,), epochs=1, **settings)
+
+
+def test_dropout_and_tasks_that_cannot_be_are_refused() -> None:
+    table = pd.DataFrame({"x": np.arange(50.0), "y": np.arange(50.0) ** 2})
+    with pytest.raises(SettingError, match="dropout layer"):
+        schuss.train(table, "y", hidden="8, residual(8, dropout(0.1), dense(8))", optimizer="lbfgs")
+    with pytest.raises(SettingError, match="task is 'x'"):
+        schuss.train(table, "y", task="x")  # type: ignore[arg-type]

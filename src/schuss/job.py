@@ -188,6 +188,8 @@ def train(
             return model
         asked = keeper.asked if keeper else asked
         chosen, data = make_settings(asked.settings), {**asked.data, **given}
+        if unknown := set(data) - {"table", "target", *_OF_READY}:
+            raise SettingError(f"{config or run}: there is no {min(unknown)!r} among {', '.join(_OF_READY)}.")
         for name in ("table", "target"):
             if name not in data:
                 raise SettingError(f"There is no {name}: give it.")
@@ -195,7 +197,11 @@ def train(
         plan = asked.plan(prepared.recipe.plan)
         if keeper and resume:  # what was steered by hand is repeated, and what was ended goes on
             plan = replace(asked.plan(plan), steps=chosen.steps, last_try=0)
-        prepared = replace(prepared, recipe=replace(prepared.recipe, plan=plan))
+        reasons = {
+            name: words if name in settings else words.replace("chosen by you", "as before")
+            for name, words in prepared.recipe.reasons.items()
+        }
+        prepared = replace(prepared, recipe=replace(prepared.recipe, plan=plan, reasons=reasons))
         if folder:
             folder.rotate(chosen.checkpoint_seconds, chosen.checkpoints)
         model, _ = fit(prepared, chosen, keeper=keeper, observers=observers, interrupted=interrupted)
@@ -206,6 +212,7 @@ def update(
     model: Model,
     table: object,
     *,
+    class_weight: ClassWeight = None,
     validation: float | object = None,
     test: float | object = None,
     valid_by: str | None = None,
@@ -222,6 +229,7 @@ def update(
     Arguments:
         model: stays as it is.
         table: as in train, with the columns and the target (and the weight, if there is one) of the model.
+        class_weight: as in train; the one of the first training is not kept.
         validation, test, valid_by: as in train, of this table. Where old rows matter too, give a table that has both.
         format, observers, interrupted: as in train.
         settings: as in train; a learning rate that is not given is a tenth of what a training takes.
@@ -235,7 +243,7 @@ def update(
         DivergedError: without validation rows, the loss became infinite.
     """
     for name in settings:
-        if name in _OF_THE_MODEL:
+        if name in _OF_THE_MODEL or name in _OF_READY:
             raise SettingError(f"{name} belongs to the model, and an update keeps it: leave it out, or train anew.")
     network, schema = model.network, model.encoding.schema
     own = {name: getattr(network, name) for name in ("hidden", "activation", "embedding", "dropout")}
@@ -250,6 +258,7 @@ def update(
         chosen,
         encoding=model.encoding,
         weight=schema.weight,
+        class_weight=class_weight,
         validation=validation,
         test=test,
         by=by,
@@ -495,6 +504,9 @@ def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     classes = facts.encoding.schema.target.classes
     if len(classes) == 1:
         warnings.warn(f"Every row has the same class, {classes[0]}: the model can only say that.", stacklevel=4)
+    if facts.factors:
+        told = ", ".join(f"{label} {factor:.4g}" for label, factor in zip(classes, facts.factors, strict=False))
+        recipe = replace(recipe, reasons={**recipe.reasons, "class_weight": f"{told} (chosen by you)"})
     return Prepared(facts, training, validation, test, recipe)
 
 
@@ -525,6 +537,9 @@ def fit(
     state = replace(start, outcome=None) if start else TrainingState(fresh)
     _check_own_code(prepared, state)
     engine, prepared = engine_for(prepared, settings, state)
+    validation = _validation(prepared)
+    if validation:
+        _check_metric(recipe.plan.goal.metric, validation, engine, state.W)
 
     def model_of(state: TrainingState, outcome: str = "running") -> Model:
         return Model(
@@ -542,13 +557,14 @@ def fit(
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
     control = keeper.folder if keeper else None
-    way_down, validation = _way_down(prepared), _validation(prepared)
-    for event in way_down(engine, state, prepared.training, recipe.plan, validation, interrupted, control):
+    for event in _way_down(prepared)(engine, state, prepared.training, recipe.plan, validation, interrupted, control):
         for observer in watch:
             observer(event)
     assert isinstance(event, Finished)
     outcome, state = event.outcome, event.state
     if outcome is Outcome.ABANDONED:
+        if keeper:
+            keeper.abandon()
         raise AbandonedError("The training was abandoned: nothing was kept.")
     if outcome is Outcome.DIVERGED and state.best_W is None:
         raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
@@ -674,6 +690,20 @@ def _validation(prepared: Prepared) -> Validation | None:
     recipe = prepared.recipe
     scores = partial(scores_of, prepared.encoding, recipe.loss, metrics=recipe.metrics.values(), as_trained=True)
     return Validation(prepared.validation, recipe.network.outputs, scores)
+
+
+def _check_metric(name: str, validation: Validation, engine: Engine, W: Vector) -> None:
+    """Raises SettingError where the score that is to decide cannot be told of the validation rows."""
+    if name == "loss":  # which every W has
+        return
+    (scores,) = validation.scores((engine.outputs(W, rows)[np.newaxis], rows) for rows in validation.store.blocks())
+    if name not in scores:
+        raise SettingError(f"metric is {name!r}: choose one of {', '.join(scores)}.")
+    if np.isnan(scores[name]):
+        raise SettingError(
+            f"metric is {name!r}, which is undefined on these {len(validation.store):,} validation rows (one class, or "
+            "one value, among them): give others, or choose another metric."
+        )
 
 
 def _record(prepared: Prepared, outcome: str, state: TrainingState) -> Record:

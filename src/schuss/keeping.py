@@ -1,5 +1,6 @@
 """What a training keeps in its run folder, and how one that was ended goes on from there."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -84,7 +85,9 @@ class Keeper:
             return fresh
         if (state.engine.W.shape, state.engine.vectors.shape) != (fresh.engine.W.shape, fresh.engine.vectors.shape):
             raise RunError(f"{self.folder.path}: its checkpoint is of another network or optimizer: begin a run anew.")
-        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries)
+        if self._forced and state.outcome is Outcome.DIVERGED and state.best_W is None:
+            raise RunError(f"{self.folder.path}: the run diverged and kept nothing: begin one in another folder.")
+        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries, **facts)
         return replace(state, outcome=None) if self._forced else state
 
     def rates(self) -> list[dict[str, Any]]:
@@ -94,6 +97,11 @@ class Keeper:
             for line in read_events(self.folder.path)
             if line["event"] == "steered" and line["action"] == "learning_rate"
         ]
+
+    def abandon(self) -> None:
+        """Takes away the best model so far."""
+        with contextlib.suppress(OSError):
+            self.folder.storage.remove(self.folder.path / MODEL)
 
     def finish(self, model: Model, outcome: Outcome, state: TrainingState) -> None:
         """Puts down the model, and how to repeat a run that did not come to its own end."""
