@@ -493,3 +493,6 @@ def test_a_run_that_kept_nothing_is_not_gone_on_with(table: Path, tmp_path: Path
         go(table, tmp_path / "run", **wild)
     with pytest.raises(RunError, match="kept nothing"):
         go(table, tmp_path / "run", learning_rate=0.01, force=True)
+    with pytest.raises(RunError, match="another network"):
+        go(table, tmp_path / "run", hidden=(3,), force=True)
+    assert Configuration.read(tmp_path / "run" / "config.toml").settings["learning_rate"] == 1e9  # as it was

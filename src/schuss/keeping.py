@@ -74,21 +74,26 @@ class Keeper:
         """
         resolved = Configuration(self.asked.data, settings, seen, {})
         self._check(Configuration({}, {}, seen), "trained on")
-        self.asked = resolved
-        self.folder.write_config(resolved.text())
-        self.folder.save_model = lambda state: model_of(state).save(self.folder.path / MODEL, self.folder.storage)
         state, wrong = self.folder.newest() if self._before else (None, ())
         for words in wrong:
             warnings.warn(f"{words} The checkpoint before it is used.", IncompleteRunWarning, stacklevel=2)
+        if state is not None:
+            self._check_state(state, fresh)
+        self.asked = resolved
+        self.folder.write_config(resolved.text())
+        self.folder.save_model = lambda state: model_of(state).save(self.folder.path / MODEL, self.folder.storage)
         if state is None:
             self.folder.log(event="prepared", **facts)
             return fresh
+        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries, **facts)
+        return replace(state, outcome=None) if self._forced else state
+
+    def _check_state(self, state: TrainingState, fresh: TrainingState) -> None:
+        """Raises RunError where training cannot go on from a state: what the folder holds stays as it is."""
         if (state.engine.W.shape, state.engine.vectors.shape) != (fresh.engine.W.shape, fresh.engine.vectors.shape):
             raise RunError(f"{self.folder.path}: its checkpoint is of another network or optimizer: begin a run anew.")
         if self._forced and state.outcome is Outcome.DIVERGED and state.best_W is None:
             raise RunError(f"{self.folder.path}: the run diverged and kept nothing: begin one in another folder.")
-        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries, **facts)
-        return replace(state, outcome=None) if self._forced else state
 
     def rates(self) -> list[dict[str, Any]]:
         """The learning rates that were given while the run trained."""
