@@ -136,7 +136,7 @@ def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) 
     chosen = [name for name, reason in model.record.reasons.items() if "chosen by you" in reason]
     assert sorted(chosen) == sorted(
         ["hidden", "activation", "optimizer", "learning_rate", "schedule", "weight_decay", "batch_size", "epochs",
-         "patience", "loss"]
+         "patience", "loss", "l2", "clip_norm", "seconds"]
     )  # fmt: skip
     assert model.network.hidden == (4, 3)
     assert model.precision == "float64"
@@ -372,7 +372,7 @@ def test_a_diverging_training_saves_nothing_and_gives_advice(program: Terminal) 
         "train", "houses.csv", "-t", "price", "-q", "--optimizer", "gradient_descent", "--learning-rate", "1e6",
         "--validation", "0",
     )  # fmt: skip
-    assert "a much smaller learning rate" in message
+    assert "much smaller learning rate" in message
 
 
 def test_layers_are_said_in_words_and_come_back(program: Terminal) -> None:
@@ -617,3 +617,38 @@ def test_losses_offsets_and_class_weights_are_options(program: Terminal) -> None
     assert (offset.name, offset.logarithm) == ("e", True)
     for choice in ("balanced", "x=2,y=0.5"):
         program("train", "-t", "word", "--class-weight", choice, *options)
+
+
+def test_a_configuration_alone_needs_no_table(program: Terminal) -> None:
+    program("train", "houses.csv", "-t", "price", "--hidden", "4", "--epochs", "2", "--run", "run", "-q")
+    assert "saved model.schuss" in program("train", "--config", "run/config.toml")
+    assert "loss: squared_error (as before)" in program("inspect", "model.schuss")
+    assert "no configuration" in program.refuses("train", "--config", "houses.csv")
+    assert "nothing to resume" in program.refuses("train", "--resume")
+
+
+def test_a_run_after_cross_validation_says_where_its_table_is(program: Terminal) -> None:
+    program("train", "houses.csv", "-t", "price", "--hidden", "4", "--epochs", "2", "--cv", "2", "--run", "run", "-q")
+    assert f'table = "{Path("houses.csv").absolute()}"' in Path("run/config.toml").read_text()
+    said = program("train", "--run", "run", "--resume", "--force", "--epochs", "3")
+    assert "done at epoch 3" in said
+    assert "3/3" in program("runs")
+    assert "saved" in program("train", "--run", "run", "--resume")
+    assert "nothing was trained" in program.said_aside
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--steps", "4"), "epoch 2: all steps done"),
+        (("--target-score", "1e9"), "epoch 1: stopped: the score that was asked for is reached"),
+        (("--metric", "mae"), "validation MAE"),
+        (("--loss", "huber"), "validation loss"),
+        (("--offset", "size"), "best constant beside the offset: RMSE"),
+    ],
+)
+def test_what_is_said_is_what_counts(options: tuple[str, ...], words: str, program: Terminal) -> None:
+    frame(40).to_csv("held.csv", index=False)
+    plain = ("--hidden", "4", "--epochs", "3", "--batch-size", str(COUNT // 2), "--test", "held.csv")
+    said = program("train", "houses.csv", "-t", "price", *plain, "--validation", "held.csv", *options)
+    assert words in said

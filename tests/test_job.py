@@ -412,3 +412,23 @@ def test_fault_33_a_batch_of_any_size_is_worked_on_and_a_network_too_large_is_re
     assert prepared.recipe.plan.batch_size == len(prepared.training)
     with pytest.raises(SettingError, match=r"weights and biases: training them takes some .* GB are free"):
         schuss.train(FRAME, "y", hidden=(10**6, 10**6))
+
+
+def test_none_is_the_default_of_every_setting() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(Settings.__dataclass_fields__)
+    assert Settings(**nothing) == Settings()
+
+
+@pytest.mark.parametrize("settings", [{"metric": "auc"}, {"metric": "rmse of nothing"}])
+def test_a_metric_that_says_nothing_of_the_validation_rows_is_refused(settings: dict[str, Any]) -> None:
+    table = pd.DataFrame({"x": np.arange(50.0), "y": np.arange(50) % 2 == 0})
+    with pytest.raises(SettingError, match="metric is"):
+        schuss.train(table, "y", validation=table[table.y], hidden=(4,), epochs=1, **settings)
+
+
+def test_dropout_and_tasks_that_cannot_be_are_refused() -> None:
+    table = pd.DataFrame({"x": np.arange(50.0), "y": np.arange(50.0) ** 2})
+    with pytest.raises(SettingError, match="dropout layer"):
+        schuss.train(table, "y", hidden="8, residual(8, dropout(0.1), dense(8))", optimizer="lbfgs")
+    with pytest.raises(SettingError, match="task is 'x'"):
+        schuss.train(table, "y", task="x")  # type: ignore[arg-type]

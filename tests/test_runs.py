@@ -19,6 +19,7 @@ import schuss
 from schuss.configuration import Configuration
 from schuss.errors import (
     AbandonedError,
+    DivergedError,
     IncompleteRunWarning,
     NewerFormatError,
     OutputError,
@@ -432,6 +433,7 @@ def test_a_run_can_be_stopped_or_abandoned(action: str, table: Path, undisturbed
     if action == "abandon":
         with pytest.raises(AbandonedError):
             go(table, run, observers=[asking(run, (action, None))])
+        assert not (run / "model.schuss").exists()
         return
     model = go(table, run, observers=[asking(run, (action, None))])
     assert model.record.outcome == "stopped"
@@ -466,8 +468,57 @@ def test_events_can_be_read_while_they_are_written_and_after_a_crash(tmp_path: P
     assert read_events(tmp_path / "nothing") == []
 
 
-@pytest.mark.parametrize("text", ["", "data = 3", "[data]\nformat = 3", "not toml ["])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "data = 3",
+        "[data]\nformat = 3",
+        "not toml [",
+        "[setings]\nepochs = 3",
+        "[data]\ntable = 'a.csv'\ntarget = 'y'\nx = 3",
+        "[replay]\nsteps = 'x'",
+        "[replay]\nrates = [{step = 3}]",
+        "[replay]\nx = 3",
+    ],
+)
 def test_a_configuration_that_is_none_is_one_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(SchussError):
         schuss.train(config=tmp_path / "config.toml")
+
+
+def test_a_loss_of_one_s_own_must_be_given_again(table: Path, tmp_path: Path) -> None:
+    def squared(output: Any, target: Any, weight: Any) -> Any:
+        return weight * (output - target)[:, 0] ** 2, 2 * weight[:, None] * (output - target)
+
+    run, own = tmp_path / "run", schuss.OwnLoss(squared)
+    with pytest.warns(UserWarning, match="slower"):
+        model = schuss.train(table, "y", run=run, loss=own, hidden=(4,), epochs=1)
+    with pytest.raises(SettingError, match="loss"):
+        schuss.train(config=run / "config.toml")
+    with pytest.warns(UserWarning, match="slower"):
+        assert same(schuss.train(config=run / "config.toml", loss=own), model)
+
+
+def test_lbfgs_that_was_stopped_is_repeated_by_its_configuration(table: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    model = schuss.train(
+        table, "y", run=run, optimizer="lbfgs", hidden=(8,), epochs=20, interrupted=interrupted_after(20)
+    )
+    assert model.record.outcome == "interrupted"
+    assert 0 < model.record.epochs < 20
+    again = schuss.train(config=run / "config.toml")
+    assert again.record.epochs == model.record.epochs
+    assert same(again, model)
+
+
+def test_a_run_that_kept_nothing_is_not_gone_on_with(table: Path, tmp_path: Path) -> None:
+    wild = {"optimizer": "gradient_descent", "learning_rate": 1e9, "retries": 0}
+    with pytest.raises(DivergedError):
+        go(table, tmp_path / "run", **wild)
+    with pytest.raises(RunError, match="kept nothing"):
+        go(table, tmp_path / "run", learning_rate=0.01, force=True)
+    with pytest.raises(RunError, match="another network"):
+        go(table, tmp_path / "run", hidden=(3,), force=True)
+    assert Configuration.read(tmp_path / "run" / "config.toml").settings["learning_rate"] == 1e9  # as it was

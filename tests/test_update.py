@@ -100,3 +100,13 @@ def test_a_weighted_model_is_updated_with_weights() -> None:
 def test_a_float64_model_stays_one() -> None:
     model = schuss.train(frame(), "price", hidden=(), epochs=2, precision="float64")
     assert model.update(frame(), epochs=1).W.dtype == np.float64
+
+
+def test_an_update_takes_class_weights_and_names_what_belongs_to_the_model(model: schuss.Model) -> None:
+    rows = pd.DataFrame({"x": np.arange(60.0), "y": np.arange(60) % 3 == 0})
+    classes = schuss.train(rows, "y", hidden=(4,), epochs=1)
+    plain, balanced = (classes.update(rows, epochs=1, class_weight=each) for each in (None, "balanced"))
+    assert (plain.W != balanced.W).any()
+    assert balanced.record.reasons["class_weight"] == "False 0.75, True 1.5 (chosen by you)"
+    with pytest.raises(SettingError, match="exposure belongs to the model"):
+        model.update(frame(), exposure="x")

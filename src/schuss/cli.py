@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import schuss
-from schuss.errors import IncompleteRunWarning, SchussError, SettingError
+from schuss.errors import IncompleteRunWarning, RunError, SchussError, SettingError
 from schuss.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,19 +38,19 @@ class _Interrupt:
     """The first Ctrl-C or SIGTERM asks for an orderly end of a training; the second, or one before it, ends at once."""
 
     def __init__(self) -> None:
-        self.signal, self._trains = 0, False
+        self.signal, self.trains = 0, False
 
     def __call__(self) -> bool:
         return self.signal != 0
 
     def begin(self, event: object) -> None:
         """The training has begun, whatever its event is."""
-        self._trains = True
+        self.trains = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self._trains:
+        if not self.trains:
             click.echo("interrupted while the table was read: nothing was saved", err=True)
-        if self.signal or not self._trains:
+        if self.signal or not self.trains:
             sys.exit(128 + number)
         self.signal = number
 
@@ -205,12 +205,14 @@ def _format_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _default_model(table: tuple[str, ...]) -> Path:
-    """houses.csv.gz -> houses.schuss, in the working folder; model.schuss for several tables.
+    """houses.csv.gz -> houses.schuss, in the working folder; model.schuss for several tables, and for none.
 
     What follows the ? of an address is no part of its name.
     """
+    if len(table) != 1:
+        return Path("model.schuss")
     name = Path(table[0].partition("?")[0] if "://" in table[0] else table[0]).name
-    if len(table) > 1 or any(letter in name for letter in "*?["):
+    if any(letter in name for letter in "*?["):
         return Path("model.schuss")
     known = (".gz", ".zst", ".csv", ".tsv", ".txt", ".data", ".parquet", ".arrow", ".feather", ".ipc")
     for ending in known:
@@ -346,7 +348,8 @@ def train(
             given["format"] = format
         found = None
         if cv is not None:
-            source, found = _cross_validated(source, cv, out_of_fold, interrupt, given)
+            read, found = _cross_validated(source, cv, out_of_fold, interrupt, given)
+            source = source if run else read  # a run folder says which file it was
             report.cross_validated(found)
             given["test"] = 0.0
         model = train(source, **given)
@@ -356,6 +359,8 @@ def train(
             click.echo("interrupted before the first epoch was done: nothing was saved", err=True)
             sys.exit(128 + interrupt.signal)
         model.save(out)
+    if not (interrupt.trains or quiet):
+        click.echo(f"{run} had come to its end before: nothing was trained", err=True)
     report.saved(model, out, replaced)
     if interrupt.signal:
         sys.exit(128 + interrupt.signal)
@@ -561,11 +566,13 @@ def control(run: Path, action: str, value: float | None, wait: float) -> None:
     from schuss.training.run_folder import answer_to, send
 
     id = send(run, action.replace("-", "_"), value)
-    step = answer_to(run, id, wait)
-    if step is None:
+    answer = answer_to(run, id, wait)
+    if answer is None:
         click.echo(f"{run}: has not answered yet; it will after its running chunk of steps", err=True)
         sys.exit(1)
-    click.echo(f"{run}: {action}{'' if value is None else f' {value:g}'} from step {step:,} on")
+    if answer["action"] == "refused":
+        raise RunError(f"{run}: its optimizer has no learning rate; it goes on as it is.")
+    click.echo(f"{run}: {action}{'' if value is None else f' {value:g}'} from step {answer['step']:,} on")
 
 
 @cli.command()

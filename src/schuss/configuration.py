@@ -16,11 +16,20 @@ from schuss.network.specifications import HiddenLayer, layer_in_words
 from schuss.table.delimited import TableFormat
 from schuss.training.loop import NewRate, Plan
 
+_PARTS = ("data", "settings", "rows", "replay")
 _FREE = ("seconds", "threads")  # whatever they are, W after so many steps is the same
 
 
 class _NotPlainError(TypeError):
     """A value that cannot be written down, such as a DataFrame."""
+
+
+class _Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a replay may hold: steps and divergences after which the run was ended, and new learning rates."""
+
+    steps: int | None = None
+    last_try: int = 0
+    rates: tuple[NewRate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,10 @@ class Configuration:
         """
         try:
             found = msgspec.toml.decode(Path(path).read_bytes(), type=dict[str, Any])
-            parts = {name: dict(found.get(name, {})) for name in ("data", "settings", "rows", "replay")}
+            if unknown := set(found) - {"schuss", *_PARTS}:
+                raise ValueError(f"{min(unknown)} is none of its parts {', '.join(_PARTS)}")
+            parts = {name: dict(found.get(name, {})) for name in _PARTS}
+            msgspec.convert(parts["replay"], _Replay)
             if format := parts["data"].pop("format", None):
                 parts["data"]["format"] = TableFormat(**{**format, "missing": tuple(format.get("missing", ()))})
         except (OSError, ValueError, TypeError, msgspec.MsgspecError) as error:
@@ -56,15 +68,18 @@ class Configuration:
 
     def text(self) -> str:
         """As TOML."""
-        content = {"schuss": schuss.__version__, "data": plain(self.data), "settings": plain(self.settings),
+        content = {"schuss": schuss.__version__, "data": plain(self.data), "settings": self._plain_settings(),
                    "rows": self.rows, "replay": self.replay}  # fmt: skip
         return msgspec.toml.encode({name: value for name, value in content.items() if value}).decode()
 
     def differences(self, other: "Configuration") -> list[str]:
         """What is said in both, and differently, a line each; not what cannot change W."""
         found = []
-        for own, others in ((self.data, other.data), (self.settings, other.settings), (self.rows, other.rows)):
-            mine, its = plain(own), plain(others)
+        for mine, its in (
+            (plain(self.data), plain(other.data)),
+            (self._plain_settings(), other._plain_settings()),
+            (self.rows, other.rows),
+        ):
             for name in its:
                 if name in mine and mine[name] != its[name] and name not in _FREE:
                     found.append(f"{name}: {_short(mine[name])} → {_short(its[name])}")
@@ -82,9 +97,14 @@ class Configuration:
 
     def plan(self, plan: Plan) -> Plan:
         """The plan, ended and steered as the replay tells."""
-        rates = tuple(NewRate(**rate) for rate in self.replay.get("rates", ()))
-        steps, last_try = self.replay.get("steps", plan.steps), self.replay.get("last_try", plan.last_try)
-        return replace(plan, steps=steps, last_try=last_try, rates=rates)
+        replay = msgspec.convert(self.replay, _Replay)
+        steps = plan.steps if replay.steps is None else replay.steps
+        return replace(plan, steps=steps, last_try=replay.last_try, rates=replay.rates)
+
+    def _plain_settings(self) -> dict[str, Any]:
+        """The settings; of a person's own code there is but a name that none other has, so that it is asked for."""
+        found: dict[str, Any] = plain(self.settings)
+        return {**{name: "own" for name, value in self.settings.items() if value is not None}, **found}
 
 
 def plain(value: Any) -> Any:
@@ -112,6 +132,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, HiddenLayer):
         return layer_in_words(value)
     if is_dataclass(value) and not isinstance(value, type) and hasattr(value, "name"):
+        for item in fields(value):
+            plain(getattr(value, item.name))
         return in_words(value)
     raise _NotPlainError(f"{type(value).__name__} cannot be written down")
 

@@ -285,7 +285,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         )
         prepared = prepare(table, target, settings, roles, encoding=encoding)
         if keeper:
-            prepared = repeating(prepared, keeper.asked, keeper.rates() if self.resume else None)
+            prepared = repeating(prepared, keeper.asked, {}, keeper.rates() if self.resume else None)
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
         if start and kind != self._kind:
             raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")

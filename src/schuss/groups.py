@@ -62,8 +62,8 @@ def from_words(words: str, known: Mapping[str, type[Group]], what: str) -> Group
         raise SettingError(f"The {what} {words!r} does not fit: {call.func.id} has {', '.join(names) or 'no numbers'}.")
     try:
         made: Group = kind(**dict(zip(names, values, strict=False)), **by_name)
-    except TypeError as error:
-        raise SettingError(f"The {what} {words!r} does not fit ({error}).") from None
+    except TypeError:  # text, or a list, where there should be a number
+        raise SettingError(f"The {what} {words!r} does not fit: a value is of the wrong type.") from None
     return made
 
 

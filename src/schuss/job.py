@@ -166,9 +166,10 @@ def train(
                 raise SettingError(f"There is no {name}: give it.")
         roles, unknown = told_apart({name: value for name, value in data.items() if name not in ("table", "target")})
         if unknown:
-            raise SettingError(f"{config or run}: there is no {next(iter(unknown))!r} in the data of a run.")
+            known = ", ".join(item.name for item in fields(Roles))
+            raise SettingError(f"{config or run}: there is no {min(unknown)!r} among {known}.")
         prepared = ready(data["table"], data["target"], chosen, roles)
-        prepared = repeating(prepared, asked, keeper.rates() if keeper and resume else None)
+        prepared = repeating(prepared, asked, settings, keeper.rates() if keeper and resume else None)
         model, _ = fit(prepared, chosen, keeper=keeper, observers=observers, interrupted=interrupted)
         return model
 
@@ -177,6 +178,7 @@ def update(
     model: Model,
     table: object,
     *,
+    class_weight: ClassWeight = None,
     validation: float | object = None,
     test: float | object = None,
     valid_by: str | None = None,
@@ -193,6 +195,7 @@ def update(
     Arguments:
         model: stays as it is.
         table: as in train, with the columns and the target (and the weight, if there is one) of the model.
+        class_weight: as in train; the one of the first training is not kept.
         validation, test, valid_by: as in train, of this table. Where old rows matter too, give a table that has both.
         format, observers, interrupted: as in train.
         settings: as in train; a learning rate that is not given is a tenth of what a training takes.
@@ -206,14 +209,21 @@ def update(
         DivergedError: without validation rows, the loss became infinite.
     """
     for name in settings:
-        if name in _OF_THE_MODEL:
+        if name in _OF_THE_MODEL or name in Roles.__dataclass_fields__:
             raise SettingError(f"{name} belongs to the model, and an update keeps it: leave it out, or train anew.")
     network, schema = model.network, model.encoding.schema
     own = {name: getattr(network, name) for name in ("hidden", "activation", "embedding", "dropout")}
     chosen = make_settings(
         {"precision": model.precision, "threads": model.threads, **settings, **own, "loss": model.loss}
     )
-    roles = Roles(weight=schema.weight, validation=validation, test=test, valid_by=valid_by, format=format)
+    roles = Roles(
+        weight=schema.weight,
+        class_weight=class_weight,
+        validation=validation,
+        test=test,
+        valid_by=valid_by,
+        format=format,
+    )
     read = read_for(model.encoding, table, format, memory_of(chosen), [roles.by.column] if roles.by else [])
     prepared = prepare(read, schema.target, chosen, roles, encoding=model.encoding)
     recipe = going_on(prepared.recipe, chosen, network)
@@ -234,15 +244,21 @@ def update(
     return updated
 
 
-def repeating(prepared: Prepared, asked: Configuration, rates: tuple[NewRate, ...] | None) -> Prepared:
+def repeating(
+    prepared: Prepared, asked: Configuration, settings: Mapping[str, Any], rates: tuple[NewRate, ...] | None
+) -> Prepared:
     """Steered by hand and ended as the configuration tells; a run that is resumed repeats the former and goes on.
 
-    rates: those of a run that is resumed.
+    settings: that were given now, and not in the configuration. rates: those of a run that is resumed.
     """
     plan = asked.plan(prepared.recipe.plan)
     if rates is not None:
         plan = replace(plan, steps=prepared.recipe.plan.steps, last_try=0, rates=rates)
-    return replace(prepared, recipe=replace(prepared.recipe, plan=plan))
+    reasons = {
+        name: words if name in settings else words.replace("chosen by you", "as before")
+        for name, words in prepared.recipe.reasons.items()
+    }
+    return replace(prepared, recipe=replace(prepared.recipe, plan=plan, reasons=reasons))
 
 
 def fit(
@@ -268,6 +284,9 @@ def fit(
     state = replace(start, outcome=None) if start else TrainingState(fresh)
     _check_own_code(prepared, state)
     engine, prepared = engine_for(prepared, settings, state)
+    validation = _validation(prepared)
+    if validation:
+        _check_metric(recipe.plan.goal.metric, validation, engine, state.W)
 
     def model_of(state: TrainingState, outcome: str = "running") -> Model:
         return Model(
@@ -286,14 +305,15 @@ def fit(
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
     control = keeper.folder if keeper else None
-    way_down, validation = _way_down(prepared), _validation(prepared)
     arguments = engine, state, prepared.training, recipe.plan, validation, interrupted, control
-    with closing(way_down(*arguments)) as events:  # an observer may raise
+    with closing(_way_down(prepared)(*arguments)) as events:  # an observer may raise
         for event in events:
             _tell(watch, event)
     assert isinstance(event, Finished)
     outcome, state = event.outcome, event.state
     if outcome is Outcome.ABANDONED:
+        if keeper:
+            keeper.abandon()
         raise AbandonedError("The training was abandoned: nothing was kept.")
     if outcome is Outcome.DIVERGED and state.best_W is None:
         raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
@@ -392,6 +412,20 @@ def _validation(prepared: Prepared) -> Validation | None:
     recipe = prepared.recipe
     scores = partial(scores_of, prepared.encoding, recipe.loss, metrics=recipe.metrics.values(), as_trained=True)
     return Validation(prepared.validation, recipe.network.outputs, scores)
+
+
+def _check_metric(name: str, validation: Validation, engine: Engine, W: Vector) -> None:
+    """Raises SettingError where the score that is to decide cannot be told of the validation rows."""
+    if name == "loss":  # which every W has
+        return
+    (scores,) = validation.scores((engine.outputs(W, rows)[np.newaxis], rows) for rows in validation.store.blocks())
+    if name not in scores:
+        raise SettingError(f"metric is {name!r}: choose one of {', '.join(scores)}.")
+    if np.isnan(scores[name]):
+        raise SettingError(
+            f"metric is {name!r}, which is undefined on these {len(validation.store):,} validation rows (one class, or "
+            "one value, among them): give others, or choose another metric."
+        )
 
 
 def _record(prepared: Prepared, outcome: str, state: TrainingState) -> Record:

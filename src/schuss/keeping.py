@@ -1,5 +1,6 @@
 """What a training keeps in its run folder, and how one that was ended goes on from there."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -74,19 +75,26 @@ class Keeper:
         """
         resolved = Configuration(self.asked.data, settings, seen, {})
         self._check(Configuration({}, {}, seen), "trained on")
-        self.asked = resolved
-        self.folder.write_config(resolved.text())
-        self.folder.save_model = lambda state: model_of(state).save(self.folder.path / MODEL, self.folder.storage)
         state, wrong = self.folder.newest() if self._before else (None, ())
         for words in wrong:
             warnings.warn(f"{words} The checkpoint before it is used.", IncompleteRunWarning, stacklevel=2)
+        if state is not None:
+            self._check_state(state, fresh)
+        self.asked = resolved
+        self.folder.write_config(resolved.text())
+        self.folder.save_model = lambda state: model_of(state).save(self.folder.path / MODEL, self.folder.storage)
         if state is None:
             self.folder.log(event="prepared", **facts)
             return fresh
+        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries, **facts)
+        return replace(state, outcome=None) if self._forced else state
+
+    def _check_state(self, state: TrainingState, fresh: TrainingState) -> None:
+        """Raises RunError where training cannot go on from a state: what the folder holds stays as it is."""
         if (state.engine.W.shape, state.engine.vectors.shape) != (fresh.engine.W.shape, fresh.engine.vectors.shape):
             raise RunError(f"{self.folder.path}: its checkpoint is of another network or optimizer: begin a run anew.")
-        self.folder.log(event="resumed", step=state.engine.step, tries=state.tries)
-        return replace(state, outcome=None) if self._forced else state
+        if self._forced and state.outcome is Outcome.DIVERGED and state.best_W is None:
+            raise RunError(f"{self.folder.path}: the run diverged and kept nothing: begin one in another folder.")
 
     def rates(self) -> tuple[NewRate, ...]:
         """The learning rates that were given while the run trained."""
@@ -95,6 +103,11 @@ class Keeper:
             for line in read_events(self.folder.path)
             if line["event"] == "steered" and line["action"] == "learning_rate"
         )
+
+    def abandon(self) -> None:
+        """Takes away the best model so far."""
+        with contextlib.suppress(OSError):
+            self.folder.storage.remove(self.folder.path / MODEL)
 
     def finish(self, model: Model, outcome: Outcome, state: TrainingState) -> None:
         """Puts down the model, and how to repeat a run that did not come to its own end."""

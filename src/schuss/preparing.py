@@ -211,6 +211,9 @@ def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
     classes = facts.encoding.schema.target.classes
     if len(classes) == 1:
         warnings.warn(f"Every row has the same class, {classes[0]}: the model can only say that.", stacklevel=4)
+    if facts.factors:
+        told = ", ".join(f"{label} {factor:.4g}" for label, factor in zip(classes, facts.factors, strict=False))
+        recipe = replace(recipe, reasons={**recipe.reasons, "class_weight": f"{told} (chosen by you)"})
     return Prepared(facts, training, validation, test, recipe)
 
 

@@ -191,8 +191,9 @@ class Progress(Silent):
     def _words(self, epochs: float, loss: float, seconds: float) -> str:
         """What may be cut off in a narrow terminal, the most telling first."""
         parts = [loss_words(loss, self._prepared)]
-        if self._epoch and self._epoch.scores and self._best:
-            parts.insert(0, f"validation {_main_score(self._epoch.scores)} (best: epoch {self._best.epoch})")
+        if self._epoch and self._epoch.scores:
+            best = f" (best: epoch {self._best.epoch})" if self._best else ""
+            parts.insert(0, f"validation {_main_score(self._epoch.scores, self._prepared)}{best}")
         if seconds > 0 and epochs > 0:
             parts.append(f"{int(epochs * self._rows / seconds):,} rows/s")
         return "  ".join(parts)
@@ -258,6 +259,8 @@ def column_words(schema: Schema, nulls: Mapping[str, int]) -> str:
 def change_words(event: Steered | Retried) -> str:
     """What somebody asked for, or what a divergence led to, and from which step on."""
     if isinstance(event, Steered):
+        if event.action == "refused":
+            return f"  refused at step {event.step:,}: there is no learning rate that {event.value:.4g} could replace"
         words = event.action.replace("_", " ") + ("" if event.value is None else f" {event.value:.4g}")
         return f"  {words} from step {event.step:,} on"
     back = f"back to step {event.step:,}, with {event.share:.4g} of the learning rate"
@@ -274,10 +277,10 @@ def conclusion(event: Finished) -> str:
         kept = "W from before the update kept (best on the validation rows)"
     if event.outcome is Outcome.COMPLETED:
         return f"done at epoch {state.epoch}, {kept}"
-    ended = event.outcome in (Outcome.EARLY_STOPPED, Outcome.CONVERGED)
-    running = state.epoch if ended else state.epoch + 1
-    words = f"epoch {running}: {event.outcome.advice}"
+    is_running = state.batch > 0 or event.outcome is Outcome.DIVERGED
+    words = f"epoch {state.epoch + is_running}: {event.outcome.advice}"
     nothing_kept = state.best_W is None and (event.outcome is Outcome.DIVERGED or not state.epoch)
+    nothing_kept |= event.outcome is Outcome.ABANDONED
     return words if nothing_kept else f"{words}. {kept[0].upper()}{kept[1:]}"
 
 
@@ -312,14 +315,21 @@ def _test_words(event: Evaluated, prepared: Prepared | None) -> str:
         return f"test: {score_words(event.scores)}"
     known = {"rmse": "mean of the target alone", "accuracy": "most frequent class alone"}
     name = next((name for name in known if name in constant), "loss")
-    alone = f"{known.get(name, 'a constant alone')}: {_name(name)} {_score(name, constant[name])}"
+    words = known.get(name, "best constant alone")
+    if prepared and prepared.encoding.schema.offset:
+        words = "best constant beside the offset"
+    alone = f"{words}: {_name(name)} {_score(name, constant[name])}"
     return f"test: {score_words(event.scores)}   ({alone})"
 
 
-def _main_score(scores: Mapping[str, float]) -> str:
-    name = "rmse" if "rmse" in scores else "loss"
+def _main_score(scores: Mapping[str, float], prepared: Prepared | None) -> str:
+    """The score that decides; where it is the squared error, its root. And how often classes are right."""
+    name = prepared.recipe.plan.goal.metric if prepared else "loss"
+    if name == "loss" and prepared and prepared.recipe.loss.name == "squared_error" and "rmse" in scores:
+        name = "rmse"
     words = f"{_name(name)} {_score(name, scores[name])}"
-    return words + (f" accuracy {_score('accuracy', scores['accuracy'])}" if "accuracy" in scores else "")
+    more = "accuracy" in scores and name != "accuracy"
+    return words + (f" accuracy {_score('accuracy', scores['accuracy'])}" if more else "")
 
 
 def _score(name: str, value: float) -> str:

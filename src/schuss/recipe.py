@@ -4,7 +4,7 @@ What a person sets is taken; what is None is decided here. Figures behind the de
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from schuss.groups import in_words
 from schuss.losses import Loss, check_use, loss_named
 from schuss.metrics import LOSSES, Measure, greater_is_better, metrics_for
 from schuss.network import Network
+from schuss.network.layers import DropoutLayer, Layer, every_layer
 from schuss.network.specifications import layer_in_words
 from schuss.own import OwnLoss
 from schuss.settings import Settings
@@ -32,6 +33,8 @@ _LOSS_OF_TASK = {
     "multilabel": "log_loss",
 }
 _SHARE_GOING_ON = 0.1  # of the learning rate of a training
+_LIMITS = ("l1", "l2", "clip_value", "clip_norm", "metric", "min_improvement", "target_score", "steps",
+           "seconds")  # what is told only where it is chosen  # fmt: skip
 _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
 
 
@@ -87,12 +90,15 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         dropout=settings.dropout,
         embedding=settings.embedding,
     )
+    for name in _LIMITS:
+        if (value := getattr(settings, name)) != getattr(Settings(), name):
+            choose(name, value, None, "")
     trained = replace(loss, mean=target.mean) if isinstance(loss, OwnLoss) else loss
     cost = Cost(trained.standardised(target.deviation), settings.l2, mean_weight, settings.l1)
     metrics, metric = _metrics(settings, target.task)
     unit, shift = loss.unit(target.deviation[0]) if len(target.deviation) == 1 else (1.0, 0.0)
     if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
-        rule, plan = _full_batch(settings, rows, validated, metric, choose)
+        rule, plan = _full_batch(settings, network.layers, rows, validated, metric, choose)
         plan = replace(plan, loss_unit=unit, loss_shift=shift)
         return Recipe(network, loss, cost, rule, plan, choose.reasons, choose.values, metrics)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
@@ -172,7 +178,9 @@ def _learning_rate(settings: Settings, optimizer: Optimizer) -> float | None:
     return given.pop() if given else None
 
 
-def _full_batch(settings: Settings, rows: int, validated: bool, metric: Goal, choose: "_Chooser") -> tuple[LBFGS, Plan]:
+def _full_batch(
+    settings: Settings, layers: Sequence[Layer], rows: int, validated: bool, metric: Goal, choose: "_Chooser"
+) -> tuple[LBFGS, Plan]:
     """L-BFGS and its plan, whose epochs are iterations; what it has no use for is refused."""
     meaningless = (
         "learning_rate",
@@ -188,6 +196,10 @@ def _full_batch(settings: Settings, rows: int, validated: bool, metric: Goal, ch
     for name in meaningless:
         if getattr(settings, name):
             raise SettingError(f"{name} has no meaning for lbfgs, whose every step looks at all rows: leave it out.")
+    if any(isinstance(layer, DropoutLayer) for layer in every_layer(layers)):
+        raise SettingError(
+            "A dropout layer has no meaning for lbfgs, whose every step looks at all rows: leave it out."
+        )
     if settings.schedule is not None and not isinstance(schedule_named(settings.schedule), Constant):
         raise SettingError(
             "schedule has no meaning for lbfgs, whose steps are as long as a search finds: leave it out."

@@ -127,7 +127,9 @@ class Settings:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is not None and value is not item.default:
+            if value is None:
+                object.__setattr__(self, item.name, item.default)
+            elif value is not item.default:
                 object.__setattr__(self, item.name, checked(item.name, value, item.metadata))
 
 

@@ -6,7 +6,7 @@ values, goes through JSON and back unchanged, and travels in the model.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
@@ -175,8 +175,10 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None, lo
 
     Raises:
         ColumnError: a target is not there, has no value, or has too many classes.
-        SettingError: the task does not fit the target.
+        SettingError: there is no such task, or it does not fit the target.
     """
+    if task not in (None, *get_args(Task)):
+        raise SettingError(f"task is {task!r}: it must be one of {', '.join(get_args(Task))}.")
     if not names or len(set(names)) < len(names):
         raise SettingError(f"The target is {list(names)}: name one column, or several different ones.")
     kinds, support = [_target_kind(table, name) for name in names], loss.support if loss else "real"

@@ -82,6 +82,8 @@ def minimise(
                         steps_before.__add__, state.seconds,
                     )  # fmt: skip
                     yield from ended
+                    if outcome is None and plan.steps is not None and state.epoch >= plan.steps:
+                        outcome = Outcome.STEPS_DONE
                     if outcome is None:
                         here = partial(replace, state)
                         outcome, _ = yield from obeyed(control, interrupted, clock, state.epoch, 0, here, False)

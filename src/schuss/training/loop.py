@@ -148,6 +148,8 @@ class _Descent:
         """What exploded is never handed on where there is something better."""
         state = self._now()
         outcome = outcome if np.isfinite(state.engine.W).all() else Outcome.DIVERGED
+        if outcome is Outcome.DIVERGED:
+            state = replace(state, sum=0.0)  # no checkpoint can hold what is not finite
         if outcome is Outcome.DIVERGED and state.best_W is not None:
             nothing = np.zeros_like(state.engine.vectors)
             step = self._earlier_steps + state.epoch * self._epoch_steps

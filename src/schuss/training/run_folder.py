@@ -125,11 +125,12 @@ class RunFolder:
             self._lost = 0
         except OSError as error:
             self._lost += 1
-            self._tell(f"{self.path / EVENTS}: {error.strerror or error}: events are missing there")
+            self._tell(self.path / EVENTS, f"{error.strerror or error}: events are missing there")
 
-    def _tell(self, words: str) -> None:
-        if words not in self.failed:
-            self.failed.append(words)
+    def _tell(self, place: Path, words: str) -> None:
+        """Once of each place, however often it happens there."""
+        if not any(told.startswith(f"{place}: ") for told in self.failed):
+            self.failed.append(f"{place}: {words}")
 
     # ---- states to go on from --------------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class RunFolder:
                 self.save_model(state)
                 self._model_epoch = state.best_epoch
         except OSError as error:
-            self._tell(f"{folder}: {error}")
+            self._tell(folder, str(error))
 
     def newest(self) -> tuple[TrainingState | None, tuple[str, ...]]:
         """The newest state that can be read, and what is wrong with newer ones, which are put aside.
@@ -199,8 +200,10 @@ def send(path: str | os.PathLike[str], action: str, value: float | None = None) 
         RunError: there is no run, none is training there, or it cannot be asked for that.
     """
     folder = Path(path)
-    if action not in ACTIONS or (action == "learning_rate") != (value is not None):
-        raise RunError(f"A run cannot be asked for {action!r} with {value}: choose from {', '.join(ACTIONS)}.")
+    if action not in ACTIONS:
+        raise RunError(f"A run cannot be asked for {action!r}: choose from {', '.join(ACTIONS)}.")
+    if (action == "learning_rate") != (value is not None):
+        raise RunError(f"{action} is given {value}: a learning rate needs a number, and nothing else takes one.")
     if value is not None and not 0 < value < math.inf:
         raise RunError(f"The learning rate is {value}: it must be above 0 and finite.")
     if not is_training(folder):
@@ -210,13 +213,13 @@ def send(path: str | os.PathLike[str], action: str, value: float | None = None) 
     return name
 
 
-def answer_to(path: str | os.PathLike[str], id: str, timeout_seconds: float) -> int | None:
-    """The step at which a command took effect; None where it has not within that time."""
+def answer_to(path: str | os.PathLike[str], id: str, timeout_seconds: float) -> dict[str, Any] | None:
+    """The event of a command: its step, and its action or "refused"; None where there is none within that time."""
     until = time.monotonic() + timeout_seconds
     while True:
         for line in read_events(path):
             if line["event"] == "steered" and line["id"] == id:
-                return int(line["step"])
+                return line
         if time.monotonic() >= until:
             return None
         time.sleep(_LOOK_SECONDS)

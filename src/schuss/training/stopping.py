@@ -18,7 +18,9 @@ class Outcome(Enum):
     STOPPED = "stopped by you: the best W so far was kept"
     ABANDONED = "abandoned by you: nothing was kept"
     INTERRUPTED = "interrupted: the best W so far was kept"
-    DIVERGED = "diverged: the loss exploded or became undefined. Try a much smaller learning rate"
+    DIVERGED = (
+        "diverged: the loss exploded or became undefined. Try a much smaller learning rate: find-rate suggests one"
+    )
 
     @property
     def is_final(self) -> bool:

@@ -41,7 +41,7 @@ def inspect_model(model: Model, as_json: bool) -> None:
         }
         print(json.dumps(shown))
         return
-    console = _console()
+    console = wide_console()
     console.print(f"{target.task}: {', '.join(target.names)} ({target.reason})", markup=False)
     layers = Grid(
         "layer", "inputs", "outputs", "activation", "numbers in W", "mean |weight|", box=None, title_justify="left"
@@ -57,6 +57,11 @@ def inspect_model(model: Model, as_json: bool) -> None:
     if left_out:
         console.print(f"dropout in training: {', '.join(f'{share:g}' for share in dict.fromkeys(left_out))}")
     console.print(_columns(model.encoding.schema))
+    schema = model.encoding.schema
+    if schema.weight:
+        console.print(f"weight: {schema.weight}", markup=False)
+    if schema.offset:
+        console.print(f"{'exposure' if schema.offset.logarithm else 'offset'}: {schema.offset.name}", markup=False)
     for name, reason in record.reasons.items():
         console.print(f"{name}: {reason}", markup=False)
     rows = ", ".join(f"{name} {count:,}" for name, count in record.rows.items())
@@ -83,7 +88,7 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
         told = {"columns": msgspec.to_builtins(schema.columns), "left_out": dict(schema.dropped), "notes": notes}
         print(json.dumps({"rows": len(table), **told, "task": target.task if target_names else None}))
         return
-    console = _console()
+    console = wide_console()
     console.print(f"{table.name}: {len(table):,} rows, {len(table.names)} columns", markup=False)
     for note in notes:
         console.print(f"note: {note}", markup=False)
@@ -94,7 +99,7 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
         console.print(f"target: {', '.join(target_names)}: {target.task} ({target.reason})", markup=False)
 
 
-def _console() -> Console:
+def wide_console() -> Console:
     """As wide as the terminal; where there is none, wide enough to break no line."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=1000)

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from schuss.errors import RunError
 from schuss.training.run_folder import CONFIG, is_training, read_events
+from schuss.view.inspection import wide_console
 
 
 def list_runs(folders: Iterable[Path], as_json: bool) -> None:
@@ -33,24 +33,28 @@ def list_runs(folders: Iterable[Path], as_json: bool) -> None:
         epochs = f"{one['epoch']}/{one['epochs']}"
         loss = "" if one["loss"] is None else f"{one['loss']:.5g}"
         table.add_row(one["run"], one["state"], epochs, f"{one['step']:,}", best, loss, _ago(one["time"]))
-    Console(highlight=False).print(table)
+    wide_console().print(table)
 
 
 def summary(path: Path) -> dict[str, Any]:
     """How far a run is; its state is training, its outcome, or killed where there is none."""
     events = read_events(path)
-    prepared = next((line for line in events if line["event"] == "prepared"), {})
+    begun: dict[str, Any] = next((line for line in reversed(events) if line["event"] in ("prepared", "resumed")), {})
+    asked = [line.get("action") for line in events if line["event"] in ("steered", "resumed")]
     epochs = [line for line in events if line["event"] == "epoch"]
     best = next((line for line in reversed(epochs) if line["is_best"]), None)
     ends = [line for line in events if line["event"] in ("finished", "resumed")]
     outcome = ends[-1].get("outcome") if ends else None
-    state = "training" if is_training(path) else outcome or "killed: resume it"
-    metric = prepared.get("metric", "loss")
+    state = outcome or "killed: resume it"
+    if is_training(path):
+        held = [action for action in asked if action in ("pause", "resume", None)]
+        state = "paused" if held[-1:] == ["pause"] else "training"
+    metric = begun.get("metric", "loss")
     return {
         "run": str(path),
         "state": state.replace("_", " "),
         "epoch": epochs[-1]["epoch"] if epochs else 0,
-        "epochs": prepared.get("epochs", 0),
+        "epochs": begun.get("epochs", 0),
         "step": max((line.get("step", 0) for line in events), default=0),
         "metric": metric,
         "score": best["validation"].get(metric) if best else None,
