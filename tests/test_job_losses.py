@@ -484,6 +484,9 @@ def test_several_labels_are_learned_at_once(tmp_path: Path) -> None:
     write_predictions(model, read_for(model.encoding, table, None), tmp_path / "p.parquet", probabilities=True)
     assert list(pd.read_parquet(tmp_path / "p.parquet")) == [*names, *(f"probability of {name}" for name in names)]
     assert schuss.train(table, names, loss="log_loss", epochs=1).encoding.schema.target.task == "multilabel"
+    truths = table.assign(**{name: table[name].astype(bool) for name in names})
+    assert schuss.train(truths, names, epochs=1).encoding.schema.target.task == "multilabel"
+    assert schuss.train(truths, names, loss="huber", epochs=1).encoding.schema.target.task == "regression"
     whole = SchussClassifier(hidden=(), epochs=60, random_state=0).fit(X, LABELS.astype(int))
     assert whole.predict_proba(X).shape == (COUNT, 3)
     assert (whole.predict(X) == LABELS).mean() > 0.95

@@ -365,6 +365,7 @@ def test_a_folder_without_a_run_cannot_be_resumed_and_one_with_other_things_hold
 ) -> None:
     with pytest.raises(RunError, match="no run to resume"):
         schuss.train(run=tmp_path / "new", resume=True)
+    assert not (tmp_path / "new").exists()
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(RunError, match=r"holds other things \(.*\)"):
         go(table, tmp_path)

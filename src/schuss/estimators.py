@@ -244,7 +244,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         """What keeps the training in the folder of the run, while that is open."""
         if self.run is None and self.resume:
             raise SettingError("There is nothing to resume without the folder of a run: give it as run.")
-        with nullcontext() if self.run is None else RunFolder(self.run) as folder:
+        with nullcontext() if self.run is None else RunFolder(self.run, resume=self.resume) as folder:
             yield Keeper(folder, self._asked(settings), self.resume, force=False) if folder else None
 
     def _asked(self, settings: Settings) -> Configuration:

@@ -155,7 +155,7 @@ def train(
     asked = asked.updated(Configuration(plain_data, settings))
     if run is None and resume:
         raise SettingError("There is nothing to resume without the folder of a run: give it as run.")
-    with nullcontext() if run is None else RunFolder(run) as folder:
+    with nullcontext() if run is None else RunFolder(run, resume=resume) as folder:
         keeper = Keeper(folder, asked, resume, force) if folder else None
         if keeper and (model := keeper.finished):
             return model

@@ -185,8 +185,8 @@ def find_target(table: Table, names: Sequence[str], task: Task | None = None, lo
     if len(names) == 1 and task == "multilabel":
         raise SettingError(f"The task is multilabel with the one target {names[0]!r}: name several, or take binary.")
     if len(names) > 1:
-        if task is None and loss and "multilabel" in loss.tasks:
-            task = "multilabel"
+        labels = "multilabel" in loss.tasks if loss else set(kinds) == {"boolean"}
+        task = "multilabel" if task is None and labels else task
         return replace(_several_targets(table, tuple(names), kinds, task), support=support)
     name, kind, implied = names[0], kinds[0], loss.tasks if loss and task is None else ()
     found = ((), 0) if "regression" in (task, *implied) else _labels(table, name, kind)

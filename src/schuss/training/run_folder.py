@@ -40,15 +40,15 @@ class RunFolder:
     """One run on disk; while it is open, it is this process's alone.
 
     Arguments:
-        path: made where it does not exist; its parent must.
+        path: made where it does not exist; its parent must. resume: only where it holds a run.
 
     Raises:
         RunError: another process trains here, or the folder holds something else.
         OutputError: the folder cannot be made or written to.
     """
 
-    def __init__(self, path: str | os.PathLike[str], storage: Storage = STORAGE) -> None:
-        self.path, self.storage, self._seconds, self._kept = Path(path), storage, 30.0, 2
+    def __init__(self, path: str | os.PathLike[str], storage: Storage = STORAGE, *, resume: bool = False) -> None:
+        self.path, self.storage, self._seconds, self._kept, self._resume = Path(path), storage, 30.0, 2, resume
         self.failed: list[str] = []  # what could not be written, in words
         self.save_model: Callable[[TrainingState], None] = lambda state: None
         self._lock: BinaryIO | None = None
@@ -56,6 +56,8 @@ class RunFolder:
         self._lost, self._saved_at, self._model_epoch = 0, time.monotonic(), -1
 
     def __enter__(self) -> Self:
+        if self._resume and not (self.path / CONFIG).exists():
+            raise RunError(f"{self.path} holds no run to resume.")
         try:
             self.path.mkdir(exist_ok=True)
             others = [item.name for item in self.path.iterdir() if item.name not in _OWN and item.suffix != _PART]
