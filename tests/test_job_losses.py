@@ -487,6 +487,8 @@ def test_several_labels_are_learned_at_once(tmp_path: Path) -> None:
     truths = table.assign(**{name: table[name].astype(bool) for name in names})
     assert schuss.train(truths, names, epochs=1).encoding.schema.target.task == "multilabel"
     assert schuss.train(truths, names, loss="huber", epochs=1).encoding.schema.target.task == "regression"
+    decided = schuss.train(table, names, metric="accuracy of rows", hidden=(), epochs=5, validation=table)
+    assert decided.record.best_epoch
     whole = SchussClassifier(hidden=(), epochs=60, random_state=0).fit(X, LABELS.astype(int))
     assert whole.predict_proba(X).shape == (COUNT, 3)
     assert (whole.predict(X) == LABELS).mean() > 0.95

@@ -303,6 +303,8 @@ def test_fault_10_changed_settings_are_shown_and_must_be_forced(table: Path, tmp
         schuss.train(run=run, resume=True, epochs=13, learning_rate=0.5)
     schuss.train(run=run, resume=True, threads=1, seconds=1e-9)  # these change no bit
     model = schuss.train(run=run, resume=True, force=True, epochs=13, seconds=1e9)
+    with pytest.warns(UserWarning, match="changed by force at step"):
+        schuss.train(config=run / "config.toml")
     assert model.record.epochs == 13
     with pytest.raises(RunError, match="another network or optimizer"):
         schuss.train(run=run, resume=True, force=True, hidden=(4,))

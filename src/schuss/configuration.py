@@ -25,11 +25,16 @@ class _NotPlainError(TypeError):
 
 
 class _Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a replay may hold: steps and divergences after which the run was ended, and new learning rates."""
+    """What a replay may hold.
+
+    steps, last_try: and divergences after which the run was ended. rates: that were given by hand. forced_at: the step
+    at which it was asked for something else.
+    """
 
     steps: int | None = None
     last_try: int = 0
     rates: tuple[NewRate, ...] = ()
+    forced_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Configuration:
     data:     the arguments of schuss.train, besides settings; those that cannot be written down are left out.
     settings: by name, resolved.
     rows:     what training saw: rows of each part and a digest of them.
-    replay:   steps at which a run was ended or steered by hand.
+    replay:   steps at which a run was ended, steered by hand, or changed by force.
     """
 
     data: Mapping[str, Any]

@@ -153,6 +153,8 @@ def train(
     plain_data = given | {name: absolute(given[name]) for name in _PATHS if name in given}
     asked = Configuration({}, {}) if config is None else Configuration.read(config)
     asked = asked.updated(Configuration(plain_data, settings))
+    if (forced := asked.replay.get("forced_at")) is not None:
+        warnings.warn(f"{config}: that run was changed by force at step {forced:,}: this is another W.", stacklevel=2)
     if run is None and resume:
         raise SettingError("There is nothing to resume without the folder of a run: give it as run.")
     with nullcontext() if run is None else RunFolder(run, resume=resume) as folder:

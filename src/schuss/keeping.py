@@ -73,15 +73,18 @@ class Keeper:
             RunError: the rows, or the shape of W, are not those of before.
             OutputError: the configuration cannot be written.
         """
-        resolved = Configuration(self.asked.data, settings, seen, {})
         self._check(Configuration({}, {}, seen), "trained on")
         state, wrong = self.folder.newest() if self._before else (None, ())
         for words in wrong:
             warnings.warn(f"{words} The checkpoint before it is used.", IncompleteRunWarning, stacklevel=2)
         if state is not None:
             self._check_state(state, fresh)
-        self.asked = resolved
-        self.folder.write_config(resolved.text())
+        forced_at = self._before.replay.get("forced_at") if self._before else None
+        if self._forced and state is not None:
+            forced_at = state.engine.step
+        replay = {} if forced_at is None else {"forced_at": forced_at}
+        self.asked = Configuration(self.asked.data, settings, seen, replay)
+        self.folder.write_config(self.asked.text())
         self.folder.save_model = lambda state: model_of(state).save(self.folder.path / MODEL, self.folder.storage)
         if state is None:
             self.folder.log(event="prepared", **facts)
@@ -112,15 +115,15 @@ class Keeper:
     def finish(self, model: Model, outcome: Outcome, state: TrainingState) -> None:
         """Puts down the model, and how to repeat a run that did not come to its own end."""
         folder = self.folder
-        replay: dict[str, Any] = {}
+        replay = dict(self.asked.replay)
         if not outcome.is_final:
-            replay = {"steps": state.engine.step, "last_try": state.tries}
+            replay |= {"steps": state.engine.step, "last_try": state.tries}
         if rates := self.rates():
             replay["rates"] = [asdict(rate) for rate in rates]
         try:
             model.save(folder.path / MODEL, folder.storage)
             if replay:
-                folder.write_config(Configuration(self.asked.data, self.asked.settings, self.asked.rows, replay).text())
+                folder.write_config(replace(self.asked, replay=replay).text())
             path, scores = str(folder.path / MODEL), model.record.scores
             folder.log(event="saved", path=path, scores=scores, is_final=outcome.is_final)
         except OutputError as error:

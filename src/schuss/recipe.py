@@ -15,7 +15,7 @@ from schuss.engine.protocol import Cost
 from schuss.errors import SettingError
 from schuss.groups import in_words
 from schuss.losses import Loss, check_use, loss_named
-from schuss.metrics import LOSSES, Measure, greater_is_better, metrics_for
+from schuss.metrics import LOSSES, Measure, greater_is_better, is_of_task, metrics_for
 from schuss.network import Network
 from schuss.network.layers import DropoutLayer, Layer, every_layer
 from schuss.network.specifications import layer_in_words
@@ -216,7 +216,7 @@ def _full_batch(
 def _metrics(settings: Settings, task: str) -> tuple[Mapping[str, Measure], Goal]:
     """What held-out rows are scored by, and which of the scores decides."""
     metrics, decides = metrics_for(task, settings.metrics), settings.metric
-    if decides not in (*LOSSES, *metrics) and not decides.startswith("rmse of "):
+    if decides not in (*LOSSES, *metrics) and not is_of_task(decides, task):
         (decides,) = added = metrics_for(task, [decides])
         metrics = {**metrics, **added}
     return metrics, Goal(decides, greater_is_better(decides, metrics.values()))

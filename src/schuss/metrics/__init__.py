@@ -20,6 +20,7 @@ _USUAL: dict[str, tuple[str, ...]] = {
     "multilabel": (),  # accuracy of labels and of rows, which model/scores.py adds
 }
 LOSSES = ("loss", "total_loss")  # scores that are always there
+_OF_ONE, _OF_LABELS = ("rmse of ", "pinball of "), ("accuracy", "accuracy of rows")  # and those of model/scores.py
 
 
 @runtime_checkable
@@ -172,4 +173,11 @@ def greater_is_better(name: str, own: Iterable[Measure] = ()) -> bool:
     for metric in own:
         if metric.name == name:
             return metric.greater_is_better
-    return name not in LOSSES and not name.startswith("rmse of ") and metric_named(name).greater_is_better
+    if name in LOSSES or name.startswith(_OF_ONE):
+        return False
+    return name in _OF_LABELS or metric_named(name).greater_is_better
+
+
+def is_of_task(name: str, task: str) -> bool:
+    """Whether a score comes with the task or the loss and is no metric: of one target, one quantile, or all labels."""
+    return name.startswith(_OF_ONE) or (task == "multilabel" and name in _OF_LABELS)
