@@ -133,8 +133,8 @@ class _Descent:
 
     def events(self) -> Generator[Event]:
         """All of them, to the end."""
-        outcome = self._state.outcome or self._planned()
-        outcome = Outcome.COMPLETED if self._state.epoch >= self._plan.epochs else outcome
+        done = Outcome.COMPLETED if self._state.epoch >= self._plan.epochs else None
+        outcome = self._state.outcome or done or self._planned()
         while outcome is None:
             outcome = yield from self._stretch()
             if outcome in (Outcome.COMPLETED, Outcome.STEPS_DONE) and not self._is_finite():
