@@ -310,7 +310,8 @@ def fit(
     arguments = engine, state, prepared.training, recipe.plan, validation, interrupted, control
     with closing(_way_down(prepared)(*arguments)) as events:  # an observer may raise
         for event in events:
-            _tell(watch, event)
+            for observer in watch:
+                observer(event)
     assert isinstance(event, Finished)
     outcome, state = event.outcome, event.state
     if outcome is Outcome.ABANDONED:

@@ -91,7 +91,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         embedding=settings.embedding,
     )
     for name in _LIMITS:
-        if (value := getattr(settings, name)) != getattr(Settings(), name):
+        if (value := getattr(settings, name)) != Settings.__dataclass_fields__[name].default:
             choose(name, value, None, "")
     trained = replace(loss, mean=target.mean) if isinstance(loss, OwnLoss) else loss
     cost = Cost(trained.standardised(target.deviation), settings.l2, mean_weight, settings.l1)

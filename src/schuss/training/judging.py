@@ -61,17 +61,19 @@ def judged(
     epoch, outcome, best = state.epoch, None, None
     best_score, marked_score, marked_epoch = state.best_score, state.marked_score, state.marked_epoch
     for loss, is_sound, found, is_finite in zip(losses, sound, scores, finite, strict=True):
-        if not (is_sound and is_finite and math.isfinite(found.get("loss", 0.0))):
+        if not (is_sound and is_finite and (not found or math.isfinite(found["loss"]))):
             outcome = Outcome.DIVERGED
             break
         epoch += 1
-        score = goal.score(found) if found else math.nan
-        if is_best := goal.is_better(score, best_score):
-            best, best_score = epoch, score
-        if goal.is_better(score, marked_score, goal.improvement):
-            marked_score, marked_epoch = score, epoch
+        score, is_best = loss, False
+        if found:
+            score = goal.score(found)
+            if is_best := goal.is_better(score, best_score):
+                best, best_score = epoch, score
+            if goal.is_better(score, marked_score, goal.improvement):
+                marked_score, marked_epoch = score, epoch
         ended.append(Epoch(epoch, step_at(epoch), loss, found, is_best, seconds))
-        if goal.is_reached(score if found else loss):
+        if goal.target is not None and goal.is_reached(score):
             outcome = Outcome.REACHED
         elif found and goal.patience is not None and epoch - marked_epoch >= goal.patience:
             outcome = Outcome.EARLY_STOPPED
