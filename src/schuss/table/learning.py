@@ -257,9 +257,9 @@ class _Boolean:
         self.missing += missing
         self.present += len(values) - missing
         self.true += int(np.count_nonzero(values == 1))
-        if weights is not None:
-            self.weight += float(weights[~np.isnan(values)].sum())
-            self.true_weight += float(weights[values == 1].sum())
+        weights = np.ones(len(values)) if weights is None else weights  # of another block they may not be all 1
+        self.weight += float(weights[~np.isnan(values)].sum())
+        self.true_weight += float(weights[values == 1].sum())
 
     def learned(self, count: int) -> Column | str:
         """As _Learner."""
