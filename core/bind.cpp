@@ -39,14 +39,16 @@ schuss::Rows view(const RowsTuple& arrays) {
 
 void construct(
     schuss::Engine* self, const std::vector<LayerTuple>& layers, int64_t parameters, int64_t features,
-    std::vector<int64_t> levels, int64_t targets, std::string loss, std::vector<float> loss_numbers, double l1,
-    double l2, double mean_weight, std::string optimizer, std::vector<std::pair<std::string, double>> constants,
+    std::vector<int64_t> levels, std::vector<int64_t> widths, std::vector<int64_t> knot_counts,
+    std::vector<float> knots, int64_t knot_width, int64_t targets, std::string loss, std::vector<float> loss_numbers,
+    double l1, double l2, double mean_weight, std::string optimizer, std::vector<std::pair<std::string, double>> constants,
     double weight_decay, double clip_value, double clip_norm, uint64_t seed, int threads, bool settle,
     const std::string& precision
 ) {
     schuss::Description description = {
-        {}, parameters, features, std::move(levels), targets, std::move(loss), std::move(loss_numbers), l1, l2,
-        mean_weight, std::move(optimizer), std::move(constants), weight_decay, clip_value, clip_norm, seed};
+        {}, parameters, features, std::move(levels), std::move(widths), std::move(knot_counts), std::move(knots),
+        knot_width, targets, std::move(loss), std::move(loss_numbers), l1, l2, mean_weight, std::move(optimizer),
+        std::move(constants), weight_decay, clip_value, clip_norm, seed};
     for (const auto& [kind, inputs, outputs, start, activation, number] : layers)
         description.layers.push_back({kind, inputs, outputs, start, activation, number});
     new (self) schuss::Engine(std::move(description), threads, settle, precision);
@@ -182,7 +184,8 @@ NB_MODULE(_core, module) {
 
     nb::class_<schuss::Engine>(module, "Engine")
         .def("__init__", construct, nb::kw_only(), nb::arg("layers"), nb::arg("parameters"), nb::arg("features"),
-             nb::arg("levels"), nb::arg("targets"), nb::arg("loss"), nb::arg("loss_numbers"), nb::arg("l1"),
+             nb::arg("levels"), nb::arg("widths"), nb::arg("knot_counts"), nb::arg("knots"), nb::arg("knot_width"),
+             nb::arg("targets"), nb::arg("loss"), nb::arg("loss_numbers"), nb::arg("l1"),
              nb::arg("l2"), nb::arg("mean_weight"), nb::arg("optimizer"), nb::arg("constants"),
              nb::arg("weight_decay"), nb::arg("clip_value") = 0.0, nb::arg("clip_norm") = 0.0,
              nb::arg("seed") = 0, nb::arg("threads") = 0, nb::arg("settle") = true,

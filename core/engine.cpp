@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -17,6 +18,14 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 constexpr double worth_a_team = 3e6;     // operations of a task below which one thread does it
 constexpr double worth_a_barrier = 2e5;  // operations of a step, likewise
 
+void refuse_unequal(const Description& given) {
+    const auto knots = std::accumulate(given.knot_counts.begin(), given.knot_counts.end(), int64_t{0});
+    if (given.widths.size() != given.levels.size() ||
+        static_cast<int64_t>(given.knot_counts.size()) != given.features ||
+        static_cast<int64_t>(given.knots.size()) != knots)
+        throw std::invalid_argument("each categorical column needs a width and each feature a count of its knots.");
+}
+
 }  // namespace
 
 Engine::Engine(Description description, int threads, bool settle, const std::string& precision)
@@ -27,6 +36,7 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
       settle_(settle),
       program_{},
       batch_memory_{} {
+    refuse_unequal(description_);
     for (const Description::Layer& layer : description_.layers)
         layers_.push_back({layer.kind.c_str(), layer.inputs, layer.outputs, layer.start, layer.activation.c_str(),
                            layer.number});
@@ -37,6 +47,10 @@ Engine::Engine(Description description, int threads, bool settle, const std::str
     program_.parameters = description_.parameters;
     program_.features = description_.features;
     program_.levels = description_.levels.data();
+    program_.widths = description_.widths.data();
+    program_.knot_counts = description_.knot_counts.data();
+    program_.knots = description_.knots.data();
+    program_.knot_width = description_.knot_width;
     program_.categories = static_cast<int64_t>(description_.levels.size());
     program_.targets = description_.targets;
     program_.loss = description_.loss.c_str();

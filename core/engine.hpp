@@ -24,7 +24,9 @@ struct Description {
     std::vector<Layer> layers;
     int64_t parameters;
     int64_t features;
-    std::vector<int64_t> levels;
+    std::vector<int64_t> levels, widths, knot_counts;
+    std::vector<float> knots;
+    int64_t knot_width;
     int64_t targets;
     std::string loss;
     std::vector<float> loss_numbers;

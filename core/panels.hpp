@@ -31,6 +31,11 @@ struct Sheet {
     SCHUSS_INLINE Vector vector(int64_t panel, int64_t row, int n) const { return load(at(panel, row) + n * lanes); }
 };
 
+// One number of a sheet.
+SCHUSS_INLINE float* at(const Sheet& sheet, int64_t column, int64_t row) {
+    return sheet.at(column / panel_width, row) + column % panel_width;
+}
+
 Sheet new_sheet(const Memory& memory, int64_t columns, int64_t rows, bool with_data = true) {
     float* data = with_data ? memory.take<float>(panels_of(columns) * rows * panel_width) : nullptr;
     return {data, panel_width, rows * panel_width};

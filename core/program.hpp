@@ -13,10 +13,11 @@ namespace schuss {
 
 // A link of the chain, by its kind:
 //   dense       output = activation(x · weights + biases); in W from `start` on weights [inputs, outputs] row by row,
-//               then biases. Of the first one `inputs` is F + Σ levels, or F + C · d behind an embedding. The last link
-//               of a network is dense and linear.
-//   embedding   the first link or none: output = features, then a vector of d numbers for every code; `inputs` is
-//               F + Σ levels, `outputs` is F + C · d; in W the levels' vectors, column by column
+//               then biases. Of the first one x is the features, or what an embedding makes of them, then the columns
+//               that are one-hot, then the bins of features with knots that have no vectors. The last link of a
+//               network is dense and linear.
+//   embedding   the first link or none: output = features, then the vectors of codes, then those of features with
+//               knots; `outputs` is how many numbers these are; in W the vectors, column by column
 //   layer_norm  output = activation(γ · (x − mean) / √(variance + number) + β); in W γ, then β
 //   dropout     every unit is set to 0 with the probability `number`, in training only
 //   fork        what comes in goes on, and is kept for the join that belongs to it
@@ -41,7 +42,11 @@ struct Program {
 
     int64_t features;       // F
     const int64_t* levels;  // [C] levels of each categorical column
+    const int64_t* widths;  // [C] length of its vectors, 0 for one-hot
     int64_t categories;     // C
+    const int64_t* knot_counts;  // [F] of each feature, 0 for none
+    const float* knots;          // of all features, one after another
+    int64_t knot_width;          // length of the vectors of features with knots, 0 for none
     int64_t targets;        // T
     int64_t parameters;     // P
 

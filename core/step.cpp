@@ -261,8 +261,8 @@ void gradient_of_tile(
         return;
     }
 
-    float* const weights = workspace.tile_gradients + worker.number * tile_floats;
-    float* const biases = weights + tile_inputs * panel_width;
+    float* const weights = workspace.tile_gradients + worker.number * workspace.tile_floats;
+    float* const biases = weights + workspace.tile_floats - panel_width;
     operation.gradient(place.tile, rows, weights, biases);
     if (updates && first_segment) {
         update(workspace, tile.weights, weights, finish, finish.of_weights);
@@ -445,7 +445,7 @@ void look(void* memory, const Rows& rows, int64_t step, const Worker& worker, do
     Workspace& workspace = *static_cast<Workspace*>(memory);
     const Output& output = *workspace.output;
     const int64_t unit = workspace.unit_rows, place = worker.number * unit;
-    if constexpr (depth > 1)  // else the way forward reads W as it is
+    if (depth > 1 || workspace.has_tables)  // else the way forward reads W as it is
         prepare(workspace, workspace.trial, worker, share_of(workspace, worker, unit));
     double sum = 0;
     for (int64_t window = 0; window < rows.count; window += look_units * unit) {

@@ -11,6 +11,7 @@
 #include "operations/embedding.hpp"
 #include "operations/layer_norm.hpp"
 #include "operations/output.hpp"
+#include "operations/piecewise.hpp"
 #include "operations/residual.hpp"
 #include "optimizers.hpp"
 #include "program.hpp"
@@ -36,6 +37,7 @@ struct Workspace {
     Output* output;          // the last of the chain
     Signal* input;           // features, and what an embedding adds to them
     bool narrow_input;       // in a panel of narrow_width
+    bool has_tables;         // some operation reads running sums of W on the way forward
     Place* places;           // all tiles of weights
     int64_t place_count;
     double* squares;         // [place_count] Σ g² of a tile, for the norm of the gradient
@@ -56,12 +58,12 @@ struct Workspace {
     float* weights;        // [row_capacity]
     float* offsets;        // [row_capacity]
     float* row_losses;     // [row_capacity]
-    float* tile_gradients; // [threads, tile_floats]: weights, then biases
+    float* tile_gradients; // [threads, tile_floats]: weights, and in the last panel_width biases
+    int64_t tile_floats;
     double* partial;       // [look_units] Σ w_i L_i of a unit of rows that is looked at
     int64_t next_unit;     // of those, not yet taken by a worker
 };
 
-constexpr int64_t tile_floats = (tile_inputs + 1) * panel_width;
 constexpr int64_t look_units = 1024;  // units of rows whose losses are put aside before they are added up
 
 template <class Entry, int64_t count>
@@ -116,9 +118,40 @@ Kind* add_operation(Workspace& workspace, const Memory& memory) {
     return operation;
 }
 
+// What comes into the chain besides plain features.
+struct Inputs {
+    Column* columns;   // [C] those that are one-hot, then those with vectors
+    int64_t one_hot;
+    int64_t embedded;
+    Places places;     // of features with knots
+};
+
+Inputs inputs_of(Workspace& workspace, const Program& program, const Memory& memory) {
+    Inputs inputs = {memory.take<Column>(program.categories), 0, 0, {}};
+    for (const bool embedded : {false, true})
+        for (int64_t c = 0; c < program.categories; c++)
+            if ((program.widths[c] > 0) == embedded) {
+                inputs.columns[inputs.one_hot + inputs.embedded] = {c, program.levels[c], program.widths[c]};
+                (embedded ? inputs.embedded : inputs.one_hot)++;
+            }
+    Knots* knots = memory.take<Knots>(program.features);
+    inputs.places.knots = knots;
+    inputs.places.input = workspace.input;
+    const float* at = program.knots;
+    for (int64_t f = 0; f < program.features; f++) {
+        const int64_t bins = program.knot_counts[f] - 1;
+        if (bins < 1) continue;
+        float* inverses = memory.take<float>(bins);
+        for (int64_t b = 0; b < bins; b++) inverses[b] = 1 / (at[b + 1] - at[b]);
+        knots[inputs.places.count++] = {f, bins, at, inverses};
+        at += bins + 1;
+    }
+    return inputs;
+}
+
 // The chain that Python describes; returns the length of a padded vector.
 int64_t build_chain(Workspace& workspace, const Program& program, const Memory& memory) {
-    workspace.chain = memory.take<Operation*>(program.layer_count + 1);
+    workspace.chain = memory.take<Operation*>(program.layer_count + 3);
     const auto new_signal = [&](int64_t columns) {
         Signal* signal = new (memory.take<Signal>(1)) Signal();
         signal->columns = columns;
@@ -140,23 +173,44 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
     uint32_t dropouts = 0;
     Fork* fork = nullptr;  // the innermost that is open
 
-    const Layer& first = program.layers[0];
-    Categories* categories = nullptr;
-    if (program.categories > 0 && is(first, "dense")) {
-        categories = add_operation<Categories>(workspace, memory);
-        categories->columns = program.categories;
-        categories->levels = program.levels;
-        categories->codes = &workspace.codes;
-        categories->outputs = first.outputs;
-        categories->flat_start = first.start + program.features * first.outputs;
-        categories->start = 0;
-        padded = categories->padded();
-    }
+    const Inputs inputs = inputs_of(workspace, program, memory);
+    const bool piecewise_inputs = inputs.places.count > 0 && program.knot_width == 0;
+    workspace.has_tables = inputs.places.count > 0;
+
+    // What picks rows of the first dense layer's weights comes before it; null where nothing does.
+    const auto first_sums = [&](const Layer& layer) -> FirstSums* {
+        if (signal != workspace.input || (inputs.one_hot == 0 && !piecewise_inputs)) return nullptr;
+        FirstSums* sums = new (memory.take<FirstSums>(1)) FirstSums();
+        sums->outputs = layer.outputs;
+        int64_t flat = layer.start + signal->columns * layer.outputs;
+        if (inputs.one_hot) {
+            Categories* categories = add_operation<Categories>(workspace, memory);
+            categories->columns = inputs.one_hot;
+            categories->of = inputs.columns;
+            categories->codes = &workspace.codes;
+            categories->first = sums;
+            categories->flat_start = flat;
+            categories->start = padded;
+            padded += categories->padded();
+            for (int64_t c = 0; c < inputs.one_hot; c++) flat += inputs.columns[c].levels * layer.outputs;
+        }
+        if (piecewise_inputs) {
+            Piecewise* piecewise = add_operation<Piecewise>(workspace, memory);
+            piecewise->places = inputs.places;
+            piecewise->first = sums;
+            piecewise->begins = inputs.one_hot == 0;
+            piecewise->flat_start = flat;
+            piecewise->start = padded;
+            piecewise->tables = memory.take<float>(piecewise->padded());
+            padded += piecewise->padded();
+        }
+        return sums;
+    };
 
     for (int64_t l = 0; l < program.layer_count; l++) {
         const Layer& layer = program.layers[l];
-        const auto fill = [&](auto* operation) {
-            operation->inputs = l == 0 ? program.features : layer.inputs;
+        const auto fill = [&](auto* operation, FirstSums* sums) {
+            operation->inputs = signal->columns;
             operation->outputs = layer.outputs;
             operation->flat_start = layer.start;
             operation->flat_biases = layer.start + layer.inputs * layer.outputs;
@@ -164,24 +218,39 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
             operation->biases = padded += operation->padded_weights();
             padded += operation->padded_biases();
             operation->x = signal;
-            if (l == 0 && categories) {
-                operation->sums = &categories->sums;
-                categories->biases = operation->biases;
+            if (sums) {
+                operation->sums = &sums->sums;
+                sums->biases = operation->biases;
             }
         };
         if (is(layer, "embedding")) {
-            Embedding* embedding = add_operation<Embedding>(workspace, memory);
-            embedding->features = program.features;
-            embedding->columns = program.categories;
-            embedding->levels = program.levels;
-            embedding->width = (layer.outputs - program.features) / program.categories;
-            embedding->flat_start = layer.start;
-            embedding->start = padded;
-            embedding->codes = &workspace.codes;
-            embedding->signal = signal;
             signal->columns = layer.outputs;
             signal->has_way_back = true;
-            padded += embedding->padded();
+            int64_t flat = layer.start;
+            if (inputs.embedded) {
+                Embedding* embedding = add_operation<Embedding>(workspace, memory);
+                embedding->features = program.features;
+                embedding->columns = inputs.embedded;
+                embedding->of = inputs.columns + inputs.one_hot;
+                embedding->flat_start = flat;
+                embedding->start = padded;
+                embedding->codes = &workspace.codes;
+                embedding->signal = signal;
+                padded += embedding->padded();
+                for (int64_t c = 0; c < inputs.embedded; c++) flat += embedding->of[c].levels * embedding->of[c].width;
+            }
+            if (program.knot_width) {
+                PiecewiseEmbedding* piecewise = add_operation<PiecewiseEmbedding>(workspace, memory);
+                piecewise->places = inputs.places;
+                piecewise->width = program.knot_width;
+                piecewise->column = layer.outputs - inputs.places.count * program.knot_width;
+                piecewise->flat_start = flat;
+                piecewise->start = padded;
+                piecewise->signal = signal;
+                piecewise->alone = inputs.embedded == 0;
+                piecewise->tables = memory.take<float>(piecewise->padded());
+                padded += piecewise->padded();
+            }
         } else if (is(layer, "layer_norm")) {
             LayerNorm* norm = add_operation<LayerNorm>(workspace, memory);
             norm->flat_start = layer.start;
@@ -218,26 +287,25 @@ int64_t build_chain(Workspace& workspace, const Program& program, const Memory& 
             signal->has_way_back = join->x->has_way_back || join->f->has_way_back;
             fork = fork->outer;
         } else if (l + 1 < program.layer_count) {
+            FirstSums* sums = first_sums(layer);
             Dense* dense = add_operation<Dense>(workspace, memory);
-            fill(dense);
+            fill(dense, sums);
             const bool from_registers = signal->chain != ChainRule::stored && signal->chain != ChainRule::dropped_relu;
             signal->only_factors = depth > 1 && signal->from_dense && from_registers;
             signal = dense->y = new_signal(layer.outputs);
             signal->has_way_back = signal->from_dense = true;
-            signal->floats_wanted = l == 0 && categories;
+            signal->floats_wanted = sums != nullptr;
             signal->chain = chain_rule_of(layer);
             dense->lay_out_weights(memory);
             workspace.narrow_input |= l == 0 && program.features <= narrow_width;
             const bool narrow = l == 0 && workspace.narrow_input;
             dense->code = dense_code(layer.activation, narrow ? narrow_width : panel_width, dense->x->chain);
-            if (l == 0 && categories) categories->derivatives = &signal->derivatives;
+            if (sums) sums->derivatives = &signal->derivatives;
         } else {
+            FirstSums* sums = first_sums(layer);
             Output* output = workspace.output = add_operation<Output>(workspace, memory);
-            fill(output);
-            if (l == 0 && categories) {
-                categories->derivatives = &categories->own_derivatives;
-                output->sums_back = &categories->own_derivatives;
-            }
+            fill(output, sums);
+            if (sums) sums->derivatives = output->sums_back = &sums->own_derivatives;
         }
     }
     return padded;
@@ -285,8 +353,11 @@ void* lay_out(const Program& program, const Memory& memory) {
     workspace.squares = memory.take<double>(workspace.place_count);
     Place* place = workspace.places;
     for (int64_t i = 0; i < workspace.length; i++)
-        for (int64_t tile = 0; tile < workspace.chain[i]->tiles(); tile++)
+        for (int64_t tile = 0; tile < workspace.chain[i]->tiles(); tile++) {
             *place++ = {workspace.chain[i], workspace.chain[i]->tile(tile)};
+            const int64_t floats = place[-1].tile.weights.count + panel_width;
+            if (!workspace.chain[i]->adds() && floats > workspace.tile_floats) workspace.tile_floats = floats;
+        }
     return &workspace;
 }
 
@@ -317,16 +388,22 @@ void lay_out_batch(void* workspace_memory, const Memory& memory, int64_t rows, i
     workspace.weights = memory.take<float>(rows);
     workspace.offsets = memory.take<float>(rows);
     workspace.row_losses = memory.take<float>(rows);
-    workspace.tile_gradients = memory.take<float>(threads * tile_floats);
+    workspace.tile_gradients = memory.take<float>(threads * workspace.tile_floats);
 }
 
 double row_operations(const Program& program) {
     double total = 0;
+    int64_t width = program.features, knots = 0;
+    bool first = true;
+    for (int64_t f = 0; f < program.features; f++) knots += program.knot_counts[f] > 0;
     for (int64_t l = 0; l < program.layer_count; l++) {
         const Layer& layer = program.layers[l];
-        const auto inputs = static_cast<double>(l == 0 ? program.features + program.categories : layer.inputs);
-        const double of_each = is(layer, "dense") ? (l == 0 ? 4 : 6) * inputs : 10;
+        const bool dense = is(layer, "dense");
+        const int64_t inputs = dense && first ? width + program.categories + 2 * knots : layer.inputs;
+        const double of_each = dense ? (l == 0 ? 4 : 6) * static_cast<double>(inputs) : 10;
         total += of_each * static_cast<double>(layer.outputs);
+        first &= !dense;
+        width = layer.outputs;
     }
     return total;
 }

@@ -94,17 +94,32 @@ struct Case {
 Description description(
     std::vector<Description::Layer> layers, int64_t features, std::vector<int64_t> levels, int64_t targets,
     const char* loss, std::vector<float> loss_numbers, const char* optimizer,
-    std::vector<std::pair<std::string, double>> constants, double clip_value = 0, double clip_norm = 0
+    std::vector<std::pair<std::string, double>> constants, double clip_value = 0, double clip_norm = 0,
+    const std::vector<int64_t>& bins = {}, int64_t knot_width = 0
 ) {
     const bool adagrad = std::strcmp(optimizer, "adagrad") == 0;  // with neither, it visits what a batch touches
-    int64_t parameters = 0;
+    int64_t parameters = 0, all_bins = 0;
+    std::vector<int64_t> widths(levels.size(), 0), knot_counts(static_cast<size_t>(features), 0);
+    std::vector<float> knots;
+    for (size_t f = 0; f < bins.size(); f++) {
+        all_bins += bins[f];
+        knot_counts[f] = bins[f] ? bins[f] + 1 : 0;
+        for (int64_t k = 0; k < knot_counts[f]; k++)
+            knots.push_back(2 * static_cast<float>(k) / static_cast<float>(bins[f]) - 1);
+    }
     for (const auto& layer : layers) {
         if (layer.kind == "dense") parameters += (layer.inputs + 1) * layer.outputs;
         if (layer.kind == "layer_norm") parameters += 2 * layer.outputs;
-        if (layer.kind == "embedding")
-            parameters += (layer.inputs - features) * (layer.outputs - features) / static_cast<int64_t>(levels.size());
+        if (layer.kind != "embedding") continue;
+        const auto vectors = static_cast<int64_t>(std::count_if(bins.begin(), bins.end(), [](auto n) { return n > 0; }));
+        for (size_t c = 0; c < levels.size(); c++) {
+            widths[c] = (layer.outputs - features - vectors * knot_width) / static_cast<int64_t>(levels.size());
+            parameters += levels[c] * widths[c];
+        }
+        parameters += all_bins * knot_width;
     }
-    return {std::move(layers), parameters, features, std::move(levels), targets, loss, std::move(loss_numbers),
+    return {std::move(layers), parameters, features, std::move(levels), std::move(widths), std::move(knot_counts),
+            std::move(knots), knot_width, targets, loss, std::move(loss_numbers),
             adagrad ? 0 : 0.001, adagrad ? 0 : 0.01, 0.8, optimizer, std::move(constants), adagrad ? 0 : 0.1,
             clip_value, clip_norm, 0x123456789abcdef};
 }
@@ -147,6 +162,20 @@ std::vector<Case> cases() {
          description({{"dense", 45, 33, 0, "gelu", 0}, {"dense", 33, 1, 46 * 33, "identity", 0}}, 40, {5}, 1,
                      "log_loss", {0}, "momentum", {{"momentum", 0.9}}, 0, 0.05),
          1, 64, 64 * 4 + 7, 3000},
+        {"piecewise linear, with categories",
+         description({{"dense", 9 + 5 + 60, 37, 0, "relu", 0}, {"dense", 37, 3, 75 * 37, "identity", 0}}, 9, {4, 1}, 3,
+                     "squared_error", {}, "adam", adam, 0, 0, {1, 0, 40, 2, 0, 0, 17}),
+         3, 77, 77 * 5 + 30, 17000},
+        {"piecewise linear, without a hidden layer",
+         description({{"dense", 3 + 41, 2, 0, "identity", 0}}, 3, {}, 1, "cross_entropy", {0}, "adagrad",
+                     {{"epsilon", 1e-10}}, 0, 0.05, {1, 40}),
+         2, 32, 32 * 9 + 1, 3000},
+        {"vectors of features with knots",
+         description({{"embedding", 9 + 5 + 60, 9 + 2 * 7 + 4 * 3, 0, "", 0},
+                      {"dropout", 35, 35, 0, "", 0.25},
+                      {"dense", 35, 3, 5 * 7 + 60 * 3, "identity", 0}},
+                     9, {4, 1}, 3, "squared_error", {}, "adam", adam, 0, 0, {1, 0, 40, 2, 0, 0, 17}, 3),
+         3, 77, 77 * 5 + 30, 17000},
         {"quantiles, behind a layer norm of the features",
          description({{"layer_norm", 9, 9, 0, "identity", 1e-5}, {"dense", 9, 3, 18, "identity", 0}}, 9, {}, 1,
                      "quantile", {0.1f, 0.5f, 0.8f}, "nadam", adam),

@@ -5,6 +5,7 @@ Tolerances are those of test_contract.py. A kind that stands nowhere in the tabl
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ from schuss.network.layers import DropoutLayer, EmbeddingLayer, Layer, NormLayer
 WEIGHTS = (0.0, 0.5, 1.0, 1.5)
 PLAIN = Cost(loss_named("squared_error"), mean_weight=0.8)
 COST = replace(PLAIN, l2=0.05, l1=0.01)
-# f: an activation
-TABLE = {
+# Of five features; some have one bin, some none, some are beyond all values.
+KNOTS = ((-0.5, 0.25), (), (-1.5, -0.75, 0.0, 0.5, 2.0), tuple(np.linspace(-2, 2, 33).tolist()), (5.0, 6.0))
+# f: an activation; words, categories, embedding, knots, numeric embedding
+TABLE: dict[str, tuple[Any, ...]] = {
     "norm behind dense": ("dense(7, identity), layer_norm(f), 33, layer_norm", (4, 3), None),
     "norm behind embedding": ("layer_norm(f), 33, layer_norm(f)", (4, 3), 3),
     "norm first": ("layer_norm(f), 7", (), None),
@@ -45,14 +48,23 @@ TABLE = {
     ),
     "embedding, linear": ("none", (3, 50), 40),
     "embedding, dense": ("7, dropout(0.1)", (3, 50), 17),
+    "one-hot beside embedding": ("33, 7", (3, 50, 4), (0, 17, 2)),
+    "piecewise, dense": ("33, dropout(0.1)", (), None, KNOTS),
+    "piecewise, linear": ("none", (), None, KNOTS),
+    "piecewise beside one-hot and embedding": ("33, 7", (3, 50, 4), (0, 17, 0), KNOTS),
+    "piecewise, embedded": ("7", (), None, KNOTS, 3),
+    "piecewise, embedded beside one-hot and embedding": ("33, 7", (3, 50, 4), (0, 17, 0), KNOTS, 20),
+    "piecewise, embedded, norm first": ("layer_norm(f), 7", (), None, KNOTS, 2),
+    "piecewise, embedded, dropout first": ("dropout(0.3), 7", (9,), 2, KNOTS, 2),
 }
 ISAS = (*_core.available_isas(), *(["bf16"] if _core.has_bf16() else []))
 
 
 def network_for(name: str, activation: str = "tanh") -> Network:
-    words, categories, embedding = TABLE[name]
+    words, categories, *of_inputs = TABLE[name]
+    inputs = dict(zip(("embedding", "knots", "numeric_embedding"), of_inputs, strict=False))
     hidden = words.replace("(f)", f"({activation})")
-    return Network(5, hidden, 3, activation, categories, embedding=embedding)
+    return Network(5, hidden, 3, activation, categories, **inputs)
 
 
 def start(network: Network) -> Vector:
@@ -119,7 +131,7 @@ def test_native_agrees_with_the_reference(
     precision = "bf16" if isa == "bf16" else "float32"
     native = NativeEngine(network, COST, rule, seed=2**40 + 1, threads=2, settle=False, precision=precision)
     reference = ReferenceEngine(network, COST, rule, seed=2**40 + 1)
-    near = 0.025 if isa == "bf16" else 1e-5
+    near = 0.04 if isa == "bf16" else 1e-5
     assert off(native.outputs(W, rows), reference.outputs(W, rows)) < near
     total, gradient = native.gradient(W, rows)
     expected_total, expected_gradient = reference.gradient(W, rows)
@@ -159,7 +171,8 @@ def test_what_goes_straight_into_W_is_what_is_stored_first(optimizer: str) -> No
     expected_losses, expected = trained(NativeEngine(network, PLAIN, stored), W, rows, stored)
     np.testing.assert_array_equal(losses, expected_losses)
     np.testing.assert_array_equal(reached, expected)
-    moved = (network.weights(reached, "embedding") != network.weights(W, "embedding")).any(axis=1)
+    moved = network.weights(reached, "embedding") != network.weights(W, "embedding")
+    moved = moved.reshape(-1, 17).any(axis=1)
     assert moved[3 + 3]
     assert not moved[3 + 21 :].any()
 

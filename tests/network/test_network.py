@@ -1,6 +1,7 @@
 """The function (W, x) -> output: layout of W, views, start, gradients."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_layers_have_readable_names_and_sizes() -> None:
         "identity", "tanh", "relu", "tanh", "identity", "identity", "identity",
     ]  # fmt: skip
     W = network.initial(0)
-    assert network.weights(W, "embedding").shape == (5, 7)
+    assert network.weights(W, "embedding").shape == (35,)
     assert network.biases(W, "embedding").shape == (0,)
     assert (network.weights(W, "norm1") == 1).all()
     assert (network.biases(W, "norm1") == 0).all()
@@ -134,7 +135,7 @@ def test_layers_have_readable_names_and_sizes() -> None:
 
 def test_vectors_of_an_embedding_start_as_long_as_one_hot_codes() -> None:
     network = Network(inputs=0, categories=(4000,), embedding=9)
-    vectors = network.weights(network.initial(0), "embedding")
+    vectors = network.weights(network.initial(0), "embedding").reshape(4000, 9)
     assert abs(vectors.mean()) < 0.01
     assert (vectors**2).sum(axis=1).mean() == pytest.approx(1, rel=0.03)
 
@@ -142,9 +143,40 @@ def test_vectors_of_an_embedding_start_as_long_as_one_hot_codes() -> None:
 def test_an_embedding_looks_up_what_one_hot_codes_would_multiply() -> None:
     network = Network(inputs=1, categories=(2, 3), embedding=2)
     W = network.initial(0)
-    vectors = network.weights(W, "embedding")
+    vectors = network.weights(W, "embedding").reshape(5, 2)
     x, _ = network.layers[0].forward(W, network.input_matrix(np.array([[5.0]]), np.array([[-1, 2]], np.int32)))
     np.testing.assert_array_equal(x, [[5, 0, 0, *vectors[2 + 2]]])
+
+
+def test_some_columns_stay_one_hot_beside_an_embedding() -> None:
+    network = Network(inputs=1, categories=(2, 3), embedding=(0, 2))
+    W = network.initial(0)
+    x, _ = network.layers[0].forward(W, network.input_matrix(np.array([[5.0]]), np.array([[1, 0]], np.int32)))
+    np.testing.assert_array_equal(x, [[5, *network.weights(W, "embedding")[:2], 0, 1]])
+    assert network.dense[0].inputs == 1 + 2 + 2
+    with pytest.raises(SettingError, match="embeddings of 1 columns: this network has 1 features and 2 categorical"):
+        Network(inputs=1, categories=(2, 3), embedding=(2,))
+
+
+def test_a_feature_with_knots_is_itself_and_its_share_of_each_bin() -> None:
+    network = Network(inputs=2, hidden=(3,), knots=((), (0.0, 1.0, 3.0)))
+    x = network.input_matrix(np.array([[7.0, -1.0], [8.0, 0.25], [9.0, 2.0], [9.0, 4.0]]), np.empty((4, 0), np.int32))
+    assert x.tolist() == [[7, -1, 0, 0], [8, 0.25, 0.25, 0], [9, 2, 1, 0.5], [9, 4, 1, 1]]
+    W = network.initial(0)
+    weights = network.weights(W, "hidden1")
+    assert (weights[:2] != 0).all()
+    assert (weights[2:] == 0).all()  # as if there were no knots
+    plain = Network(inputs=2, hidden=(3,))
+    np.testing.assert_array_equal(weights[:2], plain.weights(plain.initial(0), "hidden1"))
+    embedded = replace(network, numeric_embedding=2)
+    assert (embedded.weights(embedded.initial(0), "embedding") == 0).all()
+    assert Network(**json.loads(json.dumps(embedded.description()))) == embedded
+
+
+@pytest.mark.parametrize("knots", [((), (1.0,)), ((), (1.0, 1.0)), ((), (2.0, 1.0)), ((), (0.0, 0.1)), ((0.0, 1.0),)])
+def test_knots_that_cannot_be_are_refused(knots: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(SettingError, match="knots of"):
+        Network(inputs=2, knots=knots)
 
 
 @given(layers)
@@ -177,7 +209,9 @@ def test_layers_that_cannot_be_are_refused(hidden: Hidden, said: str) -> None:
 
 @pytest.mark.parametrize("hidden", ["layer_norm", "dropout(0.1)", "residual(4)"])
 def test_one_hot_codes_go_into_a_dense_layer_and_nothing_else(hidden: str) -> None:
-    with pytest.raises(SettingError, match="one-hot codes: begin with a dense layer, or give an embedding"):
+    with pytest.raises(
+        SettingError, match="one-hot codes or encodings: begin with a dense layer, or give an embedding"
+    ):
         Network(inputs=4, hidden=hidden, categories=(3,))
     with pytest.raises(SettingError, match="nothing: begin"):
         Network(inputs=0, hidden=hidden)

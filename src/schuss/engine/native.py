@@ -64,6 +64,10 @@ class NativeEngine:
                 parameters=network.parameters,
                 features=network.inputs,
                 levels=list(network.categories),
+                widths=list(network.embeddings),
+                knot_counts=[len(knots) for knots in network.knots] or [0] * network.inputs,
+                knots=[knot for knots in network.knots for knot in knots],
+                knot_width=(network.numeric_embedding or 0) if network.bins else 0,
                 targets=self._targets,
                 loss=self._loss.name,
                 loss_numbers=self._loss.numbers(network.outputs),
@@ -219,9 +223,10 @@ def _described(layers: Iterable[Layer]) -> Iterator[tuple[str, int, int, int, st
             yield "dropout", layer.units, layer.units, 0, "identity", layer.threshold / 65536
         elif isinstance(layer, NormLayer):
             yield "layer_norm", layer.units, layer.units, layer.start, layer.activation, layer.epsilon
+        elif isinstance(layer, EmbeddingLayer):
+            yield "embedding", layer.inputs, layer.features + layer.vectors, layer.start, layer.activation, 0.0
         else:
-            kind = "embedding" if isinstance(layer, EmbeddingLayer) else "dense"
-            yield kind, layer.inputs, layer.outputs, layer.start, layer.activation, 0.0
+            yield "dense", layer.inputs, layer.outputs, layer.start, layer.activation, 0.0
 
 
 def _float32(values: Matrix | Vector) -> _Float32:

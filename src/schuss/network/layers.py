@@ -29,6 +29,7 @@ class DenseLayer:
     initializer: name of the scheme by which the weights start; the biases start at 0.
     fan_in:      how many inputs are on at a time.
     start:       where the slice begins.
+    encoded:     how many of the inputs, the last ones, are piecewise-linear encodings, whose weights start at 0.
     """
 
     name: str
@@ -38,6 +39,7 @@ class DenseLayer:
     initializer: str
     fan_in: int
     start: int
+    encoded: int = 0
 
     @property
     def size(self) -> int:
@@ -59,8 +61,8 @@ class DenseLayer:
 
     def initialize(self, W: Vector, generator: np.random.Generator) -> None:
         """Writes the starting weights into W."""
-        shape = (self.inputs, self.outputs)
-        self.weights(W)[...] = initial_weights(self.initializer, generator, shape, self.fan_in)
+        shape = (self.inputs - self.encoded, self.outputs)
+        self.weights(W)[: shape[0]] = initial_weights(self.initializer, generator, shape, self.fan_in)
 
     def forward(self, W: Vector, x: Matrix, draw: Draw | None = None) -> tuple[Matrix, Backward]:
         """X [B, inputs] -> output [B, outputs], and the function that goes back. Nothing is drawn here."""
@@ -195,84 +197,108 @@ def _mean(values: Matrix) -> Matrix:
 
 @dataclass(frozen=True)
 class EmbeddingLayer:
-    """output = the features, then for each categorical column the vector of its level: one-hot · vectors.
+    """Inputs in blocks, some of which become vectors: output = features, block · its vectors for those, the others.
 
-    Its slice of W, from `start` on: the vectors of all levels [Σ levels, width], column by column. They start normal,
+    A block is a categorical column as one-hot, where the product picks the vector of the level, or the piecewise-linear
+    encoding of a feature, where it is an interpolation between the running sums of the vectors.
+
+    Its slice of W, from `start` on: of each such block in turn the vectors [size, width]. Those of levels start normal
     with variance 1 / width, so that a vector is about as long as the one-hot code that it stands for, and a column
-    weighs as much as a standardised number. (Guo and Berkhahn 2016, section 3.)
+    weighs as much as a standardised number; those of encodings start at 0. (Guo and Berkhahn 2016, section 3;
+    Gorishniy, Rubachev and Babenko 2022, section 3.2.)
 
-    name:     how a person calls it: embedding.
-    features: F.
-    levels:   of each categorical column; at least one column.
-    width:    length of a vector.
-    start:    where the slice begins.
+    name:      how a person calls it: embedding.
+    features:  F.
+    sizes:     levels of each categorical column, then bins of each encoded feature.
+    widths:    length of the vectors of each; 0 for a block that goes on as it is.
+    encodings: how many of the blocks, the last ones, are encoded features.
+    start:     where the slice begins.
     """
 
     name: str
     features: int
-    levels: tuple[int, ...]
-    width: int
+    sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+    encodings: int
     start: int
     activation: ClassVar[str] = "identity"
 
     @property
     def inputs(self) -> int:
-        """Length of x: the features, then every code as one-hot."""
-        return self.features + sum(self.levels)
+        """Length of x: the features, then every block."""
+        return self.features + sum(self.sizes)
+
+    @property
+    def vectors(self) -> int:
+        """Numbers of the output that come from vectors."""
+        return sum(self.widths)
 
     @property
     def outputs(self) -> int:
         """Length of the output."""
-        return self.features + len(self.levels) * self.width
+        return self.features + sum(width or size for size, width in zip(self.sizes, self.widths, strict=True))
 
     @property
     def size(self) -> int:
         """Numbers in the layer's slice of W."""
-        return sum(self.levels) * self.width
+        return sum(size * width for size, width in zip(self.sizes, self.widths, strict=True))
 
     @property
     def bias_start(self) -> int:
         """Where biases would begin in W."""
         return self.start + self.size
 
-    def weights(self, W: Vector) -> Matrix:
-        """View of the vectors in W (or in a gradient), [Σ levels, width]."""
-        return W[self.start : self.bias_start].reshape(-1, self.width)
+    def weights(self, W: Vector) -> Vector:
+        """View of all vectors in W (or in a gradient), block after block."""
+        return W[self.start : self.bias_start]
+
+    def vectors_of(self, W: Vector, block: int) -> Matrix:
+        """View of the vectors of a block in W (or in a gradient), [size, width]."""
+        before = sum(size * width for size, width in zip(self.sizes[:block], self.widths, strict=False))
+        size, width = self.sizes[block], self.widths[block]
+        return W[self.start + before : self.start + before + size * width].reshape(size, width)
 
     def biases(self, W: Vector) -> Vector:
         """There are none: a view of nothing, [0]."""
         return W[:0]
 
     def initialize(self, W: Vector, generator: np.random.Generator) -> None:
-        """Writes the starting vectors into W."""
-        self.weights(W)[...] = generator.standard_normal((sum(self.levels), self.width)) / math.sqrt(self.width)
+        """Writes the starting vectors of levels into W; those of encodings are 0 there."""
+        for block, width in enumerate(self.widths[: len(self.widths) - self.encodings]):
+            if width:
+                self.vectors_of(W, block)[...] = generator.standard_normal((self.sizes[block], width)) / math.sqrt(
+                    width
+                )
 
     def forward(self, W: Vector, x: Matrix, draw: Draw | None = None) -> tuple[Matrix, Backward]:
-        """X [B, F + Σ levels] -> output [B, F + C · width], and the function that goes back."""
+        """X [B, inputs] -> output [B, outputs], and the function that goes back."""
         output = np.empty((len(x), self.outputs), x.dtype)
         output[:, : self.features] = x[:, : self.features]
-        vectors = self.weights(W)
-        for of_x, of_vectors, of_output in self._columns():
-            output[:, of_output] = x[:, of_x] @ vectors[of_vectors]
+        for block, of_x, of_output in self._blocks():
+            output[:, of_output] = x[:, of_x] @ self.vectors_of(W, block) if self.widths[block] else x[:, of_x]
 
         def backward(d_output: Matrix, gradient: Vector) -> Matrix:
             d_x = np.empty_like(x)
             d_x[:, : self.features] = d_output[:, : self.features]
-            for of_x, of_vectors, of_output in self._columns():
-                self.weights(gradient)[of_vectors] += x[:, of_x].T @ d_output[:, of_output]
-                d_x[:, of_x] = d_output[:, of_output] @ vectors[of_vectors].T
+            for block, of_x, of_output in self._blocks():
+                if self.widths[block]:
+                    self.vectors_of(gradient, block)[...] += x[:, of_x].T @ d_output[:, of_output]
+                    d_x[:, of_x] = d_output[:, of_output] @ self.vectors_of(W, block).T
+                else:
+                    d_x[:, of_x] = d_output[:, of_output]
             return d_x
 
         return output, backward
 
-    def _columns(self) -> Iterator[tuple[slice, slice, slice]]:
-        """Where each categorical column lies: in x, in the vectors, in the output."""
-        first = 0
-        for column, levels in enumerate(self.levels):
-            output = self.features + column * self.width
-            inside = slice(first, first + levels)
-            yield slice(self.features + first, self.features + inside.stop), inside, slice(output, output + self.width)
-            first += levels
+    def _blocks(self) -> Iterator[tuple[int, slice, slice]]:
+        """Every block: its number, where it lies in x, and where in the output."""
+        first, vector, rest = self.features, self.features, self.features + self.vectors
+        for block, (size, width) in enumerate(zip(self.sizes, self.widths, strict=True)):
+            of_x = slice(first, first := first + size)
+            if width:
+                yield block, of_x, slice(vector, vector := vector + width)
+            else:
+                yield block, of_x, slice(rest, rest := rest + size)
 
 
 @dataclass(frozen=True)

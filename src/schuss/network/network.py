@@ -53,8 +53,13 @@ class Network:
         initializer: how weights start; None leaves it to the activation.
         dropout: probability with which each unit of a hidden layer is 0 in a training step, and in nothing else; at
             least 0 and below 1. Only where the hidden layers are widths alone.
-        embedding: length of the vector that stands for a level of a categorical column among the inputs; None for
-            one-hot, which needs a dense layer to begin with.
+        embedding: length of the vector that stands for a level of a categorical column among the inputs, of all or of
+            each; None or 0 for one-hot, which needs a dense layer to begin with.
+        knots: of each feature, ascending numbers in float32, between which the network is piecewise linear in it:
+            beside itself, the feature is the inputs e_b = (x − knot_b) / (knot_b+1 − knot_b), kept from 0 to 1. () for
+            a feature that is only itself, or for all. (Gorishniy, Rubachev and Babenko 2022, section 3.2.)
+        numeric_embedding: length of the vector that a feature with knots becomes; None where its encoding goes into the
+            first dense layer as it is.
 
     Raises:
         SettingError: a width is below 1, nothing comes in, a name is unknown, the dropout is out of range, or layers do
@@ -71,14 +76,17 @@ class Network:
     categories: Sequence[int] = ()
     initializer: str | None = None
     dropout: float = 0.0
-    embedding: int | None = None
+    embedding: int | Sequence[int] | None = None
+    knots: Sequence[Sequence[float]] = ()
+    numeric_embedding: int | None = None
     layers: tuple[Layer, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", hidden_layers(self.hidden))
         object.__setattr__(self, "categories", tuple(int(levels) for levels in self.categories))
-        widths = self.outputs, 1 if self.embedding is None else self.embedding
-        if min((*self.categories, *widths)) < 1 or self.inputs < 0:
+        object.__setattr__(self, "knots", tuple(tuple(float(knot) for knot in knots) for knots in self.knots))
+        widths = self.outputs, *(1 if width is None else width for width in (self._width, self.numeric_embedding))
+        if min((*self.categories, *widths)) < 1 or min((self.inputs, *self.embeddings)) < 0:
             raise SettingError(f"Every width of a network must be at least 1: {self}.")
         object.__setattr__(self, "dropout", float(self.dropout))
         if not 0 <= self.dropout < 1:
@@ -88,7 +96,38 @@ class Network:
                 f"dropout is {self.dropout} beside a list of layers: put dropout({self.dropout}) into the list, where "
                 "it belongs."
             )
+        self._check_knots()
         object.__setattr__(self, "layers", _Placement(self).chain())
+
+    def _check_knots(self) -> None:
+        if (self.knots and len(self.knots) != self.inputs) or len(self.embeddings) != len(self.categories):
+            raise SettingError(
+                f"There are knots of {len(self.knots)} features and embeddings of {len(self.embeddings)} columns: this "
+                f"network has {self.inputs} features and {len(self.categories)} categorical columns."
+            )
+        for feature, knots in enumerate(self.knots):
+            exact = np.array(knots, np.float32)
+            if len(knots) == 1 or not (np.diff(exact) > 0).all() or (exact != knots).any():
+                raise SettingError(
+                    f"The knots of feature {feature} are {list(knots)}: give at least two, ascending, in float32."
+                )
+
+    @property
+    def _width(self) -> int | None:
+        """Of all embeddings."""
+        return self.embedding if isinstance(self.embedding, int) else None
+
+    @property
+    def embeddings(self) -> tuple[int, ...]:
+        """Length of the vector of each categorical column, 0 for one-hot, C entries."""
+        if self.embedding is None or isinstance(self.embedding, int):
+            return (self.embedding or 0,) * len(self.categories)
+        return tuple(int(width) for width in self.embedding)
+
+    @property
+    def bins(self) -> tuple[int, ...]:
+        """Bins of each feature that has knots."""
+        return tuple(len(knots) - 1 for knots in self.knots if knots)
 
     @cached_property
     def dense(self) -> tuple[DenseLayer, ...]:
@@ -116,8 +155,15 @@ class Network:
     @property
     def words(self) -> tuple[str, ...]:
         """What the inputs go through, for a person: embedding 8, 256, layer_norm(activation=relu), 1."""
-        embedding = [f"embedding {self.embedding}"] if self.categories and self.embedding else []
-        return (*embedding, *map(layer_in_words, hidden_layers(self.hidden)), str(self.outputs))
+        first, encoded = self.layers[0], ["piecewise linear"] if self.bins else []
+        widths = [width for width in first.widths if width] if isinstance(first, EmbeddingLayer) else []
+        words = " to ".join(dict.fromkeys([str(min(widths)), str(max(widths))])) if widths else ""
+        return (
+            *encoded,
+            *([f"embedding {words}"] if words else []),
+            *map(layer_in_words, hidden_layers(self.hidden)),
+            str(self.outputs),
+        )
 
     def description(self) -> dict[str, Any]:
         """The arguments that make this network again, in types that JSON has."""
@@ -171,17 +217,22 @@ class Network:
                 )
 
     def input_matrix(self, features: Matrix, codes: Codes) -> Matrix:
-        """What the first layer multiplies, [B, F + Σ levels]: the features, then every code as one-hot.
+        """What the first layer multiplies, [B, F + Σ levels + Σ bins]: features, every code as one-hot, encodings.
 
         A code of -1 is "no level" and gives only zeros.
         """
-        x = np.zeros((len(features), self.inputs + sum(self.categories)), features.dtype)
+        x = np.zeros((len(features), self.inputs + sum(self.categories) + sum(self.bins)), features.dtype)
         x[:, : self.inputs] = features
         start = self.inputs
         for column, levels in enumerate(self.categories):
             row = np.flatnonzero(codes[:, column] >= 0)
             x[row, start + codes[row, column]] = 1
             start += levels
+        for feature, knots in enumerate(map(np.array, self.knots)):
+            if len(knots):
+                share = (features[:, feature, np.newaxis] - knots[:-1]) / np.diff(knots)
+                x[:, start : start + len(knots) - 1] = np.clip(share, 0, 1)
+                start += len(knots) - 1
         return x
 
 
@@ -190,15 +241,17 @@ class _Placement:
 
     def __init__(self, network: Network) -> None:
         self._network, self._counts = network, Counter[str]()
-        self._start, self._width = 0, network.inputs + sum(network.categories)
+        self._start, self._width = 0, network.inputs + sum(network.categories) + sum(network.bins)
         self._fan_in = network.inputs + len(network.categories)
-        self._one_hot = len(network.categories) > 0 and network.embedding is None
+        self._encoded = 0 if network.numeric_embedding else sum(network.bins)
+        self._sparse = 0 in network.embeddings or self._encoded > 0
 
     def chain(self) -> tuple[Layer, ...]:
         network, layers = self._network, list[Layer]()
-        if network.categories and network.embedding:
-            levels = tuple(network.categories)
-            layers.append(self._next(EmbeddingLayer("embedding", network.inputs, levels, network.embedding, 0)))
+        sizes, widths = (*network.categories, *network.bins), network.embeddings
+        widths += (network.numeric_embedding or 0,) * len(network.bins)
+        if any(widths):
+            layers.append(self._next(EmbeddingLayer("embedding", network.inputs, sizes, widths, len(network.bins), 0)))
         for layer in hidden_layers(network.hidden):
             layers.append(self._placed(layer))
             if network.dropout:
@@ -211,10 +264,11 @@ class _Placement:
             return self._dense(self._name("hidden"), layer, self._network.activation)
         if isinstance(layer, Dense):
             return self._dense(self._name("hidden"), layer.width, layer.activation or self._network.activation)
-        if self._one_hot or self._width < 1:
+        if self._sparse or self._width < 1:
             raise SettingError(
                 f"The first hidden layer is {layer.name}, and what comes in is "
-                f"{'one-hot codes' if self._one_hot else 'nothing'}: begin with a dense layer, or give an embedding."
+                f"{'one-hot codes or encodings' if self._sparse else 'nothing'}: begin with a dense layer, or give an "
+                "embedding."
             )
         if isinstance(layer, Dropout):
             return DropoutLayer(self._name("dropout"), self._width, layer.probability, self._counts["dropout"] - 1)
@@ -234,8 +288,8 @@ class _Placement:
 
     def _dense(self, name: str, width: int, function: str) -> DenseLayer:
         initializer = self._network.initializer or activation(function).initializer
-        layer = DenseLayer(name, self._width, width, function, initializer, self._fan_in, self._start)
-        self._fan_in, self._one_hot = width, False
+        layer = DenseLayer(name, self._width, width, function, initializer, self._fan_in, self._start, self._encoded)
+        self._fan_in, self._sparse, self._encoded = width, False, 0
         return self._next(layer)
 
     def _next(self, layer: _Placed) -> _Placed:
