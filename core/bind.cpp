@@ -152,17 +152,20 @@ std::tuple<int64_t, std::vector<int>, std::vector<int64_t>> read_numbers(
     return {rows, held, gaps};
 }
 
-// columns: (values, center, scale) of each feature; rows: [count], or [0] for the first ones.
-bool write_features(
-    const std::vector<std::tuple<In<double, 1>, double, double>>& columns, In<int64_t, 1> rows, Out<float, 2> to
-) {
+// values, center, scale, smooth, knots, heights; see features.hpp
+using FeatureTuple = std::tuple<In<double, 1>, double, double, bool, In<double, 1>, In<double, 1>>;
+
+// rows: [count], or [0] for the first ones.
+bool write_features(const std::vector<FeatureTuple>& columns, In<int64_t, 1> rows, Out<float, 2> to) {
     const size_t count = to.shape(0);
     if (columns.size() != to.shape(1) || (rows.size() && rows.size() != count))
         throw nb::value_error("the arrays do not fit each other.");
     std::vector<schuss::Feature> features;
-    for (const auto& [values, center, scale] : columns) {
-        if (!rows.size() && values.size() < count) throw nb::value_error("a column is too short.");
-        features.push_back({values.data(), center, scale});
+    for (const auto& [values, center, scale, smooth, knots, heights] : columns) {
+        if ((!rows.size() && values.size() < count) || knots.size() != heights.size() || knots.size() == 1)
+            throw nb::value_error("a column is too short.");
+        const auto known = static_cast<int64_t>(knots.size());
+        features.push_back({values.data(), center, scale, smooth, knots.data(), heights.data(), known});
     }
     const int64_t* const numbers = rows.size() ? rows.data() : nullptr;
     const nb::gil_scoped_release released;

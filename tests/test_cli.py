@@ -100,7 +100,7 @@ def test_train_evaluate_predict_inspect(program: Terminal) -> None:
     assert "hidden: 8 (chosen by you)" in program("inspect", "houses.schuss")
     shown = program("inspect", "houses.csv", "--target", "price")
     assert "categorical" in shown
-    assert "a standardised number" in shown
+    assert "a scaled number" in shown
     assert "one of 2 levels" in shown
 
 

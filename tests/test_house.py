@@ -21,6 +21,7 @@ FLOORS = (
     "losses",
     "own",
     "metrics",
+    "numeric",
     "descent",
     "settings",
     "table",

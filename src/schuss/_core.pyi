@@ -24,7 +24,10 @@ def read_numbers(
     /,
 ) -> tuple[int, list[int], list[int]]: ...
 def write_features(
-    columns: Sequence[tuple[_Float64, float, float]], rows: NDArray[np.int64], to: _Float32, /
+    columns: Sequence[tuple[_Float64, float, float, bool, _Float64, _Float64]],
+    rows: NDArray[np.int64],
+    to: _Float32,
+    /,
 ) -> bool: ...
 
 class Engine:

@@ -29,7 +29,8 @@ from schuss.metrics import Measure
 from schuss.model import Model
 from schuss.network import Network
 from schuss.network.specifications import Hidden
-from schuss.preparing import ClassWeight, Roles, make_settings, prepare
+from schuss.numeric import Numeric, Scaling, numeric_named
+from schuss.preparing import ClassWeight, Roles, make_settings, prepare, scaling_of
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Offset, Target
@@ -52,6 +53,7 @@ _GROUPS: dict[str, Callable[[Any], Any]] = {
     "optimizer": optimizer_named,
     "schedule": schedule_named,
     "averaging": averaging_named,
+    "numeric": numeric_named,
 }
 
 
@@ -60,12 +62,13 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
 
     model_: Model
     _state: TrainingState
-    _kind: tuple[Network, type[Optimizer], str]
+    _kind: tuple[Network, type[Optimizer], str, Scaling]
 
     def __init__(
         self,
         hidden: Hidden | None = _DEFAULTS.hidden,
         activation: str | None = _DEFAULTS.activation,
+        numeric: str | Numeric | None = _DEFAULTS.numeric,
         embedding: int | None = _DEFAULTS.embedding,
         loss: str | Loss | None = _DEFAULTS.loss,
         optimizer: str | Optimizer | Rule | None = _DEFAULTS.optimizer,
@@ -105,6 +108,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.hidden = hidden
         self.activation = activation
+        self.numeric = numeric
         self.embedding = embedding
         self.loss = loss
         self.optimizer = optimizer
@@ -143,7 +147,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.warm_start = warm_start
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """All parameters; deep: also the numbers of the loss, optimizer, schedule and averaging, as loss__delta."""
+        """All parameters; deep: also the numbers of the groups in words, as loss__delta."""
         found: dict[str, Any] = super().get_params(deep)
         for name in _GROUPS if deep else ():
             with suppress(SettingError):  # fit tells of words that cannot be read
@@ -151,7 +155,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         return found
 
     def set_params(self, **params: Any) -> Self:
-        """Parameters by the names of get_params. A loss, optimizer, schedule or averaging becomes a changed copy.
+        """Parameters by the names of get_params. A group of numbers, such as a loss, becomes a changed copy.
 
         Raises:
             ValueError: there is no such parameter, or a number is out of range.
@@ -286,9 +290,11 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         prepared = prepare(table, target, settings, roles, encoding=encoding)
         if keeper:
             prepared = repeating(prepared, keeper.asked, {}, keeper.rates() if self.resume else None)
-        kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision
+        kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision, scaling_of(settings)
         if start and kind != self._kind:
-            raise ValueError("Network, optimizer or precision changed since the last fit: set warm_start=False.")
+            raise ValueError(
+                "Network, scaling, optimizer or precision changed since the last fit: set warm_start=False."
+            )
         self._kind = kind
         with _report() if self.verbose else nullcontext() as report:
             observers = [self._remember, *(self.callbacks or ()), *([report] if report else [])]
@@ -384,13 +390,14 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     """Predicts one number, or several, with a network.
 
     Every parameter left at None is decided by the recipe from the table; `model_.record.reasons` says why. The
-    numbers of a loss, optimizer, schedule or averaging are parameters too: of "huber" set_params(loss__delta=2).
+    numbers of a loss, optimizer, schedule … are parameters too: of "huber" set_params(loss__delta=2).
 
     Arguments:
         hidden: widths of the hidden layers, or a list of widths, schuss.Dense, LayerNorm, Dropout and Residual; () is
             linear regression.
         activation: of the hidden layers that have none of their own: identity, relu, leaky_relu, tanh, sigmoid, gelu,
             silu, selu, mish or softplus.
+        numeric: what numbers become: standard, robust, quantile or "piecewise(bins=64)", see schuss.numeric.
         embedding: numbers that stand for a level of a categorical column; None for one-hot levels.
         loss: squared_error, absolute_error, huber(delta), quantile(levels), gaussian, poisson, gamma or tweedie(power),
             as a name, in words such as "huber(delta=2)", or as a typed group such as schuss.losses.Huber(2.0).

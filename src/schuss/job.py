@@ -48,7 +48,8 @@ _PATHS = ("table", "validation", "test")  # arguments that may be files
 _ROWS_OF_CONSTANT = 1 << 20
 _LARGE = 10**7  # numbers in W, from which on memory is looked at: asking takes as long as a tenth of a small fit
 _VECTORS = 10  # of the length of W, beside three for each that the optimiser remembers: engine, states, the first W
-_OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "embedding", "loss", "dropout")
+_OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "numeric", "embedding", "loss",
+                 "dropout")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,10 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Steered, Retried, Finished, Evaluated); they only
             look.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
-        settings: see Settings: hidden, activation, embedding, loss, optimizer, learning_rate, schedule, averaging, l1,
-            l2, weight_decay, dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps, patience, metrics,
-            metric, min_improvement, target_score, retries, checkpoint_seconds, checkpoints, precision, seed, threads,
-            memory.
+        settings: see Settings: hidden, activation, numeric, embedding, loss, optimizer, learning_rate, schedule,
+            averaging, l1, l2, weight_decay, dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps,
+            patience, metrics, metric, min_improvement, target_score, retries, checkpoint_seconds, checkpoints,
+            precision, seed, threads, memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.

@@ -15,6 +15,7 @@ import numpy as np
 from schuss.errors import CellError, SettingError
 from schuss.losses import Loss, check_use, loss_named
 from schuss.model.model import parts_to_score, read_for
+from schuss.numeric import Scaling, numeric_named
 from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.by import By
@@ -157,7 +158,7 @@ def prepare_parts(
         _fraction("validation", roles.validation, validation_fraction(usable, settings)),
         _fraction("test", roles.test, test_fraction(usable)),
     )
-    encoding = encoding or _learned(parts, target, roles)
+    encoding = encoding or _learned(parts, target, roles, scaling_of(settings))
     memory = memory_of(settings)
     chosen = [
         (parts, TRAINING),
@@ -174,7 +175,7 @@ def prepare_parts(
     )
 
 
-def _learned(parts: Parts, target: Target, roles: Roles) -> Encoding:
+def _learned(parts: Parts, target: Target, roles: Roles, scaling: Scaling) -> Encoding:
     """What the training rows teach."""
     table, exclude = parts.table, roles.exclude
     wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
@@ -187,7 +188,7 @@ def _learned(parts: Parts, target: Target, roles: Roles) -> Encoding:
         exclude=exclude,
         by=None if roles.keep_valid_by or roles.by is None else roles.by.column,
     )
-    return Encoding(replace(schema, suffix=roles.format.suffix if roles.format else ""))
+    return Encoding(replace(schema, suffix=roles.format.suffix if roles.format else ""), scaling)
 
 
 def _origin(settings: Settings, table: object, names: Sequence[str], loss: Loss | None, roles: Roles) -> Origin | None:
@@ -200,7 +201,8 @@ def _origin(settings: Settings, table: object, names: Sequence[str], loss: Loss 
     served = loss and (loss.tasks, loss.support)
     linear = settings.hidden == ()  # such a network has no validation rows of its own accord
     plain = replace(roles, validation=None, test=None)
-    return Origin.of(sources, fractions, settings.seed, settings.memory, linear, names, served, plain)
+    scaling = scaling_of(settings)
+    return Origin.of(sources, fractions, settings.seed, settings.memory, linear, names, served, plain, scaling)
 
 
 def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
@@ -236,6 +238,11 @@ def make_settings(settings: Mapping[str, Any]) -> Settings:
 def loss_of(settings: Settings) -> Loss | None:
     """The loss that was chosen."""
     return None if settings.loss is None else loss_named(settings.loss)
+
+
+def scaling_of(settings: Settings) -> Scaling:
+    """That of numeric features."""
+    return "standard" if settings.numeric is None else numeric_named(settings.numeric).scaling
 
 
 def memory_of(settings: Settings) -> float | None:

@@ -33,7 +33,7 @@ _LOSS_OF_TASK = {
     "multilabel": "log_loss",
 }
 _SHARE_GOING_ON = 0.1  # of the learning rate of a training
-_LIMITS = ("l1", "l2", "clip_value", "clip_norm", "metric", "min_improvement", "target_score", "steps",
+_LIMITS = ("numeric", "l1", "l2", "clip_value", "clip_norm", "metric", "min_improvement", "target_score", "steps",
            "seconds")  # what is told only where it is chosen  # fmt: skip
 _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
 

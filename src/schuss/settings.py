@@ -17,6 +17,7 @@ from schuss.losses import LOSSES, Loss
 from schuss.metrics import METRICS, Measure, metric_named
 from schuss.network.activations import ACTIVATIONS
 from schuss.network.specifications import Hidden, hidden_layers
+from schuss.numeric import NUMERICS, Numeric
 
 PRECISIONS = ("float32", "float64", "bf16", "auto")
 
@@ -45,6 +46,9 @@ class Settings:
     )
     activation: str | None = setting(
         None, "Function of the hidden layers that have none of their own.", names=tuple(ACTIVATIONS)
+    )
+    numeric: str | Numeric | None = setting(
+        None, "What numbers become before the network sees them.", groups=NUMERICS, instance=Numeric
     )
     embedding: int | None = setting(
         None,

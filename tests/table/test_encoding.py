@@ -1,21 +1,25 @@
 """Encoded rows: what training saw and what prediction sees are the same function of the same values."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from sklearn.preprocessing import QuantileTransformer, RobustScaler
 
 import schuss
 from schuss.errors import CellError, ColumnError
+from schuss.numeric import Scaling
 from schuss.table import encoding as encoding_module
 from schuss.table.delimited import TableFormat
-from schuss.table.encoding import Encoding, places_of
+from schuss.table.encoding import Encoding, Feature, places_of
 from schuss.table.learning import learn_schema
-from schuss.table.schema import find_target, has_target
+from schuss.table.schema import CategoricalColumn, find_target, has_target
 from schuss.table.source import read_table
 from schuss.table.table import Table, chosen
 
@@ -389,6 +393,155 @@ def test_errors_name_the_line_of_the_table_also_for_some_of_its_rows(tmp_path: P
             made.encode(table, rows)
 
 
+# -- scaling and knots ---------------------------------------------------------------------------------------------
+
+
+def scaled(column: Any, scaling: Scaling, later: Any = None) -> Any:
+    """The features of a column after this scaling; later: of other values of it, once these were learned from."""
+    made, table = encoding({"x": column})
+    table = table if later is None else read_table({"x": later})
+    return Encoding(made.schema, scaling).encode(table, target=False).features
+
+
+SKEWED = np.random.default_rng(0).permutation(np.random.default_rng(1).lognormal(size=1025))
+
+
+def test_robust_scaling_is_that_of_scikit_learn_and_clips_smoothly() -> None:
+    u = RobustScaler().fit_transform(SKEWED[:, np.newaxis])
+    np.testing.assert_allclose(scaled(SKEWED, "robust"), u / np.sqrt(1 + (u / 3) ** 2), rtol=2e-6, atol=1e-6)
+
+
+def test_quantile_scaling_is_that_of_scikit_learn() -> None:
+    expected = QuantileTransformer(n_quantiles=129, output_distribution="normal").fit(SKEWED[:, np.newaxis])
+    ordered = np.sort(SKEWED)
+    quantiles, inside = ordered[8:-8:8], ordered[100:-100]
+    for values, tolerance in ((quantiles, 1e-6), (inside, 0.003)):  # between quantiles it is linear before the spread
+        there = expected.transform(values[:, np.newaxis])
+        np.testing.assert_allclose(scaled(SKEWED, "quantile", values), there, atol=tolerance)
+    assert scaled(SKEWED, "quantile", [-1e9, ordered[0], ordered[-1], 1e9]).ravel().tolist() == [-3, -3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("column", "scale"),
+    [
+        ([0.0] * 80 + [2.0] * 20, 2.0),  # quartiles are alike: 5 and 95 %
+        ([0.0] * 98 + [1.0, 2.0], np.std([0.0] * 98 + [1.0, 2.0])),  # these too: the deviation
+        ([-1e308, 1e308] * 50, 1e308),  # the distance is no number
+    ],
+)
+def test_robust_scaling_without_a_distance_takes_the_next(column: list[float], scale: float) -> None:
+    made, _ = encoding({"x": column})
+    assert Encoding(made.schema, "robust").layout[0].scale == pytest.approx(scale)
+
+
+def test_the_place_of_a_heavy_value_is_that_of_its_middle() -> None:
+    column = [0.0] * 64 + list(range(1, 66))
+    assert scaled(column, "quantile", [0.0, 33.0])[:, 0] == pytest.approx([-0.6843, 0.6745], abs=0.03)
+
+
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+def test_fault_14_a_missing_number_is_0_after_any_scaling(scaling: Scaling) -> None:
+    column = [None, *SKEWED.tolist()]
+    assert scaled(column, scaling)[0].tolist() == [0, 1]
+    assert scaled(column, scaling)[1:, 1].max() == 0
+    with pytest.raises(CellError, match="row 2: 'x' holds inf"):
+        scaled(column, scaling, [1.0, np.inf])
+
+
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+@given(values=st.lists(st.none() | st.floats(-1e308, 1e308), min_size=2, max_size=60))
+def test_fault_16_every_scaling_of_any_column_is_finite_and_in_order(
+    scaling: Scaling, values: list[float | None]
+) -> None:
+    present = np.array([value for value in values if value is not None])
+    if not len(present) or np.ptp(present / 2) == 0:
+        return
+    found = scaled(values, scaling)[[value is not None for value in values], 0]
+    assert np.isfinite(found).all()
+    assert (np.diff(found[np.argsort(present)]) >= 0).all()
+    assert scaling == "standard" or np.abs(found).max() <= 3
+
+
+def test_an_encoding_goes_through_json_and_back() -> None:
+    made = Encoding(encoding(MIXED)[0].schema, "quantile")
+    again = msgspec.json.decode(msgspec.json.encode(made), type=Encoding)
+    assert (again, again.knots(8)) == (made, made.knots(8))
+
+
+@given(
+    st.lists(st.none() | st.sampled_from([0.0, 0.0, 99.0]) | st.floats(-1e3, 1e3), min_size=2, max_size=400),
+    st.integers(2, 128),
+    st.sampled_from(get_args(Scaling)),
+)
+def test_knots_are_few_ascending_values_of_their_column(
+    values: list[float | None], bins: int, scaling: Scaling
+) -> None:
+    made, _ = encoding({"x": values, "row": np.arange(len(values))})
+    made = Encoding(made.schema, scaling)
+    all_knots = made.knots(bins)
+    assert len(all_knots) == made.features
+    for feature, knots in zip(made.layout, all_knots, strict=True):
+        if feature.column != "x":
+            continue
+        present = np.unique([value for value in values if value is not None])
+        known = set(feature.of(present).tolist())
+        assert set(knots) <= known
+        assert (np.diff(np.array(knots, np.float32)) > 0).all()
+        assert len(knots) <= bins + 1
+        if feature.indicator or len(known) < 3:
+            assert knots == ()
+        else:
+            assert {min(known), max(known)} <= set(knots)
+        if knots and len(present) <= min(bins + 1, 128):
+            assert set(knots) == known
+
+
+def test_knots_are_heavy_values_and_shared_out_over_the_others() -> None:
+    random = np.random.default_rng(2)
+    column = np.where(random.random(60_000) < 0.95, 0.0, random.uniform(10, 20, 60_000))
+    made, _ = encoding({"x": column, "two": [1, 2] * 30_000, "flag": [True, False] * 30_000})
+    knots, two, flag = made.knots(64)
+    center, scale = made.layout[0].center, made.layout[0].scale
+    values = np.array(knots) * scale + center
+    assert (len(knots), two, flag) == (65, (), ())
+    assert values[[0, -1]] == pytest.approx([0, column.max()], abs=1e-5)
+    assert 10 < values[1] < 10.5
+    assert np.diff(values[1:]).max() < 0.6
+
+
+# -- many categories -----------------------------------------------------------------------------------------------
+
+
+def hashed(levels: int, buckets: int, missing: int) -> Encoding:
+    """Of a column with so many levels "0", "1", … and buckets for other texts."""
+    names = tuple(map(str, range(levels)))
+    column = CategoricalColumn("c", missing, names, (5,) * levels, levels + 50, 50, buckets)
+    made, _ = encoding({"x": [1, 2, 3]})
+    return Encoding(replace(made.schema, columns=(column,)))
+
+
+def test_other_texts_go_to_the_bucket_of_their_hash_wherever_they_stand() -> None:
+    made, texts = hashed(3, 8, 1), [*map(str, range(400)), None]
+    assert made.categories == (12,)
+    found = made.encode(read_table({"c": texts}), target=False).codes[:, 0]
+    assert found[:3].tolist() == [0, 1, 2]
+    assert found[-1] == 11
+    assert np.bincount(found[3:-1], minlength=11)[3:].min() > 25  # of 397 in 8 buckets
+    backwards = made.encode(read_table({"c": texts[::-1]}), target=False).codes[:, 0]
+    alone = [made.encode(read_table({"c": [text]}), target=False).codes[0, 0] for text in texts[:20]]
+    assert backwards[::-1].tolist() == found.tolist()
+    assert alone == found[:20].tolist()
+    assert found[[3, 99, 399]].tolist() == [6, 8, 4]  # in every model that was ever saved
+
+
+def test_numbers_fall_into_the_buckets_of_the_texts_that_they_read_as() -> None:
+    made = hashed(3, 8, 0)
+    expected = made.encode(read_table({"c": ["7", "44", "2"]}), target=False).codes[:, 0].tolist()
+    for numbers in ([7, 44, 2], [7.0, 44.0, 2.0]):
+        assert made.encode(read_table({"c": numbers}), target=False).codes[:, 0].tolist() == expected
+    assert made.encode(read_table({"c": [None, "7"]}), target=False).codes[0, 0] == -1
+
+
 # -- real tables --------------------------------------------------------------------------------------------------
 
 
@@ -417,16 +570,35 @@ def test_flights_leave_out_rows_without_a_target_and_drop_what_says_nothing() ->
     assert np.isfinite(Encoding(schema).encode(table, rows).features).all()
 
 
+def features(center: float, scale: float, kind: str, knots: list[float]) -> Feature:
+    curve = np.sort(knots), np.linspace(-3, 3, len(knots)) ** 3
+    if kind == "curve":
+        return Feature("x", "x", curve=curve)
+    return Feature("x", "x", center, scale, indicator=kind == "indicator", smooth=kind == "smooth")
+
+
 @given(
     st.lists(st.tuples(st.floats(), st.floats(-9, 9)), min_size=1, max_size=200),
-    st.lists(st.tuples(st.integers(0, 1), st.floats(-5, 5), st.sampled_from([0.0, 1.0, 0.3, 1e-30])), max_size=4),
+    st.lists(
+        st.tuples(
+            st.integers(0, 1),
+            st.builds(
+                features,
+                st.floats(-5, 5),
+                st.sampled_from([1.0, 0.3, 1e-30]),
+                st.sampled_from(["plain", "smooth", "curve", "indicator"]),
+                st.lists(st.floats(-12, 12), min_size=2, max_size=140, unique=True),
+            ),
+        ),
+        max_size=4,
+    ),
     st.integers(0, 2**32),
 )
 def test_the_core_writes_the_features_that_numpy_defines(
-    numbers: list[tuple[float, float]], layout: list[tuple[int, float, float]], seed: int
+    numbers: list[tuple[float, float]], layout: list[tuple[int, Feature]], seed: int
 ) -> None:
     values = [np.array(column) for column in zip(*numbers, strict=True)]
-    columns = [(values[place], center, scale) for place, center, scale in layout]
+    columns = [(values[place], feature) for place, feature in layout]
     chosen = np.random.default_rng(seed).integers(0, len(numbers), len(numbers) // 2 + 1)
     for rows in (slice(len(numbers) // 3, len(numbers)), chosen):
         count = len(values[0][rows])

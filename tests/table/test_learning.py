@@ -33,6 +33,10 @@ def learned(table: Table, sizes: Sequence[int], **settings: Any) -> Schema:
     return learn_schema(table, find_target(table, ["y"]), blocks(table, sizes), **settings)
 
 
+def spread(column: NumericColumn) -> tuple[tuple[float, ...], ...]:
+    return column.quantiles, column.heavy, column.others
+
+
 def assert_alike(schema: Schema, expected: Schema) -> None:
     assert schema.dropped == expected.dropped
     assert schema.rows == expected.rows
@@ -40,8 +44,8 @@ def assert_alike(schema: Schema, expected: Schema) -> None:
         if isinstance(column, NumericColumn) and isinstance(other, NumericColumn):
             assert math.isclose(column.mean, other.mean, rel_tol=1e-12, abs_tol=1e-12 * other.deviation)
             assert math.isclose(column.deviation, other.deviation, rel_tol=1e-9)
-            exact = (column.missing, column.distinct, column.least, column.greatest, column.quantiles)
-            assert exact == (other.missing, other.distinct, other.least, other.greatest, other.quantiles)
+            exact = (column.missing, column.distinct, column.least, column.greatest, *spread(column))
+            assert exact == (other.missing, other.distinct, other.least, other.greatest, *spread(other))
         else:
             assert column == other
 
@@ -159,3 +163,65 @@ def test_quantiles_of_many_rows_come_from_a_sample_that_no_cut_changes() -> None
     assert (column.quantiles[0], column.quantiles[-1]) == (values.min(), values.max())
     assert set(rare.quantiles) == {1.0, 2.0}
     assert_alike(learned(table, [65_536]), learned(table, [30_000, 1, 999]))
+
+
+@given(st.lists(st.sampled_from([None, -2.0, 0.0, 0.0, 0.5, 7.0, 1e9]), min_size=3, max_size=300))
+def test_few_distinct_numbers_are_all_known(values: list[float | None]) -> None:
+    table = read_table({"y": np.arange(len(values)) * 0.5, "x": np.arange(len(values)), "z": values})
+    for column in learned(table, [11]).columns[1:]:
+        assert isinstance(column, NumericColumn)
+        assert sorted(column.heavy + column.others) == sorted({value for value in values if value is not None})
+        counts = [values.count(value) for value in column.others]
+        assert all(count * 128 < len(values) - column.missing for count in counts)
+
+
+def test_heavy_numbers_stand_apart_from_the_quantiles_of_the_others() -> None:
+    count, random = 120_000, np.random.default_rng(3)
+    kinds = random.random(count)
+    values = np.select([kinds < 0.9, kinds < 0.93], [0.0, 99_999.0], 5000 + 1000 * random.normal(size=count))
+    values[7] = np.nan
+    table = read_table({"y": np.arange(count) * 0.5, "x": values, "z": random.normal(size=count)})
+    column, plain = learned(table, [count]).columns
+    assert isinstance(column, NumericColumn)
+    assert isinstance(plain, NumericColumn)
+    assert column.heavy == (0.0, 99_999.0)
+    assert len(column.others) == QUANTILES
+    between = np.array(column.others)
+    assert np.abs(between[32] - 4325) < 150
+    assert np.abs(between[96] - 5675) < 150
+    assert (plain.heavy, plain.others) == ((), ())
+    assert_alike(learned(table, [50_000, 7]), learned(table, [count]))
+
+
+def many_texts(count: int, texts: int) -> list[str]:
+    """Texts of which the first are the most frequent."""
+    chances = 1 / np.arange(1, texts + 1)
+    drawn = np.random.default_rng(5).choice(texts, count, p=chances / chances.sum())
+    return [f"user {number}" for number in drawn.tolist()]
+
+
+@pytest.mark.parametrize(("bound", "buckets"), [(10, 16), (60, 14), (73, 1)])
+def test_of_more_levels_than_the_bound_the_others_are_spread_over_buckets(
+    bound: int, buckets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "MOST_LEVELS", bound)
+    monkeypatch.setattr(learning, "MOST_BUCKETS", 16)
+    texts = many_texts(1000, 150)
+    counts = {text: texts.count(text) for text in texts}
+    frequent = sorted((text for text in counts if counts[text] >= 3), key=lambda text: (-counts[text], text))
+    assert len(frequent) == 74
+    table = read_table({"y": np.arange(1000) * 0.5, "c": texts})
+    schema = learned(table, [1000])
+    (column,) = schema.columns
+    assert isinstance(column, CategoricalColumn)
+    assert column.levels == tuple(frequent[:bound])
+    assert column.buckets == buckets
+    assert column.codes == bound + buckets
+    assert_alike(learned(table, [64, 3]), schema)
+
+
+def test_texts_that_are_rare_share_one_code_and_no_buckets() -> None:
+    texts = [f"once {number}" for number in range(2000)] + ["a", "b", "c"] * 1000
+    table = read_table({"y": np.arange(len(texts)) * 0.5, "c": texts})
+    (column,) = learned(table, [700]).columns
+    assert column == CategoricalColumn("c", 0, ("a", "b", "c"), (1000,) * 3, 2003, 2000, buckets=1)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 
 from schuss.errors import CellError, ColumnError
+from schuss.numeric import Scaling
 from schuss.table.columns import from_numpy
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
@@ -62,13 +64,16 @@ def test_a_sparse_matrix_is_learned_as_a_dense_one(weight: str | None, monkeypat
         assert isinstance(expected, NumericColumn)
         scales = (found.mean, found.deviation), (expected.mean, expected.deviation)
         assert_allclose(*scales, rtol=1e-12, atol=1e-14 * expected.deviation)
-        assert not found.quantiles
-        dense_only = {name: getattr(expected, name) for name in ("mean", "deviation", "quantiles")}
+        spread = ("quantiles", "heavy", "others")
+        assert not any(getattr(found, name) for name in spread)
+        dense_only = {name: getattr(expected, name) for name in ("mean", "deviation", *spread)}
         assert msgspec.structs.replace(found, **dense_only) == expected
 
 
-def test_the_same_schema_gives_the_same_features() -> None:
-    encoding = Encoding(_learned(DENSE, "w")[0])
+@pytest.mark.parametrize("table", [DENSE, SPARSE])
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+def test_the_same_schema_gives_the_same_features(table: Table, scaling: Scaling) -> None:
+    encoding = Encoding(_learned(table, "w")[0], scaling)
     for rows in (None, slice(10, 250), np.array([7, 5, 299, 5])):
         found, expected = encoding.encode(SPARSE, rows), encoding.encode(DENSE, rows)
         assert_array_equal(found.features, expected.features)
@@ -114,8 +119,9 @@ def test_what_a_sparse_matrix_cannot_be_is_refused() -> None:
         encoding.encode(SPARSE, target=False)
 
 
-def test_a_value_too_far_out_is_named_with_its_row() -> None:
-    encoding, cells = Encoding(_learned(DENSE, "w")[0]), MATRIX.toarray()
-    cells[17, 2] = 1e300
+@pytest.mark.parametrize(("scaling", "value"), [("standard", 1e300), ("robust", np.inf), ("quantile", np.inf)])
+def test_a_value_too_far_out_is_named_with_its_row(scaling: Scaling, value: float) -> None:
+    encoding, cells = Encoding(_learned(DENSE, "w")[0], scaling), MATRIX.toarray()
+    cells[17, 2] = value
     with pytest.raises(CellError, match="row 18: the value of 'column_3' lies too far"):
         encoding.encode(replace(SPARSE, matrix=csr_array(cells)))

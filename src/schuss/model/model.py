@@ -33,7 +33,7 @@ from schuss.table.source import read_table
 from schuss.table.table import Table
 
 _SAVED: dict[str, type[Loss]] = {**LOSSES, OwnLoss.name: OwnLoss}
-FORMAT = 1  # of the file; older ones stay readable, newer ones are refused by name
+FORMAT = 2  # of the file; older ones stay readable, newer ones are refused by name
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from schuss.table.shards import PackedStore, pack
 from schuss.table.sparse import WINDOW_BYTES, SparseStore, SparseTable
 from schuss.table.store import MemoryStore, Store
 
-FORMAT = 1  # of the entries
+FORMAT = 2  # of the entries
 _PARTS, _SHARES = ("training", "validation", "test"), (0.75, 0.125, 0.125)  # of the memory
 _LITTLE_MEMORY = float(1 << 26)  # bytes that are there in any case: to ask takes as long as a tenth of a small fit
 _MOST_MEMORY = float(1 << 31)  # bytes for packed rows where none are given, so that W does not depend on what is free

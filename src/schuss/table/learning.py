@@ -15,6 +15,7 @@ from schuss.table.columns import Numbers, codes, kind_of, nearest, numbers, work
 from schuss.table.sample import SAMPLE_ROWS, Sample, Sampled
 from schuss.table.schema import (
     MOST_COUNTED,
+    MOST_KNOWN,
     QUANTILES,
     BooleanColumn,
     CategoricalColumn,
@@ -31,7 +32,8 @@ from schuss.table.schema import (
 from schuss.table.sparse import SparseTable, column_name
 from schuss.table.table import Blocks, Table, row_count
 
-MOST_LEVELS = 1000
+MOST_LEVELS = 1000  # of the texts that occur often enough; the others are spread …
+MOST_BUCKETS = 256  # … over so many codes at most
 FEWEST_ROWS_PER_LEVEL = 3  # rarer texts are folded into "other" …
 SMALL_TABLE = 100  # … in tables of at least so many training rows
 IDENTIFIER_SHARE = 0.9
@@ -190,7 +192,7 @@ class _Numeric:
                 "an identifier: whole numbers of 2^53 and more; make them text if they are categories, or divide them"
             )
         mean, deviation = self.scale()
-        quantiles = () if self._sample is None else _quantiles(self._sample[:count], self.least, self.greatest)
+        known = {} if self._sample is None else self._spread(self._sample[:count])
         return NumericColumn(
             name=self.name,
             missing=self.missing,
@@ -199,9 +201,22 @@ class _Numeric:
             greatest=self.greatest,
             mean=mean,
             deviation=deviation,
-            quantiles=quantiles,
             date=self.date,
+            **known,
         )
+
+    def _spread(self, sample: Numbers) -> dict[str, tuple[float, ...]]:
+        """Quantiles, heavy and other values of a column, by name."""
+        ordered = np.sort(sample)[: np.count_nonzero(sample == sample)]  # NaN, a missing value, comes last
+        values, counts = np.unique(ordered, return_counts=True)
+        heavy = values[counts * MOST_KNOWN >= len(ordered)]
+        rest: tuple[float, ...] = ()
+        if len(heavy) and self._distinct is not None and len(self._distinct) <= MOST_KNOWN:
+            rest = tuple(np.setdiff1d(self._distinct, heavy, assume_unique=True).tolist())
+        elif len(heavy) and len(others := ordered[~np.isin(ordered, heavy)]):
+            rest = _quantiles(others, float(others[0]), float(others[-1]))
+        quantiles = _quantiles(ordered, self.least, self.greatest)
+        return {"quantiles": quantiles, "heavy": tuple(heavy.tolist()), "others": rest}
 
     def scale(self) -> tuple[float, float]:
         """Mean and deviation; a deviation of 0 becomes 1."""
@@ -320,17 +335,18 @@ class _Categorical:
         if present > IDENTIFIER_ROWS and distinct > IDENTIFIER_SHARE * present:
             return f"an identifier: {distinct:,} distinct texts in {present:,} rows"
         fewest = FEWEST_ROWS_PER_LEVEL if count >= SMALL_TABLE else 1
-        kept = sorted((pair for pair in pairs if pair[1] >= fewest), key=lambda pair: (-pair[1], pair[0]))[:MOST_LEVELS]
+        frequent = sorted((pair for pair in pairs if pair[1] >= fewest), key=lambda pair: (-pair[1], pair[0]))
+        kept = frequent[:MOST_LEVELS]
+        buckets = min(max(len(frequent) - MOST_LEVELS, 1), MOST_BUCKETS)
         other = present - sum(number for _, number in kept)
         if not kept and not self.missing:
             return f"no text in it occurs {fewest} times"
         levels, counts = tuple(text for text, _ in kept), tuple(number for _, number in kept)
-        return CategoricalColumn(self.name, self.missing, levels, counts, distinct, other)
+        return CategoricalColumn(self.name, self.missing, levels, counts, distinct, other, buckets)
 
 
-def _quantiles(sample: Numbers, least: float, greatest: float) -> tuple[float, ...]:
-    """Values of the sample at equal steps, none between two of them, from the least of all rows to their greatest."""
-    ordered = np.sort(sample)[: np.count_nonzero(sample == sample)]  # NaN, a missing value, comes last
+def _quantiles(ordered: Numbers, least: float, greatest: float) -> tuple[float, ...]:
+    """Ordered values at equal steps, none between two of them, from the least of all rows to their greatest."""
     if not len(ordered):
         ordered = np.array([least, greatest])
     between = ordered[np.rint(_BETWEEN * (len(ordered) - 1)).astype(np.intp)]

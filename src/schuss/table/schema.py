@@ -39,6 +39,7 @@ FEWEST_ROWS_PER_CLASS = 5  # fewer rows per distinct whole number than this are 
 MOST_CLASSES = 1000
 MOST_COUNTED = 10_000  # distinct numbers are counted up to here: all that are to be counted must be sorted
 QUANTILES = 129  # the ends of 128 parts with equally many rows, and of 64, 32, 16 …
+MOST_KNOWN = QUANTILES - 1  # distinct numbers that are all kept
 _ROWS_LOOKED_AT = 12_288  # first, to see whether there are more
 MOSTLY = 0.5  # a column of text with a larger share of numbers is worth a note
 LEAST_WEIGHT = 1e-37  # what float32 holds with all its digits
@@ -51,6 +52,9 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     distinct: exact up to MOST_COUNTED; one more than that stands for any larger number.
     quantiles: QUANTILES values that stand at equal steps from the least to the greatest, in ascending order; () of a
         column of a sparse matrix.
+    heavy: values that each fill a 128th of the sampled rows or more, in ascending order.
+    others: where there are heavy ones, the other values: each of them where there are at most MOST_KNOWN in all, else
+        as many quantiles of theirs.
     """
 
     name: str
@@ -60,8 +64,10 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     greatest: float
     mean: float
     deviation: float
-    quantiles: tuple[float, ...]
+    quantiles: tuple[float, ...] = ()
     date: bool = False
+    heavy: tuple[float, ...] = ()
+    others: tuple[float, ...] = ()
 
 
 class BooleanColumn(msgspec.Struct, frozen=True, tag="boolean"):
@@ -77,9 +83,10 @@ class BooleanColumn(msgspec.Struct, frozen=True, tag="boolean"):
 
 
 class CategoricalColumn(msgspec.Struct, frozen=True, tag="categorical"):
-    """A column of text. levels: by count, then name, with their counts; other: training rows in rarer texts.
+    """A column of text. levels: by count, then name, with their counts; other: training rows in other texts.
 
-    Codes are 0 … len(levels) - 1, then one for "other" if other > 0, then one for missing if missing > 0.
+    Codes are 0 … len(levels) - 1, then one for each bucket of other texts if other > 0, then one for missing if
+    missing > 0. buckets: over which a hash spreads other texts, seen or not; 1 where they are only rare.
     """
 
     name: str
@@ -88,21 +95,22 @@ class CategoricalColumn(msgspec.Struct, frozen=True, tag="categorical"):
     counts: tuple[int, ...]
     distinct: int
     other: int
+    buckets: int = 1
 
     @property
     def other_code(self) -> int:
-        """The code of rare and unseen texts; -1 when training had none."""
+        """The first code of rare and unseen texts; -1 when training had none."""
         return len(self.levels) if self.other else -1
 
     @property
     def missing_code(self) -> int:
         """The code of a missing value; -1 when training had none."""
-        return len(self.levels) + bool(self.other) if self.missing else -1
+        return self.codes - 1 if self.missing else -1
 
     @property
     def codes(self) -> int:
         """How many codes there are."""
-        return len(self.levels) + bool(self.other) + bool(self.missing)
+        return len(self.levels) + (self.buckets if self.other else 0) + bool(self.missing)
 
 
 Column: TypeAlias = NumericColumn | BooleanColumn | CategoricalColumn

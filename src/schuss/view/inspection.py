@@ -130,11 +130,12 @@ def _values(column: Column) -> str:
 def _becomes(column: Column) -> str:
     """What a column is to the network."""
     if isinstance(column, CategoricalColumn):
-        rest = " and ".join([*(["other"] if column.other else []), *(["missing"] if column.missing else [])])
+        other = "other" if column.buckets == 1 else f"{column.buckets:,} buckets of other texts"
+        rest = " and ".join([*([other] if column.other else []), *(["missing"] if column.missing else [])])
         return f"one of {len(column.levels):,} levels" + (f", {rest}" if rest else "")
     varies = not isinstance(column, NumericColumn) or column.distinct > 1
     return " + ".join(
-        [*(["a standardised number"] if varies else []), *(["whether it is missing"] if column.missing else [])]
+        [*(["a scaled number"] if varies else []), *(["whether it is missing"] if column.missing else [])]
     )
 
 
