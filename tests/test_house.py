@@ -32,6 +32,8 @@ FLOORS = (
     "model",
     "keeping",
     "preparing",
+    "ensemble",
+    "evaluating",
     "job",
     "cross_validation",
     "progress",
