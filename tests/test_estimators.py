@@ -240,7 +240,7 @@ def test_partial_fit_goes_on_from_the_raw_W_and_keeps_its_average() -> None:
     for _ in range(3):
         averaged.partial_fit(X, Y)
         plain.partial_fit(X, Y)
-    assert (averaged._state.engine.W == plain.model_.W).all()
+    assert (averaged._states[0].engine.W == plain.model_.W).all()
     assert (averaged.model_.W != plain.model_.W).any()
 
 
@@ -497,7 +497,7 @@ def test_partial_fit_with_validation_data_keeps_the_best_and_tells_when_patience
     plain = SchussRegressor(hidden=(8,), random_state=0)
     for _ in range(calls):
         plain.partial_fit(X[50:], Y[50:])
-    assert (plain._state.engine.W == trained._state.engine.W).all()
+    assert (plain._states[0].engine.W == trained._states[0].engine.W).all()
     assert plain.validation_scores_ == []
 
 

@@ -33,6 +33,8 @@ FLOORS = (
     "model",
     "keeping",
     "preparing",
+    "ensemble",
+    "evaluating",
     "job",
     "cross_validation",
     "progress",

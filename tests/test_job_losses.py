@@ -22,8 +22,8 @@ import schuss
 from schuss import Model, SchussClassifier, SchussRegressor
 from schuss.arrays import Vector
 from schuss.errors import CellError, DataError, SettingError
+from schuss.evaluating import Evaluated
 from schuss.groups import in_words
-from schuss.job import Evaluated
 from schuss.losses import LOSSES, loss_named
 from schuss.model.model import read_for
 from schuss.model.predictions import write_predictions

@@ -375,7 +375,7 @@ def train(
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Picture: .svg.")
 @click.option("--json", "as_json", is_flag=True, help="Rates, losses and the suggestion as one JSON object.")
 @_format_options
-@partial(_setting_options, without=("learning_rate", "schedule", "epochs", "seconds", "patience"))
+@partial(_setting_options, without=("learning_rate", "schedule", "epochs", "seconds", "patience", "members"))
 def find_rate(table: tuple[str, ...], target: tuple[str, ...], out: Path | None, as_json: bool, **others: Any) -> None:
     """Tries ever longer steps on TABLE and suggests a learning rate."""
     _check_given(table, target)
@@ -401,7 +401,7 @@ def find_rate(table: tuple[str, ...], target: tuple[str, ...], out: Path | None,
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Picture: .svg.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for each optimiser.")
 @_format_options
-@partial(_setting_options, without=("optimizer",))
+@partial(_setting_options, without=("optimizer", "members"))
 def compare(
     table: tuple[str, ...],
     target: tuple[str, ...],
@@ -477,12 +477,14 @@ def _cross_validated(
 @click.argument("table", nargs=-1, required=True)
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File: .csv or .parquet.")
 @click.option("--probabilities", is_flag=True, help="Add a column for the probability of each class.")
+@click.option("--spread", is_flag=True, help="Add how far the networks of an ensemble differ: a standard deviation.")
 @_format_options
 def predict(
     model: Path,
     table: tuple[str, ...],
     out: Path,
     probabilities: bool,
+    spread: bool,
     format: "schuss.TableFormat",
 ) -> None:
     """Predicts every row of TABLE with MODEL and writes the predictions, in order, to a file."""
@@ -495,7 +497,7 @@ def predict(
     check_writable(out)
     trained = schuss.Model.load(model)
     read = read_for(trained.encoding, _source(table), format)
-    write_predictions(trained, read, out, probabilities)
+    write_predictions(trained, read, out, probabilities, spread=spread)
     _tell_notes(read)
     click.echo(f"{len(read):,} predictions written to {out}")
     _warn_of_drift(trained, read)

@@ -28,13 +28,14 @@ class _Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a replay may hold.
 
     steps, last_try: and divergences after which the run was ended. rates: that were given by hand. forced_at: the step
-    at which it was asked for something else.
+    at which it was asked for something else. members: the same of each network of an ensemble.
     """
 
     steps: int | None = None
     last_try: int = 0
     rates: tuple[NewRate, ...] = ()
     forced_at: int | None = None
+    members: "tuple[_Replay, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,10 @@ class Configuration:
             replay=other.replay or self.replay,
         )
 
-    def plan(self, plan: Plan) -> Plan:
-        """The plan, ended and steered as the replay tells."""
+    def plan(self, plan: Plan, member: int = 0) -> Plan:
+        """The plan, ended and steered as the replay tells, that of a member where there are several."""
         replay = msgspec.convert(self.replay, _Replay)
+        replay = next(iter(replay.members[member:]), replay)
         steps = plan.steps if replay.steps is None else replay.steps
         return replace(plan, steps=steps, last_try=replay.last_try, rates=replay.rates)
 

@@ -1,7 +1,7 @@
 """SchussRegressor and SchussClassifier: the same training behind scikit-learn's interface."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, is_dataclass, replace
 from numbers import Integral
@@ -16,12 +16,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, column_or_1d, validate_data
 
-from schuss.arrays import Matrix
+from schuss.arrays import Matrix, Outputs
 from schuss.configuration import Configuration
 from schuss.descent.averaging import Averaging, averaging_named
 from schuss.descent.optimizers import Optimizer, Rule, optimizer_named
 from schuss.descent.schedules import Schedule, schedule_named
+from schuss.engine.protocol import EngineState
 from schuss.errors import SettingError
+from schuss.evaluating import mean_scores
 from schuss.job import JobEvent, Observer, fit, repeating
 from schuss.keeping import Keeper
 from schuss.losses import Loss, check_use, loss_named
@@ -37,7 +39,7 @@ from schuss.table.schema import Offset, Target
 from schuss.table.source import read_table
 from schuss.table.sparse import SparseTable
 from schuss.table.table import Table
-from schuss.training.events import Epoch
+from schuss.training.events import Epoch, MemberEvent
 from schuss.training.run_folder import RunFolder, read_events
 from schuss.training.state import TrainingState
 
@@ -61,7 +63,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     """What the two estimators share: they differ in what they do with y."""
 
     model_: Model
-    _state: TrainingState
+    _states: tuple[TrainingState, ...]  # of the networks
     _kind: tuple[Network, type[Optimizer], str, Scaling]
 
     def __init__(
@@ -81,6 +83,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         dropout: float = _DEFAULTS.dropout,
         clip_value: float | None = _DEFAULTS.clip_value,
         clip_norm: float | None = _DEFAULTS.clip_norm,
+        members: int | None = _DEFAULTS.members,
         batch_size: int | None = _DEFAULTS.batch_size,
         epochs: int | None = _DEFAULTS.epochs,
         seconds: float | None = _DEFAULTS.seconds,
@@ -121,6 +124,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self.dropout = dropout
         self.clip_value = clip_value
         self.clip_norm = clip_norm
+        self.members = members
         self.batch_size = batch_size
         self.epochs = epochs
         self.seconds = seconds
@@ -199,19 +203,30 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         if groups is not None:
             table, by = _with_groups(table, groups)
         held_out = self._held_out(validation_data, offset, self.validation)
-        start = TrainingState(replace(self._state.engine, W=self.model_.W, average=None)) if going_on else None
-        self._history: list[Epoch] = []
+        start = [TrainingState(engine) for engine in self._engines()] if going_on else []
+        self._history: dict[int, list[Epoch]] = {}
         settings = self._settings()
         with self._keeper(settings) as keeper:
             self._train(table, target, settings, held_out, start, by, added, keeper)
-        engine, best = self._state.engine, self._state.best_W
-        self._state = TrainingState(
-            engine if best is None else replace(engine, W=self.model_.W, average=None), epoch=self._state.epoch
+        self._states = tuple(
+            TrainingState(state.engine if state.best_W is None else best, epoch=state.epoch)
+            for state, best in zip(self._states, self._engines(), strict=True)
         )
         if keeper:  # of what was before it went on, too
-            told = [line for line in read_events(keeper.folder.path) if line["event"] == "epoch"]
-            self.loss_curve_ = [line["loss"] for line in told]
-            self.validation_scores_ = [line["validation"] for line in told if line["validation"]]
+            folders = keeper.folder.members or [keeper.folder]
+            told = [[line for line in read_events(each.path) if line["event"] == "epoch"] for each in folders]
+            self._keep_curves([[(line["loss"], line["validation"]) for line in lines] for lines in told])
+
+    def _engines(self) -> list[EngineState]:
+        """The engines' states with the W of the model."""
+        each = zip(self._states, np.atleast_2d(self.model_.W), strict=True)
+        return [replace(state.engine, W=W, average=None) for state, W in each]
+
+    def _keep_curves(self, histories: Sequence[Sequence[tuple[float, Mapping[str, float]]]]) -> None:
+        """Losses and scores of epochs, of several networks their means over those that got as far."""
+        epochs = [[own[n] for own in histories if n < len(own)] for n in range(max(map(len, histories), default=0))]
+        self.loss_curve_ = [float(np.mean([loss for loss, _ in each])) for each in epochs]
+        self.validation_scores_ = [mean_scores([scores for _, scores in each]) for each in epochs if each[0][1]]
 
     def _goes_on(self) -> bool:
         return self.warm_start and hasattr(self, "model_")
@@ -222,14 +237,14 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         """One epoch at a constant learning rate; scales and levels are those of the first call."""
         table, target = self._training_table(X, targets, sample_weight, offset, reset=first)
         held_out = self._held_out(validation_data, offset, 0.0)
-        start = None
+        start: Sequence[TrainingState] = ()
         if first:
-            self._history = []
+            self._history = {}
         elif validation_data is None:
-            start = TrainingState(self._state.engine, epoch=self._state.epoch)
+            start = [TrainingState(state.engine, epoch=state.epoch) for state in self._states]
         else:
-            start = replace(self._state, seconds=0.0)
-        epochs = 1 + (start.epoch if start else 0)
+            start = [replace(state, seconds=0.0) for state in self._states]
+        epochs = 1 + max((state.epoch for state in start), default=0)
         decay = 0.0 if self.weight_decay is None else self.weight_decay  # what the recipe takes is for a whole training
         settings = self._settings(epochs=epochs, schedule="constant", weight_decay=decay)
         self._train(table, target, settings, held_out, start, None, None if offset is None else table.names[-2])
@@ -268,7 +283,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         target: Target,
         settings: Settings,
         held_out: Any,
-        start: TrainingState | None,
+        start: Sequence[TrainingState],
         by: str | None = None,
         offset: str | None = None,
         keeper: Keeper | None = None,
@@ -279,6 +294,8 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         encoding = self.model_.encoding if start else None
         if keeper:
             settings = make_settings({"seed": settings.seed, **keeper.asked.settings})
+        if start:
+            settings = replace(settings, members=len(start))
         roles = Roles(
             weight=table.names[-1],
             offset=offset,
@@ -289,7 +306,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         )
         prepared = prepare(table, target, settings, roles, encoding=encoding)
         if keeper:
-            prepared = repeating(prepared, keeper.asked, {}, keeper.rates() if self.resume else None)
+            prepared = repeating(prepared, keeper.asked, {}, keeper if self.resume else None)
         kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision, scaling_of(settings)
         if start and kind != self._kind:
             raise ValueError(
@@ -298,14 +315,14 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         self._kind = kind
         with _report() if self.verbose else nullcontext() as report:
             observers = [self._remember, *(self.callbacks or ()), *([report] if report else [])]
-            self.model_, self._state = fit(prepared, settings, start=start, keeper=keeper, observers=observers)
-        self.n_epochs_ = self._state.epoch
-        self.loss_curve_ = [event.loss for event in self._history]
-        self.validation_scores_ = [dict(event.scores) for event in self._history if event.scores]
+            self.model_, self._states = fit(prepared, settings, start=start, keeper=keeper, observers=observers)
+        self.n_epochs_ = max(state.epoch for state in self._states)
+        self._keep_curves([[(event.loss, event.scores) for event in own] for own in self._history.values()])
 
     def _remember(self, event: JobEvent) -> None:
+        number, event = (event.number, event.event) if isinstance(event, MemberEvent) else (1, event)
         if isinstance(event, Epoch):
-            self._history.append(event)
+            self._history.setdefault(number, []).append(event)
 
     def _settings(self, **others: Any) -> Settings:
         """The parameters as settings; what scikit-learn calls random_state and n_jobs is seed and threads elsewhere."""
@@ -355,15 +372,27 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
             ensure_min_samples=2 if reset else 1,
         )
 
+    def spread(self, X: Any, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """The standard deviation between the members, [N] or [N, K] as of schuss.Model.spread.
+
+        offset: [N], where fit had one.
+        """
+        return self.model_.spread_of(self._member_outputs(X, offset))
+
     def _outputs(self, X: Any, offset: Any) -> Matrix:
         """Outputs before the link, [N, K]."""
+        outputs = self._member_outputs(X, offset)
+        return self.model_.average(outputs)
+
+    def _member_outputs(self, X: Any, offset: Any) -> Outputs:
+        """Outputs of each member before the link, [N, members, K]."""
         check_is_fitted(self)
         table, known = _table(self._validated(X, reset=False)), self._check_offset(offset)
         if known:
             columns = [*table.data.columns, _offset_column(offset, len(table))]
             table = replace(table, held=pa.table(columns, names=[*table.names, known.name]))
         parts = table.windows(self.model_.encoding.features) if isinstance(table, SparseTable) else [table]
-        return np.concatenate([self.model_.outputs(part) for part in parts])
+        return np.concatenate([block for part in parts for block in self.model_.member_blocks(part)])
 
     def _check_offset(self, offset: Any) -> Offset | None:
         """That of the model; where there is one, there must be one now."""
@@ -413,6 +442,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
             predictions.
         clip_value: limit ± of each component of a step's gradient; None for none.
         clip_norm: norm to which a longer gradient of a step is scaled down; None for none.
+        members: networks that are trained, each validated on other rows, and whose predictions are averaged; `spread`
+            tells how far they differ.
         batch_size: rows a step looks at; as many as there are rows is full-batch descent.
         epochs: passes over the rows, at most. seconds: time, at most.
         validation: fraction of the rows by which the best W is chosen; 0 for none; None takes a tenth of 100 rows or
@@ -445,8 +476,8 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
 
     Attributes:
         model_: the schuss.Model: save it, look at its W. n_epochs_: taken. loss_curve_: mean loss of each epoch.
-        validation_scores_: scores after each epoch; partial_fit adds to both. n_features_in_, feature_names_in_: as
-            everywhere.
+        validation_scores_: scores after each epoch; partial_fit adds to both. Of several members they are the means.
+        n_features_in_, feature_names_in_: as everywhere.
 
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [1.0, 3.0, 5.0, 7.0]
     >>> SchussRegressor(hidden=(), epochs=500, learning_rate=0.1, random_state=0).fit(X, y).predict([[4.0]]).round(1)
@@ -509,7 +540,7 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         """
         outputs = self._outputs(X, offset)
         predicted = np.asarray(self.model_.meaning(outputs), np.float64)
-        return (predicted, self.model_.spread(outputs)) if return_std else predicted
+        return (predicted, self.model_.deviation(outputs)) if return_std else predicted
 
     def _target_columns(self, y: Any) -> Columns:
         if y is None:

@@ -15,14 +15,16 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 
-from schuss.arrays import Matrix, Rows, Vector
+from schuss.arrays import Vector
 from schuss.configuration import Configuration
 from schuss.descent.optimizers import LBFGS, GradientDescent
 from schuss.engine import make_engine, own_code
 from schuss.engine.precision import TRIAL_STEPS, engine_by_trial
 from schuss.engine.protocol import Engine, EngineState
 from schuss.engine.reference import ReferenceEngine
+from schuss.ensemble import Averaged, Member, kept, outcome_of, seconds_for, train_members, workers_for
 from schuss.errors import AbandonedError, DivergedError, SettingError
+from schuss.evaluating import Evaluated, constant_outputs, evaluated
 from schuss.keeping import Keeper, absolute
 from schuss.losses import LOSSES
 from schuss.model.model import Model, Record, read_for
@@ -35,29 +37,20 @@ from schuss.table.delimited import TableFormat
 from schuss.table.drift import drift
 from schuss.table.memory import half_of_free_memory
 from schuss.table.schema import Task
-from schuss.table.table import BLOCK_ROWS
-from schuss.training.events import Event, Finished
+from schuss.training.control import Control
+from schuss.training.events import Event, MemberEvent
 from schuss.training.full_batch import minimise
 from schuss.training.judging import Validation
-from schuss.training.loop import NewRate, descend
+from schuss.training.loop import descend
 from schuss.training.run_folder import RunFolder
 from schuss.training.state import TrainingState
 from schuss.training.stopping import Outcome
 
 _PATHS = ("table", "validation", "test")  # arguments that may be files
-_ROWS_OF_CONSTANT = 1 << 20
 _LARGE = 10**7  # numbers in W, from which on memory is looked at: asking takes as long as a tenth of a small fit
 _VECTORS = 10  # of the length of W, beside three for each that the optimiser remembers: engine, states, the first W
 _OF_THE_MODEL = ("target", "task", "weight", "exclude", "hidden", "activation", "numeric", "embedding", "loss",
-                 "dropout")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The last event of a job: scores on the test rows, and of the best constant prediction beside them."""
-
-    scores: Mapping[str, float]
-    constant: Mapping[str, float]
+                 "dropout", "members")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class Fold:
     scores: Mapping[str, float]
 
 
-JobEvent: TypeAlias = Prepared | Event | Evaluated | Fold
+JobEvent: TypeAlias = Prepared | Event | MemberEvent | Averaged | Evaluated | Fold
 Observer: TypeAlias = Callable[[JobEvent], None]
 
 
@@ -128,10 +121,10 @@ def train(
         resume: go on with the run in that folder from its last checkpoint, as if it had never been ended; table, target
             and settings are those of before. force: even where data or settings are others now.
         observers: called with every event (Prepared, Chunk, Epoch, Steered, Retried, Finished, Evaluated); they only
-            look.
+            look. With several members, those of each are in a MemberEvent, and at the end there is Averaged.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, numeric, embedding, loss, optimizer, learning_rate, schedule,
-            averaging, l1, l2, weight_decay, dropout, clip_value, clip_norm, batch_size, epochs, seconds, steps,
+            averaging, l1, l2, weight_decay, dropout, clip_value, clip_norm, members, batch_size, epochs, seconds, steps,
             patience, metrics, metric, min_improvement, target_score, retries, checkpoint_seconds, checkpoints,
             precision, seed, threads, memory.
 
@@ -172,7 +165,7 @@ def train(
             known = ", ".join(item.name for item in fields(Roles))
             raise SettingError(f"{config or run}: there is no {min(unknown)!r} among {known}.")
         prepared = ready(data["table"], data["target"], chosen, roles)
-        prepared = repeating(prepared, asked, settings, keeper.rates() if keeper and resume else None)
+        prepared = repeating(prepared, asked, settings, keeper if resume else None)
         model, _ = fit(prepared, chosen, keeper=keeper, observers=observers, interrupted=interrupted)
         return model
 
@@ -216,9 +209,8 @@ def update(
             raise SettingError(f"{name} belongs to the model, and an update keeps it: leave it out, or train anew.")
     network, schema = model.network, model.encoding.schema
     own = {name: getattr(network, name) for name in ("hidden", "activation", "embedding", "dropout")}
-    chosen = make_settings(
-        {"precision": model.precision, "threads": model.threads, **settings, **own, "loss": model.loss}
-    )
+    own |= {"loss": model.loss, "members": model.members}
+    chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
     roles = Roles(
         weight=schema.weight,
         class_weight=class_weight,
@@ -232,15 +224,18 @@ def update(
     recipe = going_on(prepared.recipe, chosen, network)
     prepared = replace(prepared, recipe=recipe, drift=drift(schema, read))
     del read  # as in train
-    start = TrainingState(EngineState.start(model.W, recipe.optimizer))
-    validated = _validation(prepared)
-    if validated is not None:
-        outputs = ((model.outputs_of(rows)[np.newaxis], rows) for rows in validated.store.blocks())
-        start = replace(start, best_W=model.W, best_score=recipe.plan.goal.score(validated.scores(outputs)[0]))
-        start = replace(start, marked_score=start.best_score)
-    updated, state = fit(prepared, chosen, start=start, observers=observers, interrupted=interrupted)
+    start, validations = [], [_validation(prepared.member(number)) for number in range(model.members)]
+    for number, (W, validation) in enumerate(zip(np.atleast_2d(model.W), validations, strict=True)):
+        state = TrainingState(EngineState.start(W, recipe.optimizer))
+        if validation is not None:
+            each = ((model.member_outputs(rows), rows) for rows in validation.store.blocks())
+            outputs = [(own[np.newaxis, :, number], rows) for own, rows in each]
+            score = recipe.plan.goal.score(validation.scores(outputs)[0])
+            state = replace(state, best_W=W, best_score=score, marked_score=score)
+        start.append(state)
+    updated, states = fit(prepared, chosen, start=start, observers=observers, interrupted=interrupted)
     notes = updated.record.notes
-    if validated is not None and not state.best_epoch:
+    if validations[0] is not None and not any(state.best_epoch for state in states):
         notes += ("no epoch was better on the validation rows than W before the update: that W was kept",)
     updates = (*model.record.updates, len(prepared.training))
     updated.record = replace(updated.record, notes=notes, updates=updates)
@@ -248,32 +243,33 @@ def update(
 
 
 def repeating(
-    prepared: Prepared, asked: Configuration, settings: Mapping[str, Any], rates: tuple[NewRate, ...] | None
+    prepared: Prepared, asked: Configuration, settings: Mapping[str, Any], resumed: Keeper | None
 ) -> Prepared:
     """Steered by hand and ended as the configuration tells; a run that is resumed repeats the former and goes on.
 
-    settings: that were given now, and not in the configuration. rates: those of a run that is resumed.
+    settings: that were given now, and not in the configuration. resumed: the keeper of a run that is resumed.
     """
-    plan = asked.plan(prepared.recipe.plan)
-    if rates is not None:
-        plan = replace(plan, steps=prepared.recipe.plan.steps, last_try=0, rates=rates)
+    plan, members = prepared.recipe.plan, prepared.recipe.members
+    plans = [asked.plan(plan, number) for number in range(members)]
+    if resumed:
+        plans = [replace(plan, rates=rates) for rates in resumed.rates(members)]
     reasons = {
         name: words if name in settings else words.replace("chosen by you", "as before")
         for name, words in prepared.recipe.reasons.items()
     }
-    return replace(prepared, recipe=replace(prepared.recipe, plan=plan, reasons=reasons))
+    return replace(prepared, recipe=replace(prepared.recipe, reasons=reasons), plans=tuple(plans))
 
 
 def fit(
     prepared: Prepared,
     settings: Settings,
     *,
-    start: TrainingState | None = None,
+    start: Sequence[TrainingState] = (),
     keeper: Keeper | None = None,
     observers: Iterable[Observer] = (),
     interrupted: Callable[[], bool] = lambda: False,
-) -> tuple[Model, TrainingState]:
-    """Trains on prepared rows, from a fresh W or from `start`; the model, and the state to go on from.
+) -> tuple[Model, tuple[TrainingState, ...]]:
+    """Trains on prepared rows, from a fresh W or from `start`; the model, and the states of its networks to go on from.
 
     Raises:
         EngineError: bf16 was asked for and cannot be used here.
@@ -281,50 +277,83 @@ def fit(
         AbandonedError: the training was told to keep nothing.
         RunError: the keeper's folder has a run on other rows.
     """
-    recipe, encoding, watch = prepared.recipe, prepared.encoding, tuple(observers)
-    _check_memory(recipe)
-    fresh = EngineState.start(_first_W(prepared, settings), recipe.optimizer)
-    state = replace(start, outcome=None) if start else TrainingState(fresh)
-    _check_own_code(prepared, state)
-    engine, prepared = engine_for(prepared, settings, state)
-    validation = _validation(prepared)
-    if validation:
-        _check_metric(recipe.plan.goal.metric, validation, engine, state.W)
+    watch = tuple(observers)
+    _check_memory(prepared.recipe)
+    members, prepared, workers = _members(prepared, settings, start)
 
-    def model_of(state: TrainingState, outcome: str = "running") -> Model:
+    def model_of(states: Sequence[TrainingState], outcome: str = "running") -> Model:
         return Model(
-            encoding,
-            recipe.network,
-            recipe.loss,
-            state.W,
-            _record(prepared, outcome, state),
+            prepared.encoding,
+            prepared.recipe.network,
+            prepared.recipe.loss,
+            np.stack([state.W for state in states]) if len(states) > 1 else states[0].W,
+            _record(prepared, outcome, states),
             "float64" if settings.precision == "float64" else "float32",  # W is float32 with products in bf16 too
             settings.threads,
         )
 
     if keeper:
         keeper.folder.rotate(settings.checkpoint_seconds, settings.checkpoints)
-        state = keeper.begin(_resolved(settings, prepared.recipe), _seen(prepared), state, model_of, **_told(prepared))
+        fresh, asked = [member.state for member in members], _resolved(settings, prepared.recipe)
+        begun = keeper.begin(asked, _seen(prepared), fresh, model_of, **_told(prepared))
+        members = [replace(member, state=state) for member, state in zip(members, begun, strict=True)]
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
-    control = keeper.folder if keeper else None
-    arguments = engine, state, prepared.training, recipe.plan, validation, interrupted, control
-    with closing(_way_down(prepared)(*arguments)) as events:  # an observer may raise
-        for event in events:
-            for observer in watch:
-                observer(event)
-    assert isinstance(event, Finished)
-    outcome, state = event.outcome, event.state
-    if outcome is Outcome.ABANDONED:
+    folder = keeper.folder if keeper else None
+    ends = train_members(members, _descent, workers, folder, interrupted, partial(_tell, watch))
+    outcome, chosen = outcome_of(ends), kept(ends)
+    if any(end.outcome is Outcome.ABANDONED for end in ends):
         if keeper:
             keeper.abandon()
         raise AbandonedError("The training was abandoned: nothing was kept.")
-    if outcome is Outcome.DIVERGED and state.best_W is None:
-        raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {state.engine.step:,}.)")
-    model = _evaluated(model_of(state, outcome.name.lower()), engine, prepared, watch)
+    if not chosen:
+        step = max(end.state.engine.step for end in ends)
+        raise DivergedError(f"Training {outcome.advice}. Nothing was kept. (Step {step:,}.)")
+    if len(ends) > 1:
+        _tell(watch, Averaged(tuple(ends), chosen))
+    states = tuple(ends[number].state for number in chosen)
+    model = model_of(states, outcome.name.lower())
+    if len(chosen) < len(ends):
+        words = f"{len(ends) - len(chosen)} of {len(ends)} networks were left out: they diverged, or had hardly begun"
+        model.record = replace(model.record, notes=(*model.record.notes, words))
+    model, test = evaluated(model, [members[number] for number in chosen], prepared, is_fresh=not start)
+    if test:
+        _tell(watch, test)
     if keeper:
-        keeper.finish(model, outcome, state)
-    return model, state
+        keeper.finish(model, ends)
+    return model, states
+
+
+def _members(
+    prepared: Prepared, settings: Settings, start: Sequence[TrainingState]
+) -> tuple[list[Member], Prepared, int]:
+    """The networks before their training; what was decided for all of them; and how many are trained at a time."""
+    recipe, found = prepared.recipe, list[Member]()
+    workers = workers_for(settings, recipe.members)
+    threads = settings.threads and max(1, settings.threads // workers)
+    for number in range(recipe.members):
+        own = prepared.member(number)
+        chosen = replace(settings, seed=own.recipe.plan.seed, threads=threads)
+        if start:
+            state = replace(start[number], outcome=None)
+        else:
+            state = TrainingState(EngineState.start(_first_W(own, chosen), recipe.optimizer))
+        if not number:
+            _check_own_code(own, state)
+        engine, own = engine_for(own, chosen, state)
+        if not number:  # what a trial found holds for all of them
+            told = own.recipe
+            prepared = replace(prepared, recipe=replace(recipe, reasons=told.reasons, chosen=told.chosen))
+            settings = replace(settings, precision=told.chosen.get("precision", settings.precision))
+            if engine.name != "native" or isinstance(recipe.optimizer, LBFGS):
+                workers = 1  # Python runs one thread at a time
+        plan = replace(own.recipe.plan, seconds=seconds_for(own.recipe.plan.seconds, recipe.members, workers))
+        own = replace(own, recipe=replace(own.recipe, plan=plan))
+        validation = _validation(own)
+        if validation:
+            _check_metric(plan.goal.metric, validation, engine, state.W)
+        found.append(Member(own, engine, validation, state))
+    return found, prepared, workers
 
 
 def _resolved(settings: Settings, recipe: Recipe) -> Mapping[str, Any]:
@@ -342,31 +371,34 @@ def _seen(prepared: Prepared) -> Mapping[str, Any]:
     for name, store in (("training", prepared.training), ("validation", prepared.validation), ("test", prepared.test)):
         if store is not None:
             found |= {f"{name}_rows": len(store), f"{name}_digest": store.digest()}
+    if prepared.folds is not None:
+        found["folds_digest"] = hashlib.blake2b(prepared.folds.data, digest_size=16).hexdigest()
     return found
 
 
 def _told(prepared: Prepared) -> dict[str, Any]:
     """What a run folder says of a table."""
     facts, plan = prepared.facts, prepared.recipe.plan
-    parts = {"training": prepared.training, "validation": prepared.validation, "test": prepared.test}
     return {
         "table": facts.name,
-        "rows": {name: len(store) for name, store in parts.items() if store is not None},
+        "rows": prepared.rows,
         "target": list(prepared.encoding.schema.target.names),
         "task": prepared.encoding.schema.target.task,
         "W": prepared.recipe.network.parameters,
+        "members": prepared.recipe.members,
         "epochs": plan.epochs,
         "batch_size": plan.batch_size,
         "metric": plan.goal.metric,
     }
 
 
-def _way_down(prepared: Prepared) -> Callable[..., Generator[Event]]:
+def _descent(member: Member, interrupted: Callable[[], bool], control: Control | None) -> Generator[Event]:
     """The loop, or what takes its place for a rule that looks at all rows."""
-    recipe = prepared.recipe
+    recipe, training = member.prepared.recipe, member.prepared.training
+    arguments = member.engine, member.state, training, recipe.plan, member.validation, interrupted, control
     if isinstance(recipe.optimizer, LBFGS):
-        return partial(minimise, rule=recipe.optimizer, cost=recipe.cost, is_weight=recipe.network.is_weight)
-    return descend
+        return minimise(*arguments, rule=recipe.optimizer, cost=recipe.cost, is_weight=recipe.network.is_weight)
+    return descend(*arguments)
 
 
 def _check_own_code(prepared: Prepared, state: TrainingState) -> None:
@@ -432,39 +464,18 @@ def _check_metric(name: str, validation: Validation, engine: Engine, W: Vector) 
         )
 
 
-def _record(prepared: Prepared, outcome: str, state: TrainingState) -> Record:
-    rows = {"training": prepared.training, "validation": prepared.validation, "test": prepared.test}
+def _record(prepared: Prepared, outcome: str, states: Sequence[TrainingState]) -> Record:
     return Record(
         outcome=outcome,
-        epochs=state.epoch,
-        steps=state.engine.step,
-        best_epoch=state.best_epoch,
-        seconds=state.seconds,
-        rows={name: len(part) for name, part in rows.items() if part is not None},
+        epochs=max(state.epoch for state in states),
+        steps=max(state.engine.step for state in states),
+        best_epoch=round(sum(state.best_epoch for state in states) / len(states)),
+        seconds=max(state.seconds for state in states),
+        rows=prepared.rows,
         reasons=dict(prepared.recipe.reasons),
         left_out=dict(prepared.facts.left_out),
         notes=prepared.facts.notes,
     )
-
-
-def _evaluated(model: Model, engine: Engine, prepared: Prepared, watch: Sequence[Observer]) -> Model:
-    """The model with the scores of its held-out rows in its record."""
-    found: dict[str, dict[str, float | None]] = {}
-    for name, store in (("validation", prepared.validation), ("test", prepared.test)):
-        if store is None:
-            continue
-        constant = [_constant_outputs(prepared)] if name == "test" else []  # scored as if it were an epoch too
-        looked_at = (
-            (np.stack([engine.outputs(model.W, rows), *(_with_offset(each, rows) for each in constant)]), rows)
-            for block in store.blocks()
-            for rows in block.batches(BLOCK_ROWS)
-        )
-        reached, *other = scores_of(model.encoding, model.loss, looked_at, prepared.recipe.metrics.values())
-        found[name] = {key: value if np.isfinite(value) else None for key, value in reached.items()}
-        if other:
-            _tell(watch, Evaluated(reached, *other))
-    model.record = replace(model.record, scores=found)
-    return model
 
 
 def _check_memory(recipe: Recipe) -> None:
@@ -473,13 +484,13 @@ def _check_memory(recipe: Recipe) -> None:
     Raises:
         SettingError: there is not enough.
     """
-    parameters = recipe.network.parameters
+    parameters = recipe.members * recipe.network.parameters
     if parameters < _LARGE:
         return
     wanted, free = 4 * parameters * (_VECTORS + 3 * recipe.optimizer.memory), 2 * half_of_free_memory()
     if wanted > free:
         raise SettingError(
-            f"The network has {parameters:,} weights and biases: training them takes some {wanted / 1e9:,.1f} GB, and "
+            f"There are {parameters:,} weights and biases: training them takes some {wanted / 1e9:,.1f} GB, and "
             f"{free / 1e9:,.1f} GB are free. Take a smaller network."
         )
 
@@ -489,36 +500,8 @@ def _first_W(prepared: Prepared, settings: Settings) -> Vector:
     network = prepared.recipe.network
     W = network.initial(settings.seed)
     if prepared.encoding.schema.target.support != "real":
-        network.dense[-1].biases(W)[:] = _constant_outputs(prepared)
+        network.dense[-1].biases(W)[:] = constant_outputs(prepared)
     return W
-
-
-def _constant_outputs(prepared: Prepared) -> Vector:
-    """Outputs [K] that say the same of every row and have the least loss on the training rows, on a million of them.
-
-    Of classes they are the training shares.
-    """
-    loss, classes = prepared.recipe.cost.loss, len(prepared.encoding.schema.target.classes)
-    if classes:
-        return loss.constant(np.arange(float(classes))[:, np.newaxis], np.array(prepared.facts.shares[:classes]))
-    found, rows = [], 0
-    for block in prepared.training.blocks():
-        targets = block.targets.astype(np.float64)
-        weights = np.ones(len(block)) if block.weights is None else block.weights
-        found.append((targets, weights) if block.offset is None else loss.freed(targets, weights, block.offset))
-        rows += len(block)
-        if rows >= _ROWS_OF_CONSTANT:
-            break
-    targets, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return loss.constant(targets, weights)
-
-
-def _with_offset(constant: Vector, rows: Rows) -> Matrix:
-    """Constant outputs [K] for each row, with its offset, [n, K]."""
-    outputs = np.tile(constant, (len(rows), 1))
-    if rows.offset is not None:
-        outputs[:, 0] += rows.offset
-    return outputs
 
 
 def _tell(observers: Iterable[Observer], event: JobEvent) -> None:

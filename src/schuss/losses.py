@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 
-from schuss.arrays import Mask, Matrix, Vector
+from schuss.arrays import Floats, Mask, Matrix, Outputs, Vector
 from schuss.errors import DataError, SettingError
 from schuss.groups import from_words
 from schuss.network.activations import sigmoid, softplus
@@ -63,6 +63,13 @@ class Loss(ABC):
     def prediction(self, outputs: Matrix) -> Matrix:
         """The link: outputs -> means, medians or quantiles [B, …], or probabilities [B, classes]."""
         return outputs
+
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """Outputs [B, K] whose prediction is the mean of those of several networks, whose outputs are [members, B, K].
+
+        Where a loss has a link of its own and no average, it is the mean of the outputs.
+        """
+        return np.asarray(outputs.mean(axis=0))
 
     def constant(self, targets: Matrix, weights: Vector) -> Vector:
         """Outputs [K] that make Σ w L least where they are the same for every row: targets [n, T], weights [n]."""
@@ -213,11 +220,15 @@ class Quantile(Loss):
         """[B, levels], ascending."""
         return np.cumsum(np.hstack([outputs[:, :1], softplus(outputs[:, 1:])]), axis=1)
 
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """Output 0 and the steps from quantile to quantile are averaged, and so is each quantile."""
+        steps = softplus(outputs[:, :, 1:]).mean(axis=0)
+        return np.hstack([outputs[:, :, 0].mean(axis=0)[:, np.newaxis], _inverse_softplus(steps)])
+
     def constant(self, targets: Matrix, weights: Vector) -> Vector:
         """The quantiles; two that are the same are set 1e-9 apart."""
         found = _quantiles(targets[:, 0], weights, self.levels)
-        steps = np.maximum(np.diff(found), 1e-9)
-        return np.concatenate([found[:1], steps + np.log(-np.expm1(-steps))])
+        return np.concatenate([found[:1], _inverse_softplus(np.diff(found))])
 
     def unit(self, deviation: float) -> tuple[float, float]:
         """The deviation."""
@@ -261,12 +272,18 @@ class Gaussian(Loss):
         """σ, [B, 1]."""
         return np.asarray(_LEAST_SPREAD + softplus(outputs[:, 1:]))
 
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """Mean and spread of the mixture of the members: σ² = mean of σ² + variance of μ (n)."""
+        means = outputs[:, :, 0]
+        variances = (_LEAST_SPREAD + softplus(outputs[:, :, 1])) ** 2
+        spread = np.sqrt(variances.mean(axis=0) + means.var(axis=0))
+        return np.stack([means.mean(axis=0), _inverse_softplus(spread - _LEAST_SPREAD)], axis=1)
+
     def constant(self, targets: Matrix, weights: Vector) -> Vector:
         """Mean and deviation."""
         mean = _means(targets, weights)
         spread = np.sqrt(_means((targets - mean) ** 2, weights))
-        above = np.maximum(spread - _LEAST_SPREAD, 1e-9)
-        return np.concatenate([mean, above + np.log(-np.expm1(-above))])
+        return np.concatenate([mean, _inverse_softplus(spread - _LEAST_SPREAD)])
 
     def unit(self, deviation: float) -> tuple[float, float]:
         """1, and the logarithm of the deviation."""
@@ -314,6 +331,10 @@ class _Deviance(Loss):
     def prediction(self, outputs: Matrix) -> Matrix:
         """μ = exp(output), [B, T]; beyond 700 it is cut off."""
         return np.asarray(np.exp(np.minimum(outputs, 700.0)))
+
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """The logarithms of the mean of the means."""
+        return _log_mean(outputs)
 
     def freed(self, targets: Matrix, weights: Vector, offset: Vector) -> tuple[Matrix, Vector]:
         """As the deviance of y and e μ is eᵃ times that of y / e and μ."""
@@ -416,6 +437,10 @@ class LogLoss(Loss):
             return sigmoid(outputs)
         return np.hstack([sigmoid(-outputs), sigmoid(outputs)])
 
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """The logarithm of the odds of the mean probability."""
+        return _log_mean(-softplus(-outputs)) - _log_mean(-softplus(outputs))
+
     def constant(self, targets: Matrix, weights: Vector) -> Vector:
         """The logarithm of the odds."""
         share = np.clip(self._smoothed(_means(targets, weights)), 1e-9, 1 - 1e-9)
@@ -466,6 +491,10 @@ class CrossEntropy(Loss):
     def prediction(self, outputs: Matrix) -> Matrix:
         """[B, K]: the probability of each class."""
         return np.asarray(np.exp(_log_softmax(outputs)))
+
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """The logarithms of the mean probabilities."""
+        return _log_mean(_log_softmax(outputs))
 
     def constant(self, targets: Matrix, weights: Vector) -> Vector:
         """The logarithms of the shares of the classes."""
@@ -519,6 +548,10 @@ class Focal(Loss):
     def prediction(self, outputs: Matrix) -> Matrix:
         """[B, K]: the probability of each class."""
         return np.asarray(np.exp(_log_softmax(outputs)))
+
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """The logarithms of the mean probabilities."""
+        return _log_mean(_log_softmax(outputs))
 
     def constant(self, targets: Matrix, weights: Vector) -> Vector:
         """The logarithms of the shares of the classes, which are close to the best for this loss."""
@@ -610,8 +643,19 @@ def _shares(targets: Matrix, weights: Vector) -> Vector:
 
 def _log_softmax(outputs: Matrix) -> Matrix:
     """log(exp(o_k) / Σ exp(o)), the largest output taken out first so that nothing overflows."""
-    shifted = outputs - outputs.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    shifted = outputs - outputs.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def _log_mean(logarithms: Outputs) -> Matrix:
+    """log(mean of exp) over the members, [members, B, K] -> [B, K], without overflow."""
+    return np.asarray(np.logaddexp.reduce(logarithms, axis=0) - math.log(len(logarithms)))
+
+
+def _inverse_softplus(values: Vector | Matrix) -> Floats:
+    """Where softplus has these values; those below 1e-9 are taken for it."""
+    values = np.maximum(values, 1e-9)
+    return np.asarray(values + np.log(-np.expm1(-values)))
 
 
 def _at(values: Matrix, targets: Matrix) -> Vector:

@@ -110,6 +110,10 @@ class OwnLoss(Loss):
         """The link."""
         return _LINKS[self.link].prediction(outputs)
 
+    def averaged(self, outputs: Outputs) -> Matrix:
+        """As the link has it."""
+        return _LINKS[self.link].averaged(outputs)
+
     def value(self, outputs: Matrix, targets: Matrix) -> Vector:
         """Shapes as in Loss."""
         return self.weighted(outputs, targets, None)[0]

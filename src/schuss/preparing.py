@@ -11,26 +11,30 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schuss.errors import CellError, SettingError
 from schuss.losses import Loss, check_use, loss_named
 from schuss.model.model import parts_to_score, read_for
 from schuss.numeric import Scaling, numeric_named
-from schuss.recipe import Recipe, decide, test_fraction, validation_fraction
+from schuss.recipe import Recipe, decide, member_count, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.by import By
 from schuss.table.delimited import TableFormat
 from schuss.table.drift import Drift
-from schuss.table.encoded import Facts, Origin, Stores, encode, load
+from schuss.table.encoded import Facts, Origin, Stores, encode, fits, load, without_factors
 from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
 from schuss.table.memory import memory_for
 from schuss.table.order import TEST, TRAINING, VALIDATION
 from schuss.table.parts import Parts
+from schuss.table.pieces import Pieces
 from schuss.table.schema import Offset, Schema, Target, Task, doubtful_columns, find_target
 from schuss.table.source import read_table
-from schuss.table.store import Store
+from schuss.table.sparse import SparseStore
+from schuss.table.store import MemoryStore, Store
 from schuss.table.table import Table
+from schuss.training.loop import Plan
 
 ClassWeight: TypeAlias = str | Mapping[Any, float] | None
 
@@ -93,6 +97,9 @@ class Prepared:
 
     training, validation, test: encoded rows, in memory or on disk; None where there are none.
     drift: of an update, how its rows differ from those that the schema was learned from.
+    folds: [N] of each training row the member of an ensemble that is validated on it, from 0, −1 for none; None where
+        all members have the same rows.
+    plans: of each member, where they are not that of the recipe.
     """
 
     facts: Facts
@@ -101,11 +108,47 @@ class Prepared:
     test: Store | None
     recipe: Recipe
     drift: tuple[Drift, ...] = ()
+    folds: NDArray[np.int8] | None = None
+    plans: tuple[Plan, ...] = ()
 
     @property
     def encoding(self) -> Encoding:
         """How the table becomes rows."""
         return self.facts.encoding
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The rows of each part, of an ensemble those of its first member."""
+        counts = {
+            "training": len(self.training),
+            "validation": len(self.validation or ()),
+            "test": len(self.test or ()),
+        }
+        if self.folds is not None:
+            counts["validation"] = int(np.count_nonzero(self.folds == 0))
+            counts["training"] -= counts["validation"]
+        return {name: count for name, count in counts.items() if count}
+
+    def member(self, number: int) -> "Prepared":
+        """What one member of an ensemble is trained on, counted from 0: its rows, and a seed of its own."""
+        plan = self.plans[number] if self.plans else self.recipe.plan
+        recipe = replace(self.recipe, plan=replace(plan, seed=member_seed(plan.seed, number)))
+        if self.folds is None:
+            return replace(self, recipe=recipe, plans=())
+        assert isinstance(self.training, MemoryStore | SparseStore)
+        own, validated = np.flatnonzero(self.folds != number), np.flatnonzero(self.folds == number)
+        if isinstance(self.training, MemoryStore):
+            validation: Store = MemoryStore(without_factors(self.training.rows.take(validated), self.facts))
+        else:
+            validation = self.training.part(validated)
+            validation.labels = without_factors(validation.labels, self.facts)
+        training = self.training.part(own)
+        return replace(self, training=training, validation=validation, recipe=recipe, folds=None, plans=())
+
+
+def member_seed(seed: int, number: int) -> int:
+    """The seed of a member of an ensemble, counted from 0: the first one has that of a single network."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1) if number else seed
 
 
 def ready(table: object, target: str | int | Sequence[str], settings: Settings, roles: Roles) -> Prepared:
@@ -152,27 +195,27 @@ def prepare_parts(
     origin: Origin | None = None,
 ) -> Prepared:
     """As prepare, of rows of which some may be held out already."""
-    table, usable = parts.table, parts.count(TRAINING)
-    parts.deal(
-        settings.seed,
-        _fraction("validation", roles.validation, validation_fraction(usable, settings)),
-        _fraction("test", roles.test, test_fraction(usable)),
-    )
-    encoding = encoding or _learned(parts, target, roles, scaling_of(settings))
+    table, usable, known = parts.table, parts.count(TRAINING), encoding
+    validation = _fraction("validation", roles.validation, validation_fraction(usable, settings))
+    fractions = validation, _fraction("test", roles.test, test_fraction(usable))
+    parts.deal(settings.seed, *fractions, 1 if isinstance(table.held, Pieces) else member_count(settings))
+    encoding = known or _learned(parts, target, roles, scaling_of(settings))
     memory = memory_of(settings)
     chosen = [
         (parts, TRAINING),
         _held_out(parts, VALIDATION, roles.validation, encoding, roles.format, memory),
         _held_out(parts, TEST, roles.test, encoding, roles.format, memory),
     ]
+    if parts.folds is not None and not fits(chosen, encoding, memory, table.taken):
+        parts.deal_anew(settings.seed, *fractions)  # rows that will be read from disk
+        encoding = known or _learned(parts, target, roles, scaling_of(settings))
     used = [column.name for column in encoding.schema.columns]
     nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *parts.notes, *doubtful_columns(table, encoding.schema))
     factors = _factors(roles.class_weight, encoding.schema, parts)
     facts = Facts(table.name, len(table), nulls, encoding, parts.left_out, notes, factors=factors)
-    return decided(
-        *encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin), settings
-    )
+    found = encode(chosen, facts, seed=settings.seed, memory=memory, taken=table.taken, origin=origin)
+    return decided(*found, settings, parts.folds)
 
 
 def _learned(parts: Parts, target: Target, roles: Roles, scaling: Scaling) -> Encoding:
@@ -205,18 +248,19 @@ def _origin(settings: Settings, table: object, names: Sequence[str], loss: Loss 
     return Origin.of(sources, fractions, settings.seed, settings.memory, linear, names, served, plain, scaling)
 
 
-def decided(facts: Facts, stores: Stores, settings: Settings) -> Prepared:
-    """Encoded rows, and what the recipe takes for them."""
+def decided(facts: Facts, stores: Stores, settings: Settings, folds: NDArray[np.int8] | None = None) -> Prepared:
+    """Encoded rows, and what the recipe takes for them. folds: as of Prepared."""
     training, validation, test = stores
     mean_weight = sum(np.multiply(facts.shares, facts.factors or 1.0).tolist()) / len(training)
-    recipe = decide(settings, facts.encoding, len(training), mean_weight, validation is not None)
+    rows = len(training) if folds is None else int(np.count_nonzero(folds))
+    recipe = decide(settings, facts.encoding, rows, mean_weight, validation is not None or folds is not None)
     classes = facts.encoding.schema.target.classes
     if len(classes) == 1:
         warnings.warn(f"Every row has the same class, {classes[0]}: the model can only say that.", stacklevel=4)
     if facts.factors:
         told = ", ".join(f"{label} {factor:.4g}" for label, factor in zip(classes, facts.factors, strict=False))
         recipe = replace(recipe, reasons={**recipe.reasons, "class_weight": f"{told} (chosen by you)"})
-    return Prepared(facts, training, validation, test, recipe)
+    return Prepared(facts, training, validation, test, recipe, folds=folds)
 
 
 def names_of(target: str | int | Sequence[str]) -> tuple[str, ...]:

@@ -8,24 +8,28 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TaskID, TextColumn
 from rich.table import Column
 
 from schuss.cross_validation import CrossValidation
 from schuss.descent.optimizers import LBFGS
-from schuss.job import Evaluated, Fold, JobEvent
+from schuss.ensemble import Averaged
+from schuss.evaluating import Evaluated, mean_scores
+from schuss.job import Fold, JobEvent
 from schuss.metrics import METRICS
 from schuss.model import Model
 from schuss.preparing import Prepared
 from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
-from schuss.training.events import Chunk, Epoch, Finished, Retried, Steered
+from schuss.training.events import Chunk, Epoch, Event, Finished, MemberEvent, Retried, Steered
 from schuss.training.loop import Plan
 from schuss.training.run_folder import without_nan
 from schuss.training.stopping import Outcome
@@ -62,14 +66,19 @@ class JsonLines(Silent):
 
     def __call__(self, event: JobEvent) -> None:
         """Prepared, Epoch and Finished become lines."""
+        of: dict[str, int] = {}
+        if isinstance(event, MemberEvent):
+            of, event = {"member": event.number}, event.event
         if isinstance(event, Prepared):
             task, size = event.encoding.schema.target.task, event.recipe.network.parameters
-            told = {"left_out": dict(event.facts.left_out), "drift": [str(one) for one in event.drift]}
+            told: dict[str, Any] = {"left_out": dict(event.facts.left_out), "drift": [str(one) for one in event.drift]}
+            told |= {"members": event.recipe.members} if event.recipe.members > 1 else {}
             self._line("prepared", rows=_part_rows(event), task=task, W=size, **told)
         elif isinstance(event, Epoch):
-            self._line("epoch", epoch=event.epoch, step=event.step, loss=event.loss, validation=dict(event.scores))
+            scores = dict(event.scores)
+            self._line("epoch", **of, epoch=event.epoch, step=event.step, loss=event.loss, validation=scores)
         elif isinstance(event, Finished):
-            self._line("finished", outcome=event.outcome.name.lower(), epoch=event.state.epoch)
+            self._line("finished", **of, outcome=event.outcome.name.lower(), epoch=event.state.epoch)
         elif isinstance(event, Fold):
             self._line("fold", number=event.number, folds=event.folds, scores=dict(event.scores))
 
@@ -89,6 +98,19 @@ class JsonLines(Silent):
             _say_nothing_more()
 
 
+@dataclass
+class _Way:
+    """How far a network is. epochs: done, with the part of the running one, of `whole`; began: of them, before now."""
+
+    whole: float
+    began: float | None = None
+    epochs: float = 0.0
+    loss: float = math.nan
+    seconds: float = 0.0
+    epoch: Epoch | None = None
+    best: Epoch | None = None
+
+
 class Progress(Silent):
     """Words and a bar for a person; plain lines where the output is no terminal."""
 
@@ -98,8 +120,9 @@ class Progress(Silent):
         self._task = TaskID(0)
         self._line_at = -math.inf
         self._prepared: Prepared | None = None
-        self._epoch: Epoch | None = None
-        self._best: Epoch | None = None
+        self._ways: list[_Way] = []  # of each network
+        self._begun = 0.0
+        self._answered: set[str] = set()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -110,20 +133,21 @@ class Progress(Silent):
     def __call__(self, event: JobEvent) -> None:
         """Each event in words."""
         if isinstance(event, Prepared):
-            self._prepared = event
+            self._prepared, self._begun = event, time.monotonic()
+            self._ways = [_Way(event.recipe.plan.epochs) for _ in range(event.recipe.members)]
             for line in introduction(event):
                 self._print(line)
             self._start_bar(event.recipe.plan)
-        elif isinstance(event, Chunk):
-            self._moved(event.epoch - 1 + event.rows / self._rows, event.mean, event.rows, event.seconds)
-        elif isinstance(event, Epoch):
-            self._epoch, self._best = event, event if event.is_best else self._best
-            self._moved(event.epoch, event.loss, 0, event.seconds)
-        elif isinstance(event, Steered | Retried):
-            self._print(change_words(event))
-        elif isinstance(event, Finished):
+        elif isinstance(event, MemberEvent):
+            self._trained(event.event, self._ways[event.number - 1], f"network {event.number}: ")
+        elif isinstance(event, Averaged):
             self._stop_bar()
-            self._print(conclusion(event))
+            self._print(f"the predictions of {len(event.kept)} of {len(event.ends)} networks are averaged")
+        elif isinstance(event, Chunk | Epoch | Steered | Retried | Finished):
+            self._trained(event, self._ways[0], "")
+            if isinstance(event, Finished):
+                self._stop_bar()
+                self._print(conclusion(event))
         elif isinstance(event, Evaluated):
             self._print(_test_words(event, self._prepared))
         elif isinstance(event, Fold):
@@ -139,12 +163,29 @@ class Progress(Silent):
         """Where the model is."""
         self._print(f"saved {path}" + (", in place of the one that was there" if replaced else ""))
 
+    def _trained(self, event: Event, way: _Way, name: str) -> None:
+        """What happened to a network."""
+        if isinstance(event, Chunk):
+            self._moved(way, event.epoch - 1 + event.rows / self._rows, event.mean, event.rows, event.seconds)
+        elif isinstance(event, Epoch):
+            way.epoch, way.best = event, event if event.is_best else way.best
+            self._moved(way, event.epoch, event.loss, 0, event.seconds)
+        elif isinstance(event, Retried):
+            self._print(f"  {name}{change_words(event).lstrip()}")
+        elif isinstance(event, Steered) and event.id not in self._answered:
+            self._answered |= {event.id} if name else set()  # each network tells of it
+            self._print(change_words(event))
+        elif isinstance(event, Finished) and name:
+            way.whole = way.epochs = event.state.epoch
+            way.began = way.epochs if way.began is None else way.began
+            self._print(f"{name}{conclusion(event)}")
+
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=not self._console.is_terminal, markup=False)
 
     @property
     def _rows(self) -> int:
-        return len(self._prepared.training) if self._prepared else 1
+        return self._prepared.rows["training"] if self._prepared else 1
 
     def _start_bar(self, plan: Plan) -> None:
         if self._console.is_terminal:
@@ -165,35 +206,46 @@ class Progress(Silent):
             self._bar.stop()
             self._bar = None
 
-    def _moved(self, epochs: float, loss: float, rows: int, seconds: float) -> None:
-        """The bar, or a line now and then. epochs: done so far, with the part of the running one."""
-        assert self._prepared
-        total = self._prepared.recipe.plan.epochs
+    def _moved(self, way: _Way, epochs: float, loss: float, rows: int, seconds: float) -> None:
+        """The bar, or a line now and then: of several networks, the mean of those that have begun."""
+        way.began = epochs if way.began is None else way.began
+        way.epochs, way.loss, way.seconds = epochs, loss, seconds
+        done, whole = (sum(getattr(each, name) for each in self._ways) for name in ("epochs", "whole"))
         now = time.monotonic()
-        if not self._bar and (rows or (now - self._line_at < _SECONDS_BETWEEN_LINES and epochs < total)):
+        if not self._bar and (rows or (now - self._line_at < _SECONDS_BETWEEN_LINES and done < whole)):
             return
         self._line_at = now
-        number, left = f"{math.ceil(epochs)}/{total}", self._time_left(epochs, seconds)
-        words = self._words(epochs, loss, seconds)
+        total = math.ceil(whole / len(self._ways))
+        number, left = f"{math.ceil(done / len(self._ways))}/{total}", self._time_left(done, whole)
+        words = self._words()
         if self._bar:
-            self._bar.update(self._task, completed=epochs, epoch=number, left=left, words=words)
+            self._bar.update(self._task, completed=done / len(self._ways), total=total, epoch=number, left=left,
+                             words=words)  # fmt: skip
         else:
             self._print(f"  epoch {number}  {left} left  {words}")
 
-    def _time_left(self, epochs: float, seconds: float) -> str:
+    def _pace(self) -> tuple[float, float]:
+        """Epochs of all networks, and the seconds they took: of several those that were seen here."""
+        if len(self._ways) == 1:
+            return self._ways[0].epochs, self._ways[0].seconds
+        return sum(way.epochs - (way.began or 0.0) for way in self._ways), time.monotonic() - self._begun
+
+    def _time_left(self, done: float, whole: float) -> str:
         """Minutes and seconds to the end of the last epoch, or of the time budget."""
         assert self._prepared
-        plan = self._prepared.recipe.plan
-        left = seconds / max(epochs, 1e-9) * (plan.epochs - epochs)
+        plan, (epochs, seconds) = self._prepared.recipe.plan, self._pace()
+        left = seconds / max(epochs, 1e-9) * (whole - done)
         left = min(left, max(plan.seconds - seconds, 0.0)) if plan.seconds else left
         return f"{int(left) // 60}:{int(left) % 60:02d}"
 
-    def _words(self, epochs: float, loss: float, seconds: float) -> str:
+    def _words(self) -> str:
         """What may be cut off in a narrow terminal, the most telling first."""
-        parts = [loss_words(loss, self._prepared)]
-        if self._epoch and self._epoch.scores:
-            best = f" (best: epoch {self._best.epoch})" if self._best else ""
-            parts.insert(0, f"validation {_main_score(self._epoch.scores, self._prepared)}{best}")
+        ways, (epochs, seconds) = [way for way in self._ways if way.began is not None], self._pace()
+        parts = [loss_words(float(np.mean([way.loss for way in ways if not math.isnan(way.loss)])), self._prepared)]
+        if scores := mean_scores([way.epoch.scores for way in ways if way.epoch and way.epoch.scores]):
+            one, several = f" (best: epoch {ways[0].best.epoch})" if ways[0].best else "", f" (of {len(ways)} networks)"
+            best = one if len(self._ways) == 1 else several
+            parts.insert(0, f"validation {_main_score(scores, self._prepared)}{best}")
         if seconds > 0 and epochs > 0:
             parts.append(f"{int(epochs * self._rows / seconds):,} rows/s")
         return "  ".join(parts)
@@ -220,7 +272,8 @@ def introduction(prepared: Prepared) -> list[str]:
     lines += [f"  left out: {name} ({reason})" for name, reason in schema.dropped]
     lines += [f"  left out: {count:,} rows ({reason})" for reason, count in facts.left_out.items()]
     lines += [f"  drift: {words}" for words in drift_words(prepared.drift)]
-    parts = " · ".join(f"{name} {rows:,}" for name, rows in _part_rows(prepared).items())
+    others = {"validation": " (others for each network)"} if prepared.folds is not None else {}
+    parts = " · ".join(f"{name} {rows:,}{others.get(name, '')}" for name, rows in _part_rows(prepared).items())
     lines.append(f"task: {target.task} ({', '.join(target.names)}: {target.reason})   {parts}")
     inputs = f"{prepared.encoding.features} numbers"
     if prepared.encoding.categories:
@@ -229,7 +282,8 @@ def introduction(prepared: Prepared) -> list[str]:
     rule = f"{recipe.optimizer.name}, {recipe.plan.schedule.name}, batch {recipe.plan.batch_size:,}"
     if isinstance(recipe.optimizer, LBFGS):
         rule = f"{recipe.optimizer.name}, all rows at once"
-    lines.append(f"network: {chain}   W: {recipe.network.parameters:,} numbers   {rule}")
+    count, times = ("network", "") if recipe.members == 1 else (f"{recipe.members} networks", f"{recipe.members} × ")
+    lines.append(f"{count}: {chain}   W: {times}{recipe.network.parameters:,} numbers   {rule}")
     if "precision" in recipe.reasons:
         lines.append(f"precision: {recipe.reasons['precision']}")
     return lines
@@ -359,5 +413,4 @@ def _kind(column: object) -> str:
 
 
 def _part_rows(prepared: Prepared) -> dict[str, int]:
-    parts = {"train": prepared.training, "validation": prepared.validation, "test": prepared.test}
-    return {name: len(part) for name, part in parts.items() if part is not None}
+    return {name.replace("training", "train"): rows for name, rows in prepared.rows.items()}

@@ -55,6 +55,11 @@ class Recipe:
     chosen: Mapping[str, Any]
     metrics: Mapping[str, Measure]
 
+    @property
+    def members(self) -> int:
+        """How many such networks are trained and averaged."""
+        return int(self.chosen["members"])
+
 
 def test_fraction(rows: int) -> float:
     """The fraction of the rows to test on, where none is given."""
@@ -64,6 +69,11 @@ def test_fraction(rows: int) -> float:
 def validation_fraction(rows: int, settings: Settings) -> float:
     """The same for validation: a linear network has one optimum, and nothing to gain from stopping on the way."""
     return 0.0 if settings.hidden == () else test_fraction(rows)
+
+
+def member_count(settings: Settings) -> int:
+    """How many networks are trained and averaged."""
+    return 1 if settings.members is None else settings.members
 
 
 def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float, validated: bool) -> Recipe:
@@ -90,6 +100,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         dropout=settings.dropout,
         embedding=settings.embedding,
     )
+    choose("members", settings.members, member_count(settings), "one network")
     for name in _LIMITS:
         if (value := getattr(settings, name)) != Settings.__dataclass_fields__[name].default:
             choose(name, value, None, "")

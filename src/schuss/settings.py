@@ -83,6 +83,13 @@ class Settings:
     clip_norm: float | None = setting(
         None, "Norm to which a longer gradient of a step is scaled down; none if not given.", above=0.0
     )
+    members: int | None = setting(
+        None,
+        "Networks that are trained, each validated on other rows, and whose predictions are averaged.",
+        whole=True,
+        least=1,
+        below=101,
+    )
     batch_size: int | None = setting(None, "Rows a step looks at.", whole=True, least=1)
     epochs: int | None = setting(None, "Passes over the training rows, at most.", whole=True, least=1)
     seconds: float | None = setting(None, "Time to train, at most.", above=0.0)

@@ -4,8 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from schuss.ensemble import Averaged
 from schuss.errors import SettingError
-from schuss.training.events import Chunk, Epoch, Finished
+from schuss.training.events import Chunk, Epoch, Finished, MemberEvent
 
 
 class TensorBoard:
@@ -29,13 +30,17 @@ class TensorBoard:
         self._writer: Any = SummaryWriter(os.fspath(folder))
 
     def __call__(self, event: object) -> None:
-        """Curves of chunks and epochs; the end closes the file."""
+        """Curves of chunks and epochs, of each network its own; the end closes the file."""
+        of = ""
+        if isinstance(event, MemberEvent):
+            of, event = f"member{event.number}/", event.event
         if isinstance(event, Chunk):
-            self._write(event.last_step, {"batch/loss": event.mean, "batch/learning_rate": event.learning_rate})
+            told = {"batch/loss": event.mean, "batch/learning_rate": event.learning_rate}
+            self._write(event.last_step, {of + name: value for name, value in told.items()})
         elif isinstance(event, Epoch):
-            scores = {f"validation/{name}": value for name, value in event.scores.items()}
-            self._write(event.step, {"epoch/loss": event.loss, **scores})
-        elif isinstance(event, Finished):
+            scores = {f"{of}validation/{name}": value for name, value in event.scores.items()}
+            self._write(event.step, {f"{of}epoch/loss": event.loss, **scores})
+        elif isinstance(event, Averaged) or (isinstance(event, Finished) and not of):
             self._writer.close()
 
     def _write(self, step: int, scalars: Mapping[str, float]) -> None:

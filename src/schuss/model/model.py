@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import schuss
-from schuss.arrays import Matrix, Rows, Vector
+from schuss.arrays import Matrix, Outputs, Rows, Vector
 from schuss.descent.optimizers import GradientDescent
 from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine
@@ -44,6 +44,8 @@ class Record:
     rows: of each part; left_out: of none, by reason. scores: of the parts that were held out, by name.
     reasons: every setting as it was resolved, with the reason. notes: on the reading of the table.
     updates: training rows of each update since the first training; of the last one all the rest is told.
+    Of an ensemble, epochs, steps and seconds are the most of any member, best_epoch is their mean, and so are the
+    validation scores where each member has validation rows of its own.
     """
 
     outcome: str = ""
@@ -78,7 +80,7 @@ class Model:
     encoding:  how columns become features and outputs become predictions; holds the schema.
     network:   the function (W, x) -> output.
     loss:      what it was trained on; brings the link from outputs to probabilities.
-    W:         [P] float32, all weights and biases.
+    W:         [P] float32, all weights and biases; of several networks, whose predictions are averaged, [members, P].
     record:    what is remembered of the training.
     precision: of W and of predictions, float32 or float64.
     threads:   at most so many for a prediction, None for all that the process may use; not saved.
@@ -111,6 +113,11 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         """An engine is not part of the model: it is made again where the model goes."""
         return {name: value for name, value in self.__dict__.items() if name != "_engine"}
+
+    @property
+    def members(self) -> int:
+        """How many networks are averaged."""
+        return len(np.atleast_2d(self.W))
 
     @property
     def classes(self) -> tuple[Any, ...]:
@@ -152,13 +159,34 @@ class Model:
             SettingError: the model was trained on another loss.
             DataError: as predict.
         """
-        return self._each(table, format, self.spread)
+        return self._each(table, format, self.deviation)
 
-    def spread(self, outputs: Matrix) -> NDArray[np.float64]:
+    def deviation(self, outputs: Matrix) -> NDArray[np.float64]:
         """As predict_spread, from outputs [N, K]."""
         if not isinstance(self.loss, Gaussian):
             raise SettingError(f"The loss {self.loss.name} learns no spread: train with the loss gaussian.")
         return np.asarray(self.loss.spread(outputs.astype(np.float64))[:, 0] * self.encoding.schema.target.deviation[0])
+
+    def spread(self, table: object, format: TableFormat | None = None) -> NDArray[np.float64]:
+        """The standard deviation (n − 1) between the predictions of the members: how far training left them uncertain.
+
+        Returns:
+            In the target's units [N], of several targets [N, T], of several quantiles [N, levels]; of classes that of
+            each probability, [N, classes], of multilabel [N, T].
+
+        Raises:
+            SettingError: the model is a single network.
+            DataError: as predict.
+        """
+        return self._each_member(table, format, self.spread_of)
+
+    def spread_of(self, outputs: Outputs) -> NDArray[np.float64]:
+        """As spread, from the outputs of each member, [N, members, K]."""
+        if self.members == 1:
+            raise SettingError("A single network has no spread between members: train with members=2 or more.")
+        each = [self.loss.prediction(outputs[:, member].astype(np.float64)) for member in range(self.members)]
+        spread = np.std(each, axis=0, ddof=1) * (self.encoding.schema.target.deviation or 1.0)
+        return np.asarray(spread if self.classes or spread.shape[1] > 1 else spread[:, 0])
 
     def predict_proba(self, table: object, format: TableFormat | None = None) -> Matrix:
         """The probability of each class, [N, classes] float64, columns in the order of `classes`; of multilabel [N, T].
@@ -176,14 +204,17 @@ class Model:
         return self.loss.prediction(outputs.astype(np.float64))
 
     def outputs(self, table: object, format: TableFormat | None = None) -> Matrix:
-        """Outputs of the network before link and units, [N, K]. Raises DataError as predict."""
+        """Outputs of the network before link and units, [N, K]; of several those whose prediction is the average.
+
+        Raises DataError as predict.
+        """
         return self._each(table, format, lambda outputs: outputs)
 
-    def output_blocks(self, table: Table) -> Iterator[Matrix]:
-        """As outputs, of a table from `read_for`, block by block [n, K]."""
+    def member_blocks(self, table: Table) -> Iterator[Outputs]:
+        """The outputs of each member for a table from `read_for`, block by block [n, members, K]."""
         for block in table.blocks(list(self.encoding.input_names)):
-            outputs = self.outputs_of(self.encoding.encode(block, target=False))
-            finite = np.isfinite(outputs).all(axis=1)
+            outputs = self.member_outputs(self.encoding.encode(block, target=False))
+            finite = np.isfinite(outputs).all(axis=(1, 2))
             if not finite.all():
                 raise CellError(f"{block.where(int(finite.argmin()))}: numbers lie so far from those seen in training "
                                 "that there is no prediction. Correct them, or leave them empty.")  # fmt: skip
@@ -192,10 +223,16 @@ class Model:
     def _each(
         self, table: object, format: TableFormat | None, meaning: Callable[[Matrix], NDArray[Any]]
     ) -> NDArray[Any]:
-        """What outputs mean, [N, …]: nothing else of the length of the table is held."""
+        """What averaged outputs mean, [N, …]."""
+        return self._each_member(table, format, lambda outputs: meaning(self.average(outputs)))
+
+    def _each_member(
+        self, table: object, format: TableFormat | None, meaning: Callable[[Outputs], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """What the outputs of the members mean, [N, …]: nothing else of the length of the table is held."""
         read = read_for(self.encoding, table, format)
         found, start = np.empty(0), 0
-        for outputs in self.output_blocks(read):
+        for outputs in self.member_blocks(read):
             values = meaning(outputs)
             if not start:
                 found = np.empty((len(read), *values.shape[1:]), values.dtype)
@@ -228,7 +265,17 @@ class Model:
 
     def outputs_of(self, rows: Rows) -> Matrix:
         """As outputs, of encoded rows."""
-        return self._engine.outputs(self.W, rows)
+        return self.average(self.member_outputs(rows))
+
+    def member_outputs(self, rows: Rows) -> Outputs:
+        """The outputs of each member for encoded rows, [N, members, K]."""
+        return np.stack([self._engine.outputs(W, rows) for W in np.atleast_2d(self.W)], axis=1)
+
+    def average(self, outputs: Outputs) -> Matrix:
+        """[N, members, K] -> [N, K]: outputs whose prediction is the average of those of the members."""
+        if outputs.shape[1] == 1:
+            return outputs[:, 0]
+        return self.loss.averaged(outputs.astype(np.float64).swapaxes(0, 1))
 
     def drift(self, table: object, format: TableFormat | None = None) -> tuple[Drift, ...]:
         """What differs between a table and the rows that the model learned from, the most alarming first.
@@ -277,7 +324,13 @@ class Model:
             card = _read_card(path, metadata["schuss"])
             network, loss = Network(**card.network), from_words(card.loss, _SAVED, "loss")
             W = tensors["W"]
-            if W.shape != (network.parameters,) or W.dtype != np.dtype(card.precision) or not np.isfinite(W).all():
+            if (
+                W.shape[-1:] != (network.parameters,)
+                or not 1 <= W.ndim <= 2
+                or not W.size
+                or W.dtype != np.dtype(card.precision)
+                or not np.isfinite(W).all()
+            ):
                 raise ValueError(f"W has shape {W.shape} and type {W.dtype}, which its network cannot have")
             _check_card(card, network, loss)
             return cls(card.encoding, network, loss, W, card.record, card.precision)

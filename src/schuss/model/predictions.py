@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from schuss.arrays import Matrix
+from schuss.arrays import Outputs
 from schuss.errors import SettingError
 from schuss.files import STORAGE, Storage, replacing
 from schuss.losses import Gaussian, Quantile
@@ -19,7 +19,13 @@ _GROUP_ROWS = 65_536  # that are written together, a row group of Parquet
 
 
 def write_predictions(
-    model: Model, table: Table, path: Path, probabilities: bool = False, storage: Storage = STORAGE
+    model: Model,
+    table: Table,
+    path: Path,
+    probabilities: bool = False,
+    storage: Storage = STORAGE,
+    *,
+    spread: bool = False,
 ) -> None:
     """Writes one row for each row of the table, in order: the prediction, under the target's name.
 
@@ -29,15 +35,17 @@ def write_predictions(
         table: from `read_for`; what it holds in memory is all that grows with its rows.
         path: .csv or .parquet; the ending decides.
         probabilities: adds "probability of CLASS" for each class.
+        spread: adds the standard deviation between the members of an ensemble, as "members' spread of NAME" for each
+            number that is predicted, or for the probability of each CLASS.
 
     Raises:
-        SettingError: the ending is another, or probabilities are asked of a regression.
+        SettingError: the ending is another, probabilities are asked of a regression, or a spread of a single network.
         DataError: a column is missing or of another kind.
         OutputError: the file cannot be written.
     """
     if path.suffix not in (".csv", ".parquet"):
         raise SettingError(f"{path}: predictions are written as .csv or .parquet; end the name with one of them.")
-    groups = (_columns(model, outputs, probabilities) for outputs in _groups(model.output_blocks(table)))
+    groups = (_columns(model, outputs, probabilities, spread) for outputs in _groups(model.member_blocks(table)))
     first = next(groups)
     with replacing(path, storage) as file, pa.PythonFile(file, mode="w") as sink:
         if path.suffix == ".csv":
@@ -59,9 +67,9 @@ def column_names(model: Model) -> list[str]:
     return names
 
 
-def _groups(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
+def _groups(blocks: Iterable[Outputs]) -> Iterator[Outputs]:
     """Outputs of as many rows each, the last fewer, however the blocks were cut."""
-    held: list[Matrix] = []
+    held: list[Outputs] = []
     room = _GROUP_ROWS
     for block in blocks:
         while len(block) >= room:
@@ -73,13 +81,18 @@ def _groups(blocks: Iterable[Matrix]) -> Iterator[Matrix]:
         yield np.concatenate(held)
 
 
-def _columns(model: Model, outputs: Matrix, probabilities: bool) -> pa.Table:
-    """The columns of the file for some rows, from their outputs [n, K]."""
+def _columns(model: Model, by_member: Outputs, probabilities: bool, spread: bool) -> pa.Table:
+    """The columns of the file for some rows, from their outputs [n, members, K]."""
+    outputs = model.average(by_member)
     predicted, names = model.meaning(outputs), column_names(model)
     columns = dict(zip(names, predicted.reshape(len(predicted), -1).T, strict=True))
     if isinstance(model.loss, Gaussian):
-        columns[f"spread of {names[0]}"] = model.spread(outputs)
+        columns[f"spread of {names[0]}"] = model.deviation(outputs)
     if probabilities:
         shares = model.probabilities(outputs)
         columns |= {f"probability of {label}": shares[:, i] for i, label in enumerate(model.classes or names)}
+    if spread:
+        each = model.spread_of(by_member)
+        told = zip(model.classes or names, each.reshape(len(each), -1).T, strict=True)
+        columns |= {f"members' spread of {label}": values for label, values in told}
     return pa.table(columns)

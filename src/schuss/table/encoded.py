@@ -105,7 +105,7 @@ def encode(
     """
     encoding, counts = facts.encoding, [own.count(part) for own, part in parts]
     shares = _Shares(len(encoding.schema.target.classes))
-    if isinstance(parts[0][0].table, SparseTable) or _fits(sum(counts) * encoding.row_bytes, memory, taken):
+    if fits(parts, encoding, memory, taken):
         training, validation, test = (_held(encoding, own, part) for own, part in parts)
         assert training
         if isinstance(training, MemoryStore):
@@ -182,6 +182,15 @@ def _held(encoding: Encoding, own: Parts, part: int) -> MemoryStore | SparseStor
     return SparseStore(labels, own.rows(part), encoding.features, partial(encoding.write_stored, own.table))
 
 
+def fits(parts: Sequence[tuple[Parts, int]], encoding: Encoding, memory: float | None, taken: int) -> bool:
+    """Whether all these rows, encoded, may lie in memory, and those of folds twice; arguments as of encode."""
+    if isinstance(parts[0][0].table, SparseTable):
+        return True
+    folds = parts[0][0].folds
+    rows = sum(own.count(part) for own, part in parts) + (0 if folds is None else np.count_nonzero(folds >= 0))
+    return _fits(int(rows) * encoding.row_bytes, memory, taken)
+
+
 def _fits(size: int, memory: float | None, taken: int) -> bool:
     """Whether so many bytes are there, beside those that are taken; as few as can be are not asked for."""
     if memory is not None:
@@ -200,6 +209,15 @@ def _by_class(rows: Rows, factors: Sequence[float]) -> Rows:
         return rows
     own = np.array(factors, np.float32)[rows.targets[:, 0].astype(int)]
     return replace(rows, weights=own if rows.weights is None else own * rows.weights)
+
+
+def without_factors(rows: Rows, facts: Facts) -> Rows:
+    """Training rows with the weights that they had before the factors of their classes."""
+    if not facts.factors:
+        return rows
+    if facts.encoding.schema.weight is None:
+        return replace(rows, weights=None)
+    return _by_class(rows, [1 / factor if factor else 0.0 for factor in facts.factors])
 
 
 class _Shares:

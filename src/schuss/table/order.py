@@ -92,9 +92,14 @@ def permutations(seed: int, epochs: range, count: int, memory: RowIndex | None =
 
 
 def divide(
-    seed: int, validation: float, test: float, sizes: RowIndex, blocks: Callable[[], Iterable[Classes]]
+    seed: int,
+    validation: float,
+    test: float,
+    sizes: RowIndex,
+    blocks: Callable[[], Iterable[Classes]],
+    folds: int = 1,
 ) -> Division:
-    """Deals rows to training, validation and test by a hash of (seed, row number).
+    """Deals rows to test, validation and training by a hash of (seed, row number).
 
     The parts have round(fraction · count) rows, halves rounded up, and at least one where the fraction is above 0 and
     there are three rows or more. Over classes they are balanced by largest remainder. Training keeps a row of every
@@ -105,7 +110,9 @@ def divide(
         validation: fraction of the rows, at least 0; with that of test below 1.
         test: likewise.
         sizes: [classes] rows of each; of a regression all rows are one class.
-        blocks: reads the class of every row, block by block: twice, if anything is to be dealt at all.
+        blocks: reads the class of every row, block by block: once more than there are folds, if anything is to be
+            dealt at all.
+        folds: parts 1, 2, … are for validation, so many of the same size, as far as there are rows that are not tested.
 
     Raises:
         SettingError: the fractions are out of range.
@@ -116,19 +123,22 @@ def divide(
     80
     """
     spare = np.maximum(sizes - 1, 0)
-    of_test, of_validation = part_sizes(validation, test, int(sizes.sum()))
-    for_test = _shares(of_test, sizes, spare)
-    for_validation = _shares(of_validation, sizes, spare - for_test)
-    return _division(seed, np.stack([for_test, for_test + for_validation]), sizes, blocks)
+    ends = [0 * sizes]
+    for wanted in part_sizes(validation, test, int(sizes.sum()), folds):
+        ends.append(ends[-1] + _shares(wanted, sizes, spare - ends[-1]))
+    return _division(seed, np.stack(ends[1:]), sizes, blocks)
 
 
-def part_sizes(validation: float, test: float, count: int) -> tuple[int, int]:
-    """Rows for testing and for validation: as divide. Raises SettingError where the fractions are out of range."""
+def part_sizes(validation: float, test: float, count: int, folds: int = 1) -> tuple[int, ...]:
+    """Rows for testing, and for validation of each fold; as divide. Raises SettingError where fractions do not fit."""
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise SettingError(
             f"validation is {validation} and test is {test}: give fractions of at least 0, together below 1."
         )
-    return _part_size(test, count), _part_size(validation, count)
+    of_test, of_each = _part_size(test, count), _part_size(validation, count)
+    if folds > 1:
+        of_each = min(of_each, (count - of_test) // folds)
+    return of_test, *[of_each] * folds
 
 
 def divide_evenly(seed: int, folds: int, sizes: RowIndex, blocks: Callable[[], Iterable[Classes]]) -> Division:

@@ -7,15 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schuss.arrays import RowIndex
-from schuss.errors import ColumnError
+from schuss.errors import ColumnError, SettingError
 from schuss.table.by import By, Keys, bins, fold_groups, latest, share_groups
 from schuss.table.columns import as_slice
 from schuss.table.encoding import class_numbers
-from schuss.table.order import TEST, TRAINING, VALIDATION, Classes, divide, divide_evenly, part_sizes
+from schuss.table.order import TEST, TRAINING, VALIDATION, Classes, Division, divide, divide_evenly, part_sizes
 from schuss.table.schema import Target, has_target, row_weights
 from schuss.table.table import Blocks, Table
 
 _NO_TARGET, _NO_WEIGHT, _NO_KEY, _LATER = 3, 4, 5, 6
+_TESTED = -2  # instead of the fold of a row
 _FIRST = -1  # the fold of rows that are in none
 
 
@@ -38,6 +39,7 @@ class Parts:
         columns = [*target.names, *([] if weight is None else [weight]), *([by.column] if by else [])]
         self._of_row = np.empty(len(table), np.int8)
         self._fold: NDArray[np.int8] = np.empty(0, np.int8)
+        self._validated_in: NDArray[np.int8] = np.empty(0, np.int8)  # fold of each row, or why it has none
         for block, own in self._by_block(list(dict.fromkeys(columns))):
             own[:] = _usable(block, target, weight)
             if by:
@@ -59,9 +61,18 @@ class Parts:
         """The numbers of the rows of that part."""
         return np.flatnonzero(self._of_row == part)
 
-    def deal(self, seed: int, validation: float, test: float) -> None:
-        """Gives training rows to validation and testing, as `divide` does, or by whole groups or times."""
+    def deal(self, seed: int, validation: float, test: float, folds: int = 1) -> None:
+        """Gives training rows to validation and testing, as `divide` does, or by whole groups or times.
+
+        With several folds rows take turns: those of each fold are for validation of one member of an ensemble and stay
+        training rows. By time, or where a fold would have no row, there is one part for validation as ever.
+        """
+        self._validated_in = np.empty(0, np.int8)
         if not validation and not test:
+            return
+        if folds > 1 and validation and not (self._by and self._by.kind == "time"):
+            self._deal_turns(seed, validation, test, folds)
+        if self.folds is not None:
             return
         if self._by:
             wanted = part_sizes(validation, test, self.count(TRAINING))
@@ -73,6 +84,17 @@ class Parts:
         for own, classes in rows:
             own[own == TRAINING] = division.parts(first, classes)
             first += len(classes)
+
+    @property
+    def folds(self) -> NDArray[np.int8] | None:
+        """[n] of each training row the fold in which it is for validation, from 0, −1 for none; None without folds."""
+        return self._validated_in[self._of_row == TRAINING] if len(self._validated_in) else None
+
+    def deal_anew(self, seed: int, validation: float, test: float) -> None:
+        """As if there had never been folds: one part is for validation."""
+        self._of_row[self._validated_in == _TESTED] = TRAINING
+        self.notes = self.notes[: -1 if self._by else None]  # on groups
+        self.deal(seed, validation, test)
 
     def deal_folds(self, seed: int, folds: int) -> None:
         """Deals all rows to folds for `hold_out`: balanced over classes, or by whole groups.
@@ -89,9 +111,7 @@ class Parts:
             found = [fold_of[bins(keys)] for keys in self._keys(self._by, seed)]
         else:
             rows = [classes for _, classes in self._classes()]
-            division = divide_evenly(seed, folds, self._sizes(rows), lambda: rows)
-            starts = np.cumsum([0, *map(len, rows)]).tolist()
-            found = [division.parts(first, classes) for first, classes in zip(starts, rows, strict=False)]
+            found = [_each_part(divide_evenly(seed, folds, self._sizes(rows), lambda: rows), rows)]
         self._fold[usable] = np.concatenate(found)
 
     def hold_out(self, fold: int) -> None:
@@ -109,14 +129,38 @@ class Parts:
             if len(rows):
                 yield block, as_slice(rows)
 
-    def _deal_groups(self, by: By, seed: int, sizes: tuple[int, int]) -> None:
+    def _deal_turns(self, seed: int, validation: float, test: float, folds: int) -> None:
+        """Gives rows to testing and to folds, if each of them can have some."""
+        if self._by:
+            sizes, keys = part_sizes(validation, test, self.count(TRAINING), folds), partial(self._keys, self._by, seed)
+            try:
+                part_of, counts = share_groups(keys, sizes, self._by.column)
+            except SettingError:  # too few groups for so many parts
+                return
+            part = np.concatenate([part_of[bins(own)] for own in keys()])
+        else:
+            rows = [classes for _, classes in self._classes()]
+            part = _each_part(divide(seed, validation, test, self._sizes(rows), lambda: rows, folds), rows)
+        if not np.bincount(part, minlength=folds + 1)[1 : folds + 1].all():
+            return
+        if self._by:
+            self._tell_groups(self._by, ("testing", *(f"fold {fold + 1}" for fold in range(folds)), "training"), counts)
+        usable = self._of_row == TRAINING
+        self._validated_in = np.full(len(usable), -1, np.int8)
+        self._validated_in[usable] = np.where(part == TEST, _TESTED, np.where(part <= folds, part - 1, -1))
+        self._of_row[usable] = np.where(part == TEST, TEST, TRAINING)
+
+    def _deal_groups(self, by: By, seed: int, sizes: tuple[int, ...]) -> None:
         keys = partial(self._keys, by, seed)
         part_of, counts = share_groups(keys, sizes, by.column)
         self._of_row[self._of_row == TRAINING] = np.concatenate([part_of[bins(own)] for own in keys()])
-        told = zip(("testing", "validation", "training"), counts, strict=True)
-        self.notes += (f"groups in {by.column}: " + ", ".join(f"{n:,} for {name}" for name, n in told if n),)
+        self._tell_groups(by, ("testing", "validation", "training"), counts)
 
-    def _deal_times(self, by: By, seed: int, sizes: tuple[int, int]) -> None:
+    def _tell_groups(self, by: By, names: Sequence[str], counts: Sequence[int]) -> None:
+        told = ", ".join(f"{n:,} for {name}" for name, n in zip(names, counts, strict=True) if n)
+        self.notes += (f"groups in {by.column}: {told}",)
+
+    def _deal_times(self, by: By, seed: int, sizes: tuple[int, ...]) -> None:
         for part, size in zip((TEST, VALIDATION), sizes, strict=True):
             if size:
                 self._take_latest(by, size, part)
@@ -171,6 +215,12 @@ class Parts:
         for block in self.table.blocks(columns):
             yield block, self._of_row[start : start + len(block)]
             start += len(block)
+
+
+def _each_part(division: Division, rows: Sequence[Classes]) -> NDArray[np.int8]:
+    """The part of each row, from the classes of blocks of them."""
+    starts = np.cumsum([0, *map(len, rows)]).tolist()
+    return np.concatenate([division.parts(first, own) for first, own in zip(starts, rows, strict=False)])
 
 
 def _usable(block: Table, target: Target, weight: str | None) -> NDArray[np.int8]:

@@ -83,6 +83,10 @@ class SparseStore:
             places = np.arange(start, min(start + size, len(self)))
             yield self._dense(places, np.empty((len(places), self._features), np.float32))
 
+    def part(self, places: RowIndex) -> "SparseStore":
+        """The rows at these places."""
+        return SparseStore(self.labels.take(places), self._numbers[places], self._features, self._write)
+
     def digest(self) -> str:
         """Of all rows, made dense."""
         return digest_of(self.blocks())

@@ -10,6 +10,8 @@ import numpy as np
 from schuss.arrays import RowIndex, Rows
 from schuss.table.order import permutations
 
+_COPIED = 1 << 16  # rows at a time
+
 Windows: TypeAlias = Generator[tuple[Rows, RowIndex], None, None]
 
 
@@ -37,18 +39,28 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """Rows that lie in memory: the window is all of them, for all epochs that are asked for."""
+    """Rows that lie in memory: the window is all of them, for all epochs that are asked for.
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+    places: [n] of the rows that count, where others share the memory; None for all.
+    """
+
+    def __init__(self, rows: Rows, places: RowIndex | None = None) -> None:
+        self.rows, self._places = rows, places
         self._memory = np.empty(0, np.int64)  # of the last orders
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows) if self._places is None else len(self._places)
 
     def blocks(self) -> Iterator[Rows]:
-        """All rows at once."""
-        yield self.rows
+        """All rows at once, or copies of some of those that count."""
+        if self._places is None:
+            yield self.rows
+        else:
+            yield from (self.rows.take(each) for each in np.split(self._places, range(_COPIED, len(self), _COPIED)))
+
+    def part(self, places: RowIndex) -> "MemoryStore":
+        """The rows at these places, which stay where they lie."""
+        return MemoryStore(self.rows, places)
 
     def digest(self) -> str:
         """Of all arrays."""
@@ -63,10 +75,11 @@ class MemoryStore:
             yield self.rows, self._orders(seed, epochs)
 
     def _orders(self, seed: int, epochs: range) -> RowIndex:
-        wanted = len(epochs) * len(self.rows)
+        wanted = len(epochs) * len(self)
         if len(self._memory) < wanted:
             self._memory = np.empty(wanted, np.int64)
-        return permutations(seed, epochs, len(self.rows), self._memory)
+        order = permutations(seed, epochs, len(self), self._memory)
+        return order if self._places is None else self._places[order]
 
 
 def digest_of(blocks: Iterable[Rows]) -> str:

@@ -79,6 +79,15 @@ class Reached:
 
 
 @dataclass(frozen=True, eq=False)
+class MemberEvent:
+    """Something happened to one of the networks of an ensemble: its number, counted from 1, of how many."""
+
+    number: int
+    members: int
+    event: "Event"
+
+
+@dataclass(frozen=True, eq=False)
 class Finished:
     """The end: why, and the state that was reached."""
 

@@ -6,6 +6,7 @@
     model.schuss   the best model so far
     commands/      what is asked of the run while it trains
     lock           held by the process that trains
+    member1/ …     of an ensemble: events and checkpoints of each network
 
 Of what cannot be written here nothing ends a training: it goes on, says so, and `failed` tells.
 """
@@ -24,7 +25,7 @@ from schuss.errors import ModelFileError, NewerFormatError, OutputError, RunErro
 from schuss.files import STORAGE, Storage, write_file
 from schuss.training import checkpoint
 from schuss.training.control import ACTIONS, Command
-from schuss.training.events import Chunk, Epoch, Finished, Reached, Retried, Steered
+from schuss.training.events import Chunk, Epoch, Finished, MemberEvent, Reached, Retried, Steered
 from schuss.training.state import TrainingState
 
 CONFIG, EVENTS, MODEL = "config.toml", "events.jsonl", "model.schuss"
@@ -51,6 +52,8 @@ class RunFolder:
         self.path, self.storage, self._seconds, self._kept, self._resume = Path(path), storage, 30.0, 2, resume
         self.failed: list[str] = []  # what could not be written, in words
         self.save_model: Callable[[TrainingState], None] = lambda state: None
+        self.members: list[RunFolder] = []  # of an ensemble, one for each network
+        self._opened, self._answered = contextlib.ExitStack(), set[str]()
         self._lock: BinaryIO | None = None
         self._log: BinaryIO | None = None
         self._lost, self._saved_at, self._model_epoch = 0, time.monotonic(), -1
@@ -81,6 +84,7 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """The lock goes with the file."""
+        self._opened.close()
         for file in (self._log, self._lock):
             if file is not None:
                 with contextlib.suppress(OSError):
@@ -95,6 +99,18 @@ class RunFolder:
             else:
                 rest.unlink(missing_ok=True)
 
+    def networks(self, count: int) -> "list[RunFolder]":
+        """Where each of so many networks keeps its events and checkpoints, not open yet; of a single one it is here."""
+        if count > 1 and not self.members:
+            self.members = [RunFolder(self.path / f"member{number + 1}", self.storage) for number in range(count)]
+        return self.members or [self]
+
+    def open_members(self) -> None:
+        """Once there is a configuration: until then the folder holds nothing else. Raises OutputError."""
+        for member in self.members:
+            member.rotate(self._seconds, self._kept)
+            self._opened.enter_context(member)
+
     # ---- what was asked for ----------------------------------------------------------------------------------------
 
     def holds_run(self) -> bool:
@@ -108,7 +124,13 @@ class RunFolder:
     # ---- what happened ---------------------------------------------------------------------------------------------
 
     def __call__(self, event: object) -> None:
-        """Puts events of the training down."""
+        """Puts events of the training down, those of a member in its folder; what was asked is answered here."""
+        if isinstance(event, MemberEvent):
+            self.members[event.number - 1](event.event)
+            if not isinstance(event.event, Steered) or event.event.id in self._answered:
+                return
+            event = event.event
+            self._answered.add(event.id)
         if isinstance(event, Reached):
             self.save(event.state)
         elif (line := told(event)) is not None:
@@ -141,8 +163,11 @@ class RunFolder:
         self._seconds, self._kept = seconds, kept
 
     def wants_state(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        return time.monotonic() - self._saved_at >= self._seconds
+        """Whether it is time for a checkpoint; once, for it may be written later, by another thread."""
+        wanted = time.monotonic() - self._saved_at >= self._seconds
+        if wanted:
+            self._saved_at = time.monotonic()
+        return wanted
 
     def save(self, state: TrainingState) -> None:
         """A checkpoint, and the model where there is a better one; then the oldest checkpoints go."""

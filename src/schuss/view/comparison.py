@@ -125,7 +125,7 @@ def compare(
         SettingError: a setting is out of range, or there is no optimiser of such a name.
     """
     roles, settings = told_apart({"test": 0.0, **others})
-    chosen = make_settings(settings)
+    chosen = make_settings({**settings, "members": 1})
     rules = [optimizer_named(each) for each in optimizers]
     if not rules or chosen.optimizer is not None:
         raise SettingError("Give the optimizers to compare, at least one, as a list: optimizers=['adamw', 'lion'].")

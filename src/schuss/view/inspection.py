@@ -47,12 +47,14 @@ def inspect_model(model: Model, as_json: bool) -> None:
         "layer", "inputs", "outputs", "activation", "numbers in W", "mean |weight|", box=None, title_justify="left"
     )
     for layer in model.network.layers_in_W:
-        size = float(np.abs(layer.weights(model.W)).mean()) if layer.inputs else 0.0
+        each = [np.abs(layer.weights(W)).mean() for W in np.atleast_2d(model.W)] if layer.inputs else [0.0]
+        size = float(np.mean(each))
         layers.add_row(
             layer.name, str(layer.inputs), str(layer.outputs), layer.activation, f"{layer.size:,}", f"{size:.4g}"
         )
     console.print(layers)
-    console.print(f"W: {model.network.parameters:,} numbers, {model.W.dtype}")
+    times = f"{model.members} networks with " if model.members > 1 else ""
+    console.print(f"W: {times}{model.network.parameters:,} numbers, {model.W.dtype}")
     left_out = [layer.probability for layer in every_layer(model.network.layers) if isinstance(layer, DropoutLayer)]
     if left_out:
         console.print(f"dropout in training: {', '.join(f'{share:g}' for share in dict.fromkeys(left_out))}")

@@ -76,7 +76,7 @@ def find_learning_rate(
         SettingError: a setting is out of range, or is the learning rate itself, or the optimiser is lbfgs.
     """
     roles, settings = told_apart(others)
-    chosen = make_settings(settings)
+    chosen = make_settings({**settings, "members": 1})
     if chosen.learning_rate is not None or chosen.schedule is not None:
         raise SettingError("learning_rate and schedule are what the test replaces: leave them out.")
     prepared = ready(table, target, chosen, roles)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,15 @@ def list_runs(folders: Iterable[Path], as_json: bool) -> None:
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """How far a run is; its state is training, its outcome, or killed where there is none."""
+    """How far a run is, of several networks their mean; its state is training, its outcome, or killed without one."""
     events = read_events(path)
     begun: dict[str, Any] = next((line for line in reversed(events) if line["event"] in ("prepared", "resumed")), {})
     asked = [line.get("action") for line in events if line["event"] in ("steered", "resumed")]
-    epochs = [line for line in events if line["event"] == "epoch"]
-    best = next((line for line in reversed(epochs) if line["is_best"]), None)
+    members = begun.get("members", 1)
+    logs = [events] if members == 1 else [read_events(path / f"member{n + 1}") for n in range(members)]
+    ways = [[line for line in log if line["event"] == "epoch"] for log in logs]
+    best = [line for way in ways for line in [line for line in way if line["is_best"]][-1:]]
+    last = [line for way in ways for line in way[-1:]]
     ends = [line for line in events if line["event"] in ("finished", "resumed")]
     outcome = ends[-1].get("outcome") if ends else None
     state = outcome or "killed: resume it"
@@ -53,15 +56,21 @@ def summary(path: Path) -> dict[str, Any]:
     return {
         "run": str(path),
         "state": state.replace("_", " "),
-        "epoch": epochs[-1]["epoch"] if epochs else 0,
+        "epoch": round(sum(line["epoch"] for line in last) / members),
         "epochs": begun.get("epochs", 0),
-        "step": max((line.get("step", 0) for line in events), default=0),
+        "step": max((line.get("step", 0) for log in logs for line in log), default=0),
         "metric": metric,
-        "score": best["validation"].get(metric) if best else None,
-        "best_epoch": best["epoch"] if best else None,
-        "loss": epochs[-1]["loss"] if epochs else None,
-        "time": events[-1].get("time") if events else None,
+        "score": _mean([line["validation"].get(metric) for line in best]),
+        "best_epoch": round(sum(line["epoch"] for line in best) / len(best)) if best else None,
+        "loss": _mean([line["loss"] for line in last]),
+        "time": max((line["time"] for log in logs for line in log if "time" in line), default=None),
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where there is no value, or one is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _ago(moment: float | None) -> str:
