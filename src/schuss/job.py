@@ -303,7 +303,7 @@ def fit(
 
     if keeper:
         keeper.folder.rotate(settings.checkpoint_seconds, settings.checkpoints)
-        state = keeper.begin(_resolved(settings, prepared.recipe), _seen(prepared), state, model_of, **_told(prepared))
+        state = keeper.begin(_resolved(settings, prepared.recipe), seen(prepared), state, model_of, **_told(prepared))
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
     control = keeper.folder if keeper else None
@@ -332,7 +332,7 @@ def _resolved(settings: Settings, recipe: Recipe) -> Mapping[str, Any]:
     return {name: value for name, value in {**own, **recipe.chosen}.items() if value is not None}
 
 
-def _seen(prepared: Prepared) -> Mapping[str, Any]:
+def seen(prepared: Prepared) -> Mapping[str, Any]:
     """The rows of each part, and digests of them and of how they were encoded; a run on others is another run."""
     schema = prepared.encoding.schema
     schema = replace(schema, target=replace(schema.target, reason=""))  # a loss that is resolved is another reason

@@ -318,7 +318,7 @@ def _test_words(event: Evaluated, prepared: Prepared | None) -> str:
     words = known.get(name, "best constant alone")
     if prepared and prepared.encoding.schema.offset:
         words = "best constant beside the offset"
-    alone = f"{words}: {_name(name)} {_score(name, constant[name])}"
+    alone = f"{words}: {named_score(name, constant[name])}"
     return f"test: {score_words(event.scores)}   ({alone})"
 
 
@@ -327,9 +327,14 @@ def _main_score(scores: Mapping[str, float], prepared: Prepared | None) -> str:
     name = prepared.recipe.plan.goal.metric if prepared else "loss"
     if name == "loss" and prepared and prepared.recipe.loss.name == "squared_error" and "rmse" in scores:
         name = "rmse"
-    words = f"{_name(name)} {_score(name, scores[name])}"
+    words = named_score(name, scores[name])
     more = "accuracy" in scores and name != "accuracy"
     return words + (f" accuracy {_score('accuracy', scores['accuracy'])}" if more else "")
+
+
+def named_score(name: str, value: float) -> str:
+    """RMSE 44,912."""
+    return f"{_name(name)} {_score(name, value)}"
 
 
 def _score(name: str, value: float) -> str:

@@ -1,0 +1,301 @@
+"""From a table to the settings that suit it, and to a model that was trained with them."""
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from numbers import Real
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from schuss.configuration import Configuration
+from schuss.descent.optimizers import LBFGS
+from schuss.errors import OutputError, SchussError, SettingError
+from schuss.job import JobEvent, fit, repeating, seen
+from schuss.keeping import Keeper, absolute
+from schuss.model.model import Model
+from schuss.preparing import Prepared, Roles, decided, make_settings, ready, told_apart
+from schuss.training.events import Epoch
+from schuss.training.run_folder import RunFolder
+from schuss.tuning.folder import SearchFolder
+from schuss.tuning.search import Asked, Search, load_optuna
+from schuss.tuning.space import Space, space_for
+from schuss.tuning.trials import Trial, Tuning, shown_score
+
+_MINUTES = 10.0
+_PATHS = ("table", "validation", "test")
+_OF_ROWS = "numeric"  # the setting that decides how rows are encoded
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A search begins, or goes on.
+
+    prepared: the rows, with the recipe's own choice for them. seconds, most: that it may take, and trials, None for no
+    limit. trials: that have ended before. shown: the score that a person is told.
+    """
+
+    prepared: Prepared
+    seconds: float | None
+    most: int | None
+    trials: Sequence[Trial]
+    shown: str
+
+
+@dataclass(frozen=True)
+class Trying:
+    """A trial is on its way: so many of its epochs are done; seconds of the search so far."""
+
+    number: int
+    epoch: int
+    epochs: int
+    seconds: float
+
+
+TuningEvent: TypeAlias = Begun | Trying | Trial | JobEvent
+Observer: TypeAlias = Callable[[TuningEvent], None]
+
+
+def tune(
+    table: object = None,
+    target: str | int | Sequence[str] | None = None,
+    *,
+    minutes: float | None = None,
+    trials: int | None = None,
+    workers: int = 1,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    observers: Iterable[Observer] = (),
+    interrupted: Callable[[], bool] = lambda: False,
+    **others: Any,
+) -> Tuning:
+    """Searches the settings that are best on the validation rows, and trains a model with them.
+
+    The rows are read, split and encoded once; each trial is a training of its own, given up where half of the earlier
+    ones were better at that point. The first trial is what the recipe takes of its own accord, and is never given up.
+    Test rows are not looked at before the model is trained, with the settings of the best trial; the validation score
+    of the best of many trials flatters, that on test rows does not. The same seed, one worker and a number of trials
+    give the same result. What is searched: schuss.tuning.space. Ctrl-C is for whoever calls to pass on, as interrupted.
+
+    Arguments:
+        table, target: as in schuss.train. Neither is needed to resume, where the table is a file.
+        minutes: for the search and the training after it, of all its sessions; None takes 10 where trials are not given
+            either. The first trial is done however long it takes.
+        trials: at most.
+        workers: trials at the same time; with more than one, each has one thread if not told otherwise.
+        run: a folder for the search, from which it can be resumed, and for the run of its best trial.
+        resume: go on with the search in that folder.
+        observers: called with Begun, with Trying and Trial, and with the events of the last training, as in
+            schuss.train; by several workers one after another.
+        interrupted: asked between chunks of steps; True ends the search, and what was best so far is trained.
+        others: as in schuss.train (weight, exclude, validation, …, and settings). A setting that is given is kept.
+
+    Raises:
+        DataError, EngineError, DivergedError: as schuss.train.
+        SettingError: a setting is out of range, there are no validation rows, nothing is left to be searched, or Optuna
+            is not installed.
+        RunError: the folder holds something else, or table or settings differ from before.
+        KeyboardInterrupt: it was interrupted before the first trial was done.
+
+    >>> table = {"x": [float(x) for x in range(40)], "y": [2.0 * x + 0.5 for x in range(40)]}
+    >>> found = tune(table, "y", trials=2, validation=0.2, epochs=2)
+    >>> [trial.number for trial in found.trials]
+    [1, 2]
+    """
+    _check_budget(minutes, trials, workers)
+    load_optuna()
+    said = {"table": table, "target": target}
+    roles, settings = told_apart(others)
+    make_settings(settings)
+    data = {name: value for name, value in {**said, **others}.items() if name not in settings and value is not None}
+    plain = data | {name: absolute(data[name]) for name in _PATHS if name in data}
+    asked, folder = Configuration(plain, settings), None
+    if run is not None:
+        folder = SearchFolder(Path(run), resume)
+        asked = folder.asked(asked)
+        data, settings = {**asked.data, **data}, dict(asked.settings)
+        roles = Roles(**{name: value for name, value in data.items() if name not in said})
+    elif resume:
+        raise SettingError("There is nothing to resume without the folder of a search: give it as run.")
+    for name in said:
+        if name not in data:
+            raise SettingError(f"There is no {name}: give it.")
+    budget = None if minutes is None and trials is not None else 60 * (_MINUTES if minutes is None else minutes)
+    tuner = _Tuner(data, settings, roles, folder, asked, _Watch(tuple(observers)), interrupted)
+    return tuner.tuned(budget, trials, workers)
+
+
+class _GivenUpError(Exception):
+    """A trial is not worth going on with."""
+
+
+class _Watch:
+    """Observers, who are told one thing at a time."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers, self._lock = observers, threading.Lock()
+
+    def __call__(self, event: TuningEvent) -> None:
+        with self._lock:
+            for observer in self._observers:
+                observer(event)
+
+
+class _Tuner:
+    """A search that runs."""
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        roles: Roles,
+        folder: SearchFolder | None,
+        asked: Configuration,
+        watch: _Watch,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self._data, self._settings, self._roles, self._folder = data, settings, roles, folder
+        self._watch, self._interrupted, self._failed = watch, interrupted, False
+        self._encoded, self._lock = dict[object, Prepared](), threading.Lock()
+        self._prepared = prepared = self._rows({})
+        space = _space(prepared, settings)
+        self._asked = replace(asked, rows=seen(prepared))
+        if folder:
+            folder.begin(self._asked)
+        plan = prepared.recipe.plan
+        self._search = Search(space, plan.goal, plan.seed, folder.journal if folder else None)
+        self._began = time.monotonic() - max((each.at for each in self._search.trials()), default=0.0)
+
+    def tuned(self, budget: float | None, trials: int | None, workers: int) -> Tuning:
+        """Searches, and trains with what was best. budget: seconds, None for no limit; trials: at most."""
+        shown = shown_score(self._prepared.recipe)
+        self._watch(Begun(self._prepared, budget, trials, self._search.trials(), shown))
+        self._budget, self._best = budget, self._search.best()
+        with ThreadPoolExecutor(workers) as pool:
+            waiting = [pool.submit(self._work, trials, 1 if workers > 1 else None) for _ in range(workers)]
+            try:
+                for each in waiting:
+                    each.result()
+            finally:
+                self._failed = True  # whoever still works ends
+        best, stopped = self._search.best(), self._interrupted()
+        if best is None:
+            raise KeyboardInterrupt
+        model = self._trained(best, (lambda: False) if stopped else self._interrupted)
+        goal, ended = self._prepared.recipe.plan.goal, self._search.trials()
+        found = Tuning(model, ended, goal.metric, goal.greater, shown, self._search.importance())
+        if self._folder:
+            self._folder.save(ended, found.svg())
+        return found
+
+    def _rows(self, tried: Mapping[str, Any]) -> Prepared:
+        """Encoded rows, which all trials share, and what the recipe takes with these settings."""
+        chosen = make_settings({**self._settings, **tried})
+        way = getattr(chosen, _OF_ROWS, None)
+        with self._lock:
+            if way not in self._encoded:
+                self._encoded[way] = ready(self._data["table"], self._data["target"], chosen, self._roles)
+        known = self._encoded[way]
+        return decided(known.facts, (known.training, known.validation, known.test), chosen)
+
+    def _work(self, most: int | None, threads: int | None) -> None:
+        """Trial after trial, until the budget is spent; an error ends the other workers too."""
+        try:
+            while not self._is_over() and (asked := self._search.ask(most)) is not None:
+                told = self._tried(asked, threads)
+                self._search.end(asked, told)
+                if told:
+                    self._best = self._search.best()
+                    if self._folder:
+                        self._folder.save(self._search.trials())
+                    self._watch(told)
+        except OSError as error:
+            if isinstance(error, SchussError) or not self._folder:
+                raise
+            raise OutputError(f"{self._folder.path}: cannot be written to ({error.strerror or error}).") from error
+        finally:
+            self._failed |= sys.exc_info()[0] is not None
+
+    def _is_over(self) -> bool:
+        """Whether to train with what was best, if there is anything, so that this ends in time."""
+        if self._failed or self._interrupted():
+            return True
+        return bool(self._budget and self._best and self._now() + self._best.seconds >= self._budget)
+
+    def _now(self) -> float:
+        """Seconds of the search so far."""
+        return time.monotonic() - self._began
+
+    def _tried(self, asked: Asked, threads: int | None) -> Trial | None:
+        """What became of a trial; None where it was cut off."""
+        began, best, last, prepared = self._now(), None, 0, self._rows(asked.settings)
+        plan = prepared.recipe.plan
+
+        def look(event: JobEvent) -> None:
+            nonlocal best, last
+            if not isinstance(event, Epoch):
+                return
+            best, last = event if event.is_best else best, event.epoch
+            self._watch(Trying(asked.number, last, plan.epochs, self._now()))
+            if best and self._search.is_hopeless(asked, last / plan.epochs, plan.goal.score(best.scores)):
+                raise _GivenUpError
+
+        chosen = make_settings({"threads": threads, **self._settings, **asked.settings})
+        is_complete = False
+        try:
+            model, _ = fit(replace(prepared, test=None), chosen, observers=[look], interrupted=self._is_over)
+            outcome, is_complete = model.record.outcome, best is not None
+            if outcome == "interrupted":
+                return None
+        except _GivenUpError:
+            outcome = "pruned"
+        except SchussError as error:
+            if not asked.settings:
+                raise
+            outcome = str(error)
+        scores = dict(best.scores) if best else {}
+        score = plan.goal.score(scores) if best else None
+        now = self._now()
+        return Trial(asked.number, asked.settings, outcome, score, scores, last, now - began, now, is_complete)
+
+    def _trained(self, best: Trial, interrupted: Callable[[], bool]) -> Model:
+        """An ordinary run with the settings of a trial."""
+        settings = {**self._settings, **best.settings}
+        prepared, chosen = self._rows(best.settings), make_settings(settings)
+        if self._folder is None:
+            return fit(prepared, chosen, observers=[self._watch], interrupted=interrupted)[0]
+        with RunFolder(self._folder.run_of(best)) as folder:
+            goes_on = folder.holds_run()
+            keeper = Keeper(folder, Configuration(self._asked.data, settings), goes_on, force=False)
+            if model := keeper.finished:
+                return model
+            prepared = repeating(prepared, keeper.asked, settings, keeper.rates() if goes_on else None)
+            return fit(prepared, chosen, keeper=keeper, observers=[self._watch], interrupted=interrupted)[0]
+
+
+def _check_budget(minutes: float | None, trials: int | None, workers: int) -> None:
+    """Raises SettingError where a search could not be that long."""
+    if minutes is not None and not (isinstance(minutes, Real) and 0 < minutes < math.inf):
+        raise SettingError(f"minutes is {minutes!r}: give a number above 0.")
+    for name, value in (("trials", 1 if trials is None else trials), ("workers", workers)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise SettingError(f"{name} is {value!r}: give a whole number of at least 1.")
+
+
+def _space(prepared: Prepared, settings: Mapping[str, Any]) -> Space:
+    """What is searched. Raises SettingError where nothing can be."""
+    recipe, fixed = prepared.recipe, set(settings)
+    if prepared.validation is None:
+        raise SettingError("A search needs validation rows, by which settings are chosen: give a fraction, or a table.")
+    if isinstance(recipe.optimizer, LBFGS):
+        raise SettingError("lbfgs has nothing that could be searched: leave it out, or use schuss train.")
+    if not isinstance(recipe.chosen["optimizer"], str):  # with numbers of its own
+        fixed |= {"learning_rate", "weight_decay"}
+    space = space_for(recipe, len(prepared.training), fixed)
+    if not space.distributions:
+        raise SettingError("Nothing is left to be searched: leave some of the settings out.")
+    return space
