@@ -466,7 +466,8 @@ def tune(
 ) -> None:
     """Searches the settings that suit TABLE, trains a network with them and saves it. A setting that is given stays."""
     from schuss.files import check_writable
-    from schuss.tuning.progress import SilentTuning, TuningLines, TuningProgress
+    from schuss.progress import Silent
+    from schuss.tuning.progress import TuningLines, TuningProgress
 
     run = others["run"]
     if not others["resume"]:
@@ -475,7 +476,7 @@ def tune(
     if run is None or out.parent != run:
         check_writable(out)
     replaced = out.exists() and not others["resume"]
-    report = SilentTuning() if quiet else TuningLines() if as_json else TuningProgress()
+    report: Any = Silent() if quiet else TuningLines() if as_json else TuningProgress()
     interrupt = _Interrupt()
     given = _chosen({"target": target, **others})
     if format != schuss.TableFormat():
@@ -487,7 +488,6 @@ def tune(
             click.echo("interrupted before the first trial was done: nothing was saved", err=True)
             sys.exit(128 + interrupt.signal)
         found.model.save(out)
-    report.tuned(found)
     report.saved(found.model, out, replaced)
     _exit_as_trained(interrupt, found.model)
 

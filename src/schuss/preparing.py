@@ -106,6 +106,12 @@ class Prepared:
         """How the table becomes rows."""
         return self.facts.encoding
 
+    @property
+    def shown(self) -> str:
+        """The score that a person is told while training: the one that decides; of the squared error, its root."""
+        name, metrics = self.recipe.plan.goal.metric, self.recipe.metrics
+        return "rmse" if name == "loss" and self.recipe.loss.name == "squared_error" and "rmse" in metrics else name
+
 
 def ready(table: object, target: str | int | Sequence[str], settings: Settings, roles: Roles) -> Prepared:
     """A table as it is trained on: read and encoded, or found in the cache. Arguments and errors as in schuss.train."""

@@ -26,7 +26,6 @@ from schuss.preparing import Prepared
 from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
 from schuss.training.events import Chunk, Epoch, Finished, Retried, Steered
-from schuss.training.loop import Plan
 from schuss.training.run_folder import without_nan
 from schuss.training.stopping import Outcome
 
@@ -113,7 +112,8 @@ class Progress(Silent):
             self._prepared = event
             for line in introduction(event):
                 self._print(line)
-            self._start_bar(event.recipe.plan)
+            epochs = event.recipe.plan.epochs
+            self._start_bar(epochs, f"epoch {epochs}/{epochs}")
         elif isinstance(event, Chunk):
             self._moved(event.epoch - 1 + event.rows / self._rows, event.mean, event.rows, event.seconds)
         elif isinstance(event, Epoch):
@@ -146,18 +146,19 @@ class Progress(Silent):
     def _rows(self) -> int:
         return len(self._prepared.training) if self._prepared else 1
 
-    def _start_bar(self, plan: Plan) -> None:
+    def _start_bar(self, total: float, longest: str) -> None:
+        """longest: words on where it is, which have room."""
         if self._console.is_terminal:
-            whole = Column(no_wrap=True, min_width=len(f"  epoch {plan.epochs}/{plan.epochs}"))
+            whole = Column(no_wrap=True, min_width=2 + len(longest))
             rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
             columns = (
-                TextColumn("  epoch {task.fields[epoch]}", table_column=whole),
+                TextColumn("  {task.fields[place]}", table_column=whole),
                 BarColumn(22, table_column=Column(min_width=10)),
-                TextColumn("{task.fields[left]} left", table_column=Column(no_wrap=True, min_width=9)),
+                TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True, min_width=9)),
                 TextColumn("{task.fields[words]}", table_column=rest),
             )
             self._bar = Bar(*columns, console=self._console, transient=True, refresh_per_second=5, expand=True)
-            self._task = self._bar.add_task("", total=plan.epochs, epoch=f"1/{plan.epochs}", left="…", words="")
+            self._task = self._bar.add_task("", total=total, place="", left="", words="")
             self._bar.start()
 
     def _stop_bar(self) -> None:
@@ -173,12 +174,12 @@ class Progress(Silent):
         if not self._bar and (rows or (now - self._line_at < _SECONDS_BETWEEN_LINES and epochs < total)):
             return
         self._line_at = now
-        number, left = f"{math.ceil(epochs)}/{total}", self._time_left(epochs, seconds)
+        place, left = f"epoch {math.ceil(epochs)}/{total}", f"{self._time_left(epochs, seconds)} left"
         words = self._words(epochs, loss, seconds)
         if self._bar:
-            self._bar.update(self._task, completed=epochs, epoch=number, left=left, words=words)
+            self._bar.update(self._task, completed=epochs, place=place, left=left, words=words)
         else:
-            self._print(f"  epoch {number}  {left} left  {words}")
+            self._print(f"  {place}  {left}  {words}")
 
     def _time_left(self, epochs: float, seconds: float) -> str:
         """Minutes and seconds to the end of the last epoch, or of the time budget."""
@@ -186,7 +187,7 @@ class Progress(Silent):
         plan = self._prepared.recipe.plan
         left = seconds / max(epochs, 1e-9) * (plan.epochs - epochs)
         left = min(left, max(plan.seconds - seconds, 0.0)) if plan.seconds else left
-        return f"{int(left) // 60}:{int(left) % 60:02d}"
+        return clock(left)
 
     def _words(self, epochs: float, loss: float, seconds: float) -> str:
         """What may be cut off in a narrow terminal, the most telling first."""
@@ -324,12 +325,15 @@ def _test_words(event: Evaluated, prepared: Prepared | None) -> str:
 
 def _main_score(scores: Mapping[str, float], prepared: Prepared | None) -> str:
     """The score that decides; where it is the squared error, its root. And how often classes are right."""
-    name = prepared.recipe.plan.goal.metric if prepared else "loss"
-    if name == "loss" and prepared and prepared.recipe.loss.name == "squared_error" and "rmse" in scores:
-        name = "rmse"
+    name = prepared.shown if prepared else "loss"
     words = named_score(name, scores[name])
     more = "accuracy" in scores and name != "accuracy"
     return words + (f" accuracy {_score('accuracy', scores['accuracy'])}" if more else "")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: 3:07."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def named_score(name: str, value: float) -> str:

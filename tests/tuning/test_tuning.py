@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 
 import schuss
-from schuss import preparing
 from schuss.errors import DivergedError, RunError, SettingError
 from schuss.job import fit
-from schuss.table.source import read_table
 from schuss.tuning.trials import Trial, Tuning
 from schuss.tuning.tuning import Begun, Trying
 
@@ -66,28 +64,18 @@ def test_greater_is_better_where_the_metric_says_so() -> None:
     assert found.shown == "r2"
 
 
-def test_test_rows_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[bool] = []
+def test_rows_are_read_once_and_test_rows_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
 
     def watched(prepared: Any, *given: Any, **named: Any) -> Any:
-        looks.append(prepared.test is not None)
+        seen.append(prepared)
         return fit(prepared, *given, **named)
 
     monkeypatch.setattr("schuss.tuning.tuning.fit", watched)
     tuned(trials=3)
-    assert looks == [False, False, False, True]
-
-
-def test_the_table_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads: list[object] = []
-
-    def counted(table: object, *given: Any, **named: Any) -> Any:
-        reads.append(table)
-        return read_table(table, *given, **named)
-
-    monkeypatch.setattr(preparing, "read_table", counted)
-    tuned(trials=3)
-    assert len(reads) == 1
+    assert [each.test is not None for each in seen] == [False, False, False, True]
+    assert len({id(each.training.rows) for each in seen}) == 1  # which lie in memory once
+    assert len({id(each.training) for each in seen}) == 4  # with orders of their own
 
 
 def test_what_is_given_is_not_searched() -> None:
@@ -121,8 +109,6 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(found: Tuning, t
     with pytest.raises(KilledError):
         tuned(table, run=tmp_path / "s", observers=[killed])
     assert len(json.loads((tmp_path / "s/trials.json").read_text())) == 4
-    with (tmp_path / "s/journal.log").open("ab") as journal:
-        journal.write(b'{"op_code": 8, "tri')  # and the power went
     again = schuss.tune(run=tmp_path / "s", resume=True, trials=8)
     assert told(again.trials) == told(found.trials)
     np.testing.assert_array_equal(again.model.W, found.model.W)
@@ -142,7 +128,7 @@ def test_the_run_of_the_best_trial_is_an_ordinary_one(tmp_path: Path) -> None:
     assert [event for event in events if isinstance(event, Trial)] == list(found.trials)
     once_more = tuned(run=tmp_path / "s", resume=True, trials=4, observers=[events.append])
     np.testing.assert_array_equal(once_more.model.W, found.model.W)
-    assert isinstance(events[-1], Begun)  # nothing was trained
+    assert isinstance(events[-2], Begun)  # nothing was trained
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -155,7 +141,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         tuned(run=tmp_path / "s", resume=True, trials=1, epochs=4)
     with pytest.raises(RunError, match="digest"):
         tuned(FRAME[::-1], run=tmp_path / "s", resume=True, trials=1)
-    (tmp_path / "s/journal.log").write_text('{"op_code": 77}\nx\n')
+    (tmp_path / "s/trials.json").write_text("[{}]")
     with pytest.raises(RunError, match="damaged"):
         tuned(run=tmp_path / "s", resume=True, trials=2)
     with pytest.raises(RunError, match="other things"):

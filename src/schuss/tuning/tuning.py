@@ -2,11 +2,11 @@
 
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -14,20 +14,20 @@ from typing import Any, TypeAlias
 
 from schuss.configuration import Configuration
 from schuss.descent.optimizers import LBFGS
-from schuss.errors import OutputError, SchussError, SettingError
+from schuss.errors import SchussError, SettingError
 from schuss.job import JobEvent, fit, repeating, seen
 from schuss.keeping import Keeper, absolute
 from schuss.model.model import Model
-from schuss.preparing import Prepared, Roles, decided, make_settings, ready, told_apart
+from schuss.preparing import Prepared, decided, make_settings, ready, told_apart
+from schuss.table.store import MemoryStore
 from schuss.training.events import Epoch
 from schuss.training.run_folder import RunFolder
-from schuss.tuning.folder import SearchFolder
 from schuss.tuning.search import Asked, Search, load_optuna
 from schuss.tuning.space import Space, space_for
-from schuss.tuning.trials import Trial, Tuning, shown_score
+from schuss.tuning.trials import SearchFolder, Trial, Tuning
 
 _MINUTES = 10.0
-_PATHS = ("table", "validation", "test")
+_PATHS, _ASKED = ("table", "validation", "test"), ("table", "target")
 _OF_ROWS = "numeric"  # the setting that decides how rows are encoded
 
 
@@ -36,14 +36,13 @@ class Begun:
     """A search begins, or goes on.
 
     prepared: the rows, with the recipe's own choice for them. seconds, most: that it may take, and trials, None for no
-    limit. trials: that have ended before. shown: the score that a person is told.
+    limit. trials: that have ended before.
     """
 
     prepared: Prepared
     seconds: float | None
     most: int | None
     trials: Sequence[Trial]
-    shown: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Trying:
     seconds: float
 
 
-TuningEvent: TypeAlias = Begun | Trying | Trial | JobEvent
+TuningEvent: TypeAlias = Begun | Trying | Trial | JobEvent | Tuning
 Observer: TypeAlias = Callable[[TuningEvent], None]
 
 
@@ -89,8 +88,8 @@ def tune(
         workers: trials at the same time; with more than one, each has one thread if not told otherwise.
         run: a folder for the search, from which it can be resumed, and for the run of its best trial.
         resume: go on with the search in that folder.
-        observers: called with Begun, with Trying and Trial, and with the events of the last training, as in
-            schuss.train; by several workers one after another.
+        observers: called with Begun, with Trying and Trial, with the events of the last training, as in schuss.train,
+            and with the Tuning; by several workers one after another.
         interrupted: asked between chunks of steps; True ends the search, and what was best so far is trained.
         others: as in schuss.train (weight, exclude, validation, …, and settings). A setting that is given is kept.
 
@@ -108,41 +107,26 @@ def tune(
     """
     _check_budget(minutes, trials, workers)
     load_optuna()
-    said = {"table": table, "target": target}
-    roles, settings = told_apart(others)
-    make_settings(settings)
-    data = {name: value for name, value in {**said, **others}.items() if name not in settings and value is not None}
-    plain = data | {name: absolute(data[name]) for name in _PATHS if name in data}
-    asked, folder = Configuration(plain, settings), None
-    if run is not None:
-        folder = SearchFolder(Path(run), resume)
-        asked = folder.asked(asked)
-        data, settings = {**asked.data, **data}, dict(asked.settings)
-        roles = Roles(**{name: value for name, value in data.items() if name not in said})
-    elif resume:
+    if run is None and resume:
         raise SettingError("There is nothing to resume without the folder of a search: give it as run.")
-    for name in said:
-        if name not in data:
-            raise SettingError(f"There is no {name}: give it.")
-    budget = None if minutes is None and trials is not None else 60 * (_MINUTES if minutes is None else minutes)
-    tuner = _Tuner(data, settings, roles, folder, asked, _Watch(tuple(observers)), interrupted)
-    return tuner.tuned(budget, trials, workers)
+    settings = told_apart(others)[1]
+    make_settings(settings)
+    said = {"table": table, "target": target, **others}
+    data = {name: value for name, value in said.items() if name not in settings and value is not None}
+    asked = Configuration(data | {name: absolute(data[name]) for name in _PATHS if name in data}, settings)
+    with nullcontext() if run is None else SearchFolder(Path(run), resume) as folder:
+        asked = folder.asked(asked) if folder else asked
+        data = {**asked.data, **data}
+        for name in _ASKED:
+            if name not in data:
+                raise SettingError(f"There is no {name}: give it.")
+        tuner = _Tuner(data, asked, folder, tuple(observers), interrupted)
+        budget = None if minutes is None and trials is not None else 60 * (_MINUTES if minutes is None else minutes)
+        return tuner.tuned(budget, trials, workers)
 
 
 class _GivenUpError(Exception):
     """A trial is not worth going on with."""
-
-
-class _Watch:
-    """Observers, who are told one thing at a time."""
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers, self._lock = observers, threading.Lock()
-
-    def __call__(self, event: TuningEvent) -> None:
-        with self._lock:
-            for observer in self._observers:
-                observer(event)
 
 
 class _Tuner:
@@ -151,30 +135,25 @@ class _Tuner:
     def __init__(
         self,
         data: Mapping[str, Any],
-        settings: Mapping[str, Any],
-        roles: Roles,
-        folder: SearchFolder | None,
         asked: Configuration,
-        watch: _Watch,
+        folder: SearchFolder | None,
+        observers: Sequence[Observer],
         interrupted: Callable[[], bool],
     ) -> None:
-        self._data, self._settings, self._roles, self._folder = data, settings, roles, folder
-        self._watch, self._interrupted, self._failed = watch, interrupted, False
-        self._encoded, self._lock = dict[object, Prepared](), threading.Lock()
+        self._data, self._settings, self._folder = data, asked.settings, folder
+        self._observers, self._interrupted, self._failed = observers, interrupted, False
+        self._encoded, self._encoding, self._telling = dict[object, Prepared](), threading.Lock(), threading.Lock()
         self._prepared = prepared = self._rows({})
-        space = _space(prepared, settings)
+        space, plan = _space(prepared, asked.settings), prepared.recipe.plan
         self._asked = replace(asked, rows=seen(prepared))
-        if folder:
-            folder.begin(self._asked)
-        plan = prepared.recipe.plan
-        self._search = Search(space, plan.goal, plan.seed, folder.journal if folder else None)
-        self._began = time.monotonic() - max((each.at for each in self._search.trials()), default=0.0)
+        before = folder.begin(self._asked) if folder else []
+        self._search = Search(space, plan.goal, plan.seed, before)
+        self._began = time.monotonic() - max((each.at for each in before), default=0.0)
 
     def tuned(self, budget: float | None, trials: int | None, workers: int) -> Tuning:
         """Searches, and trains with what was best. budget: seconds, None for no limit; trials: at most."""
-        shown = shown_score(self._prepared.recipe)
-        self._watch(Begun(self._prepared, budget, trials, self._search.trials(), shown))
-        self._budget, self._best = budget, self._search.best()
+        self._budget, search = budget, self._search
+        self._tell(Begun(self._prepared, budget, trials, tuple(search.trials)))
         with ThreadPoolExecutor(workers) as pool:
             waiting = [pool.submit(self._work, trials, 1 if workers > 1 else None) for _ in range(workers)]
             try:
@@ -182,25 +161,36 @@ class _Tuner:
                     each.result()
             finally:
                 self._failed = True  # whoever still works ends
-        best, stopped = self._search.best(), self._interrupted()
+        best, stopped = search.best(), self._interrupted()
         if best is None:
             raise KeyboardInterrupt
         model = self._trained(best, (lambda: False) if stopped else self._interrupted)
-        goal, ended = self._prepared.recipe.plan.goal, self._search.trials()
-        found = Tuning(model, ended, goal.metric, goal.greater, shown, self._search.importance())
+        greater = self._prepared.recipe.plan.goal.greater
+        found = Tuning(model, tuple(search.trials), self._prepared.shown, greater, search.importance())
         if self._folder:
-            self._folder.save(ended, found.svg())
+            self._folder.finish(found)
+        self._tell(found)
         return found
+
+    def _tell(self, event: TuningEvent) -> None:
+        """Observers are told one thing at a time."""
+        with self._telling:
+            for observer in self._observers:
+                observer(event)
 
     def _rows(self, tried: Mapping[str, Any]) -> Prepared:
         """Encoded rows, which all trials share, and what the recipe takes with these settings."""
         chosen = make_settings({**self._settings, **tried})
         way = getattr(chosen, _OF_ROWS, None)
-        with self._lock:
+        with self._encoding:
             if way not in self._encoded:
-                self._encoded[way] = ready(self._data["table"], self._data["target"], chosen, self._roles)
-        known = self._encoded[way]
-        return decided(known.facts, (known.training, known.validation, known.test), chosen)
+                roles = told_apart({name: self._data[name] for name in self._data if name not in _ASKED})[0]
+                self._encoded[way] = ready(self._data["table"], self._data["target"], chosen, roles)
+            known = self._encoded[way]
+        training = known.training
+        if isinstance(training, MemoryStore):  # which keeps its orders where the next training puts others
+            training = MemoryStore(training.rows)
+        return decided(known.facts, (training, known.validation, known.test), chosen)
 
     def _work(self, most: int | None, threads: int | None) -> None:
         """Trial after trial, until the budget is spent; an error ends the other workers too."""
@@ -209,22 +199,19 @@ class _Tuner:
                 told = self._tried(asked, threads)
                 self._search.end(asked, told)
                 if told:
-                    self._best = self._search.best()
                     if self._folder:
-                        self._folder.save(self._search.trials())
-                    self._watch(told)
-        except OSError as error:
-            if isinstance(error, SchussError) or not self._folder:
-                raise
-            raise OutputError(f"{self._folder.path}: cannot be written to ({error.strerror or error}).") from error
-        finally:
-            self._failed |= sys.exc_info()[0] is not None
+                        self._folder.save(self._search.trials)
+                    self._tell(told)
+        except BaseException:
+            self._failed = True
+            raise
 
     def _is_over(self) -> bool:
         """Whether to train with what was best, if there is anything, so that this ends in time."""
         if self._failed or self._interrupted():
             return True
-        return bool(self._budget and self._best and self._now() + self._best.seconds >= self._budget)
+        best = self._search.best() if self._budget else None
+        return bool(self._budget and best and self._now() + best.seconds >= self._budget)
 
     def _now(self) -> float:
         """Seconds of the search so far."""
@@ -240,7 +227,7 @@ class _Tuner:
             if not isinstance(event, Epoch):
                 return
             best, last = event if event.is_best else best, event.epoch
-            self._watch(Trying(asked.number, last, plan.epochs, self._now()))
+            self._tell(Trying(asked.number, last, plan.epochs, self._now()))
             if best and self._search.is_hopeless(asked, last / plan.epochs, plan.goal.score(best.scores)):
                 raise _GivenUpError
 
@@ -254,27 +241,27 @@ class _Tuner:
         except _GivenUpError:
             outcome = "pruned"
         except SchussError as error:
-            if not asked.settings:
+            if asked.number == 1:
                 raise
             outcome = str(error)
-        scores = dict(best.scores) if best else {}
-        score = plan.goal.score(scores) if best else None
-        now = self._now()
-        return Trial(asked.number, asked.settings, outcome, score, scores, last, now - began, now, is_complete)
+        scores = {name: value for name, value in best.scores.items() if math.isfinite(value)} if best else {}
+        score, now = plan.goal.score(best.scores) if best else None, self._now()
+        result = outcome, score, scores, last, now - began, now, is_complete
+        return Trial(asked.number, asked.settings, *result, asked.point, asked.looks)
 
     def _trained(self, best: Trial, interrupted: Callable[[], bool]) -> Model:
         """An ordinary run with the settings of a trial."""
         settings = {**self._settings, **best.settings}
         prepared, chosen = self._rows(best.settings), make_settings(settings)
         if self._folder is None:
-            return fit(prepared, chosen, observers=[self._watch], interrupted=interrupted)[0]
+            return fit(prepared, chosen, observers=[self._tell], interrupted=interrupted)[0]
         with RunFolder(self._folder.run_of(best)) as folder:
             goes_on = folder.holds_run()
             keeper = Keeper(folder, Configuration(self._asked.data, settings), goes_on, force=False)
             if model := keeper.finished:
                 return model
             prepared = repeating(prepared, keeper.asked, settings, keeper.rates() if goes_on else None)
-            return fit(prepared, chosen, keeper=keeper, observers=[self._watch], interrupted=interrupted)[0]
+            return fit(prepared, chosen, keeper=keeper, observers=[self._tell], interrupted=interrupted)[0]
 
 
 def _check_budget(minutes: float | None, trials: int | None, workers: int) -> None:
