@@ -63,7 +63,7 @@ def tried(search: Search, scores: list[float], asked: Asked | None = None) -> bo
 
 
 def ended(asked: Asked, score: float | None) -> Trial:
-    return Trial(asked.number, asked.settings, "", score, at=asked.number, is_complete=score is not None)
+    return Trial(asked.number, asked.settings, "", score)
 
 
 @pytest.mark.parametrize("greater", [False, True])
@@ -84,13 +84,20 @@ def test_a_trial_that_is_worse_than_the_median_is_given_up_but_never_the_first(g
 
 def test_a_trial_that_was_cut_off_is_proposed_again() -> None:
     search = Search(space(), Goal(), 0)
-    for number in (1, 2):
-        cut = search.ask()
-        assert cut
-        assert cut.number == number
-        search.end(cut, None)
-        again = search.ask()
-        assert again
-        assert (again.number, again.settings) == (number, cut.settings)
-        tried(search, [3.0], again)
+    cut, other = search.ask(), search.ask()
+    assert cut
+    assert not tried(search, [3.0], other)
+    search.end(cut, None)
+    first = search.ask()
+    assert first
+    assert (first.number, first.settings, first.point) == (1, {}, cut.point)
+    assert not tried(search, [4.0], first)
+    settings = []
+    for _ in range(2):
+        asked = search.ask()
+        assert asked
+        assert asked.number == 3
+        settings.append(asked.settings)
+        search.end(asked, None)
+    assert settings[0] == settings[1]
     assert search.ask(most=2) is None

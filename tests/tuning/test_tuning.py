@@ -137,6 +137,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     tuned(run=tmp_path / "s", trials=1)
     with pytest.raises(RunError, match="already"):
         tuned(run=tmp_path / "s", trials=1)
+
+    def again(event: object) -> None:
+        with pytest.raises(RunError, match="another process"):
+            tuned(run=tmp_path / "s", resume=True)
+
+    tuned(run=tmp_path / "s", resume=True, trials=1, observers=[again])
     with pytest.raises(RunError, match="epochs: 3 → 4"):
         tuned(run=tmp_path / "s", resume=True, trials=1, epochs=4)
     with pytest.raises(RunError, match="digest"):
@@ -146,6 +152,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         tuned(run=tmp_path / "s", resume=True, trials=2)
     with pytest.raises(RunError, match="other things"):
         tuned(run=tmp_path, trials=1)
+
+
+def test_a_score_that_is_not_a_number_is_left_out(tmp_path: Path) -> None:
+    for resume in (False, True):
+        found = tuned(run=tmp_path / "s", resume=resume, trials=1, validation=FRAME[:1])
+        assert "r2" not in found.best.scores
+        assert "rmse" in found.best.scores
 
 
 def test_an_interruption_keeps_what_was_found() -> None:

@@ -66,7 +66,7 @@ class Search:
         """As Optuna has it."""
         found: optuna.trial.FrozenTrial = self._optuna.trial.create_trial(
             state=self._state(trial),
-            value=trial.score if trial.is_complete else None,
+            value=trial.score,
             params=dict(trial.point),
             distributions={name: self._space.distributions[name] for name in trial.point},
             intermediate_values=dict(trial.looks),
@@ -76,7 +76,7 @@ class Search:
     def _state(self, trial: Trial | None) -> Any:
         """Optuna's: errors count as pruned, so that it learns where they come from."""
         states = self._optuna.trial.TrialState
-        return states.FAIL if trial is None else states.COMPLETE if trial.is_complete else states.PRUNED
+        return states.FAIL if trial is None else states.PRUNED if trial.score is None else states.COMPLETE
 
     def ask(self, most: int | None = None) -> Asked | None:
         """What to try next, first the recipe's own choice; None where so many have ended or are on their way."""
@@ -107,7 +107,7 @@ class Search:
         """What became of a trial; None for one that was cut off and does not count."""
         with self._lock:
             self._open.remove(asked.number)
-            self._study.tell(asked.trial, told.score if told and told.is_complete else None, self._state(told))
+            self._study.tell(asked.trial, told.score if told else None, self._state(told))
             if told:
                 self.trials.append(told)
 

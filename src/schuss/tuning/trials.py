@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from schuss.view.charts import Line, Panel, chart
 
 _MOST_SHOWN = 5
 _LEAST_IMPORTANCE = 0.05
-_ASKED, _TRIALS, _PICTURE, _LOCK = "tune.toml", "trials.json", "trials.svg", "lock"
+_ASKED, _TRIALS, _LOCK = "tune.toml", "trials.json", "lock"
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Trial:
     number:   from 1 on; the first is what the recipe takes of its own accord.
     settings: that were tried, in plain values; none of the first.
     outcome:  how the training ended; "pruned" where others were better at that point; or the error that ended it.
-    score:    the best on the validation rows, of the metric that decides; None where there is none.
-    scores:   all of that epoch. epochs: that were trained. seconds: that it took. is_complete: not pruned, no error.
+    score:    the best on the validation rows, of the metric that decides; None where it was not trained to its end.
+    scores:   all of the best epoch. epochs: that were trained. seconds: that it took.
     at:       seconds from the beginning of the search to its end.
     point:    where in the space it lies. looks: at its best score on its way.
     """
@@ -44,7 +43,6 @@ class Trial:
     epochs: int = 0
     seconds: float = 0.0
     at: float = 0.0
-    is_complete: bool = False
     point: Mapping[str, Any] = field(default_factory=dict)
     looks: Mapping[int, float] = field(default_factory=dict)
 
@@ -91,7 +89,7 @@ class Tuning:
 
     def svg(self) -> str:
         """The best score so far against seconds, as SVG."""
-        ended = [each for each in self.trials if each.is_complete and self.shown in each.scores]
+        ended = [each for each in self.trials if each.score is not None and self.shown in each.scores]
         scores = [each.scores[self.shown] for each in ended]
         best = list(itertools.accumulate(scores, max if self.greater else min))
         line = Line("best so far", [each.at for each in ended], best)
@@ -107,9 +105,8 @@ class Tuning:
 
 def best_of(trials: Sequence[Trial], greater: bool) -> list[Trial]:
     """Those that were trained to their end, the best first."""
-    told = [(each, math.nan if each.score is None else each.score) for each in trials if each.is_complete]
-    told = [(each, -score if greater else score) for each, score in told if math.isfinite(score)]
-    return [each for each, _ in sorted(told, key=lambda item: (item[1], item[0].number))]
+    ended = [(-each.score if greater else each.score, each.number, each) for each in trials if each.score is not None]
+    return [each for _, _, each in sorted(ended)]
 
 
 class SearchFolder:
@@ -175,11 +172,3 @@ class SearchFolder:
     def save(self, trials: Sequence[Trial]) -> None:
         """Writes the trials. Raises OutputError."""
         write_file(self.path / _TRIALS, json.dumps([asdict(each) for each in trials], indent=1).encode() + b"\n")
-
-    def finish(self, found: Tuning) -> None:
-        """Draws the picture. Raises OutputError."""
-        found.save(self.path / _PICTURE)
-
-    def run_of(self, trial: Trial) -> Path:
-        """The folder of its run."""
-        return self.path / f"trial-{trial.number}"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +18,7 @@ from schuss.job import JobEvent, fit, repeating, seen
 from schuss.keeping import Keeper, absolute
 from schuss.model.model import Model
 from schuss.preparing import Prepared, decided, make_settings, ready, told_apart
+from schuss.settings import checked
 from schuss.table.store import MemoryStore
 from schuss.training.events import Epoch
 from schuss.training.run_folder import RunFolder
@@ -28,6 +28,7 @@ from schuss.tuning.trials import SearchFolder, Trial, Tuning
 
 _MINUTES = 10.0
 _PATHS, _ASKED = ("table", "validation", "test"), ("table", "target")
+_COUNT = {"whole": True, "least": 1}
 _OF_ROWS = "numeric"  # the setting that decides how rows are encoded
 
 
@@ -105,7 +106,13 @@ def tune(
     >>> [trial.number for trial in found.trials]
     [1, 2]
     """
-    _check_budget(minutes, trials, workers)
+    for name, value, limits in (
+        ("minutes", minutes, {"above": 0.0}),
+        ("trials", trials, _COUNT),
+        ("workers", workers, _COUNT),
+    ):
+        if value is not None:
+            checked(name, value, limits)
     load_optuna()
     if run is None and resume:
         raise SettingError("There is nothing to resume without the folder of a search: give it as run.")
@@ -168,7 +175,7 @@ class _Tuner:
         greater = self._prepared.recipe.plan.goal.greater
         found = Tuning(model, tuple(search.trials), self._prepared.shown, greater, search.importance())
         if self._folder:
-            self._folder.finish(found)
+            found.save(self._folder.path / "trials.svg")
         self._tell(found)
         return found
 
@@ -232,10 +239,10 @@ class _Tuner:
                 raise _GivenUpError
 
         chosen = make_settings({"threads": threads, **self._settings, **asked.settings})
-        is_complete = False
+        score = None
         try:
             model, _ = fit(replace(prepared, test=None), chosen, observers=[look], interrupted=self._is_over)
-            outcome, is_complete = model.record.outcome, best is not None
+            outcome, score = model.record.outcome, plan.goal.score(best.scores) if best else None
             if outcome == "interrupted":
                 return None
         except _GivenUpError:
@@ -245,8 +252,8 @@ class _Tuner:
                 raise
             outcome = str(error)
         scores = {name: value for name, value in best.scores.items() if math.isfinite(value)} if best else {}
-        score, now = plan.goal.score(best.scores) if best else None, self._now()
-        result = outcome, score, scores, last, now - began, now, is_complete
+        now = self._now()
+        result = outcome, score, scores, last, now - began, now
         return Trial(asked.number, asked.settings, *result, asked.point, asked.looks)
 
     def _trained(self, best: Trial, interrupted: Callable[[], bool]) -> Model:
@@ -255,22 +262,13 @@ class _Tuner:
         prepared, chosen = self._rows(best.settings), make_settings(settings)
         if self._folder is None:
             return fit(prepared, chosen, observers=[self._tell], interrupted=interrupted)[0]
-        with RunFolder(self._folder.run_of(best)) as folder:
+        with RunFolder(self._folder.path / f"trial-{best.number}") as folder:
             goes_on = folder.holds_run()
             keeper = Keeper(folder, Configuration(self._asked.data, settings), goes_on, force=False)
             if model := keeper.finished:
                 return model
             prepared = repeating(prepared, keeper.asked, settings, keeper.rates() if goes_on else None)
             return fit(prepared, chosen, keeper=keeper, observers=[self._tell], interrupted=interrupted)[0]
-
-
-def _check_budget(minutes: float | None, trials: int | None, workers: int) -> None:
-    """Raises SettingError where a search could not be that long."""
-    if minutes is not None and not (isinstance(minutes, Real) and 0 < minutes < math.inf):
-        raise SettingError(f"minutes is {minutes!r}: give a number above 0.")
-    for name, value in (("trials", 1 if trials is None else trials), ("workers", workers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SettingError(f"{name} is {value!r}: give a whole number of at least 1.")
 
 
 def _space(prepared: Prepared, settings: Mapping[str, Any]) -> Space:
