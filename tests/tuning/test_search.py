@@ -19,8 +19,7 @@ def space(rows: int = 200, target: str = "y", **settings: Any) -> Space:
         "y": [1.5 * row for row in range(rows)],
         "c": ["u", "v"] * (rows // 2),
     }
-    prepared = ready(table, target, make_settings(settings), Roles())
-    return space_for(prepared.recipe, len(prepared.training), settings)
+    return space_for(ready(table, target, make_settings(settings), Roles()), settings)
 
 
 @pytest.mark.parametrize("target", ["y", "c"])

@@ -12,7 +12,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schuss.recipe import Recipe
+from schuss.descent.optimizers import LBFGS
+from schuss.errors import SettingError
+from schuss.preparing import Prepared
 from schuss.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,24 +48,22 @@ class Space:
         return {name: value for name, value in found.items() if value != "none"}
 
 
-def space_for(recipe: Recipe, rows: int, fixed: Collection[str]) -> Space:
-    """The space around a recipe.
-
-    Arguments:
-        recipe: for the settings that a person chose; it does not look at all rows at once.
-        rows: training rows, N.
-        fixed: names of the settings that are not searched, because a person chose them.
-    """
+def space_for(prepared: Prepared, chosen: Collection[str]) -> Space:
+    """The space around a recipe, without the settings that a person chose. Raises SettingError where there is none."""
     from optuna.distributions import (  # an extra
         CategoricalDistribution as OneOf,
         FloatDistribution as Range,
         IntDistribution as Whole,
     )
 
-    own = recipe.chosen
+    recipe, own = prepared.recipe, prepared.recipe.chosen
+    if prepared.validation is None:
+        raise SettingError("A search needs validation rows, by which settings are chosen: give a fraction, or a table.")
+    if isinstance(recipe.optimizer, LBFGS):
+        raise SettingError("lbfgs has nothing that could be searched: leave it out, or use schuss train.")
     rate, decay, batch = own["learning_rate"], own["weight_decay"], own["batch_size"]
     width = next((layer for layer in own["hidden"] if isinstance(layer, int)), None)
-    wide = Whole(32, 256, log=True) if rows < _FEW_ROWS else Whole(64, 512, log=True)
+    wide = Whole(32, 256, log=True) if len(prepared.training) < _FEW_ROWS else Whole(64, 512, log=True)
     # setting: (name, values, the recipe's own), …
     table: dict[str, list[tuple[str, BaseDistribution, Any]]] = {
         "hidden": [("depth", Whole(1, 4), len(own["hidden"])), ("width", wide, width)],
@@ -76,13 +76,17 @@ def space_for(recipe: Recipe, rows: int, fixed: Collection[str]) -> Space:
         "averaging": [("averaging", OneOf(("none", "ema")), own.get("averaging", "none"))],
         "numeric": [("numeric", OneOf(("standard", "piecewise(bins=32)", "piecewise(bins=64)")), own.get("numeric"))],
     }
-    without = {*fixed, *({"activation", "dropout"} if recipe.network.hidden == () else ())}
+    without = {*chosen, *({"activation", "dropout"} if recipe.network.hidden == () else ())}
+    if not isinstance(own["optimizer"], str):  # with numbers of its own
+        without |= {"learning_rate", "weight_decay"}
     searched = [
         line
         for setting, lines in table.items()
         if setting in Settings.__dataclass_fields__ and setting not in without
         for line in lines
     ]
+    if not searched:
+        raise SettingError("Nothing is left to be searched: leave some of the settings out.")
     distributions = {name: values for name, values, _ in searched}
     return Space(distributions, {name: value for name, values, value in searched if _holds(values, value)})
 

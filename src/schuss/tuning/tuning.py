@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from schuss.configuration import Configuration
-from schuss.descent.optimizers import LBFGS
 from schuss.errors import SchussError, SettingError
 from schuss.job import JobEvent, fit, repeating, seen
 from schuss.keeping import Keeper, absolute
@@ -23,7 +22,7 @@ from schuss.table.store import MemoryStore
 from schuss.training.events import Epoch
 from schuss.training.run_folder import RunFolder
 from schuss.tuning.search import Asked, Search, load_optuna
-from schuss.tuning.space import Space, space_for
+from schuss.tuning.space import space_for
 from schuss.tuning.trials import SearchFolder, Trial, Tuning
 
 _MINUTES = 10.0
@@ -151,7 +150,7 @@ class _Tuner:
         self._observers, self._interrupted, self._failed = observers, interrupted, False
         self._encoded, self._encoding, self._telling = dict[object, Prepared](), threading.Lock(), threading.Lock()
         self._prepared = prepared = self._rows({})
-        space, plan = _space(prepared, asked.settings), prepared.recipe.plan
+        space, plan = space_for(prepared, asked.settings), prepared.recipe.plan
         self._asked = replace(asked, rows=seen(prepared))
         before = folder.begin(self._asked) if folder else []
         self._search = Search(space, plan.goal, plan.seed, before)
@@ -269,18 +268,3 @@ class _Tuner:
                 return model
             prepared = repeating(prepared, keeper.asked, settings, keeper.rates() if goes_on else None)
             return fit(prepared, chosen, keeper=keeper, observers=[self._tell], interrupted=interrupted)[0]
-
-
-def _space(prepared: Prepared, settings: Mapping[str, Any]) -> Space:
-    """What is searched. Raises SettingError where nothing can be."""
-    recipe, fixed = prepared.recipe, set(settings)
-    if prepared.validation is None:
-        raise SettingError("A search needs validation rows, by which settings are chosen: give a fraction, or a table.")
-    if isinstance(recipe.optimizer, LBFGS):
-        raise SettingError("lbfgs has nothing that could be searched: leave it out, or use schuss train.")
-    if not isinstance(recipe.chosen["optimizer"], str):  # with numbers of its own
-        fixed |= {"learning_rate", "weight_decay"}
-    space = space_for(recipe, len(prepared.training), fixed)
-    if not space.distributions:
-        raise SettingError("Nothing is left to be searched: leave some of the settings out.")
-    return space
