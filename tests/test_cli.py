@@ -186,6 +186,39 @@ def test_optimizers_are_compared_in_a_table_a_picture_and_as_json(program: Termi
     assert "--target" in program("compare", "houses.csv", exit_code=2)
 
 
+def test_a_search_is_told_saved_and_resumed(program: Terminal) -> None:
+    out = program("tune", "houses.csv", "-t", "price", "--trials", "2", "--run", "s", "--epochs", "2")
+    assert "the recipe's own choice" in out
+    assert out.splitlines()[-1] == "saved s/model.schuss"
+    lines = program("tune", "--resume", "--run", "s", "--trials", "3", "--json").splitlines()
+    told = [json.loads(line) for line in lines]
+    assert [line["number"] for line in told if line["event"] == "trial"] == [3]
+    assert told[-2]["trials"] == 3
+    best = told[-2]["best"]["number"]
+    assert f"trial-{best}" in program("runs", "s")
+    assert "another.schuss" in program("train", "--config", f"s/trial-{best}/config.toml", "-o", "another.schuss")
+    assert np.array_equal(schuss.Model.load("another.schuss").W, schuss.Model.load("s/model.schuss").W)
+    assert program("tune", "houses.csv", "-t", "price", "--trials", "1", "--epochs", "2", "-q", "-x", "kind") == ""
+    assert Path("houses.schuss").exists()
+    assert "TABLE" in program("tune", "-t", "price", exit_code=2)
+    assert "holds a search already" in program.refuses("tune", "houses.csv", "-t", "price", "--run", "s")
+
+
+def test_fault_04_an_interrupted_search_trains_with_what_was_best(program: Terminal) -> None:
+    command = ["tune", "houses.csv", "-t", "price", "--trials", "99999", "--epochs", "2", "--json"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "schuss", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout
+    while '"trial"' not in (line := running.stdout.readline()):
+        assert line
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert json.loads(out.splitlines()[-1])["event"] == "saved"
+    assert schuss.Model.load("houses.schuss").record.outcome == "completed"
+
+
 def test_precision_that_is_left_to_a_trial_is_told(program: Terminal) -> None:
     said = program("train", "houses.csv", "-t", "price", "--precision", "auto", *FAST)
     assert "precision: float32 (" in said or "precision: bf16 (" in said

@@ -41,6 +41,7 @@ FLOORS = (
     "tensorboard",
     "estimators",
     "view",
+    "tuning",
     "cli",
     "__main__",
 )
@@ -90,7 +91,7 @@ def test_training_from_a_file_loads_neither_scikit_learn_nor_pandas_nor_torch(tm
 def test_training_from_an_array_loads_neither_pandas_nor_what_shows_progress() -> None:
     code = (
         "import schuss, sys, numpy as np; schuss.train(np.random.rand(20, 3), 'column_3', epochs=1);"
-        "print(sorted({'sklearn', 'pandas', 'torch', 'polars', 'rich', 'click'} & set(sys.modules)))"
+        "print(sorted({'sklearn', 'pandas', 'torch', 'polars', 'rich', 'click', 'optuna'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from schuss.objective import Objective as Objective
     from schuss.own import OwnLoss as OwnLoss, TorchLoss as TorchLoss
     from schuss.table.delimited import TableFormat as TableFormat
+    from schuss.tuning.trials import Trial as Trial, Tuning as Tuning
+    from schuss.tuning.tuning import tune as tune
     from schuss.view.comparison import compare as compare
     from schuss.view.rates import find_learning_rate as find_learning_rate
 
@@ -68,6 +70,9 @@ _HOMES = (
         "OwnLoss": "own",
         "TorchLoss": "own",
         "TableFormat": "table.source",
+        "Trial": "tuning.trials",
+        "Tuning": "tuning.trials",
+        "tune": "tuning.tuning",
         "compare": "view.comparison",
         "find_learning_rate": "view.rates",
     }

@@ -327,9 +327,7 @@ def train(
         raise SettingError("A run folder keeps a training from the start: leave out --from, or --run and --config.")
     if out is None and known is not None and _default_model(table).resolve() == known.resolve():
         raise SettingError(f"{known} is what is read: name the new model with --out, as {known} to replace it.")
-    out = out or (run / "model.schuss" if run else _default_model(table))
-    if out.suffix != ".schuss":
-        raise SettingError(f"{out}: a model is a .schuss file; end its name so.")
+    out = _model_path(out or (run / "model.schuss" if run else _default_model(table)))
     if run is None or out.parent != run:
         check_writable(out)
     replaced = out.exists() and not others["resume"]
@@ -362,12 +360,7 @@ def train(
     if not (interrupt.trains or quiet):
         click.echo(f"{run} had come to its end before: nothing was trained", err=True)
     report.saved(model, out, replaced)
-    if interrupt.signal:
-        sys.exit(128 + interrupt.signal)
-    if model.record.outcome == "diverged":
-        sys.exit(3)
-    if _incomplete:
-        sys.exit(4)
+    _exit_as_trained(interrupt, model)
 
 
 @cli.command("find-rate")
@@ -443,6 +436,77 @@ def compare(
         found.save(out)
     if interrupt.signal:
         sys.exit(128 + interrupt.signal)
+
+
+@cli.command()
+@_table_options
+@click.option("--valid-by", metavar="group:COLUMN|time:COLUMN", help="Hold out whole groups, or the latest rows.")
+@click.option("--minutes", type=float, help="For all of it. [default: 10, if there are no --trials]")
+@click.option("--trials", type=int, help="At most.")
+@click.option("--workers", type=int, default=1, help="Trials at the same time, of one thread each. [default: 1]")
+@click.option(
+    "--run", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the trials and the run of the best."
+)
+@click.option("--resume", is_flag=True, help="Go on with the search in that folder.")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="Model file. [default: TABLE.schuss or DIR/model.schuss]"
+)
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors and warnings.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: each trial, then the last training.")
+@_format_options
+@_setting_options
+def tune(
+    table: tuple[str, ...],
+    target: tuple[str, ...],
+    out: Path | None,
+    quiet: bool,
+    as_json: bool,
+    format: "schuss.TableFormat",
+    **others: Any,
+) -> None:
+    """Searches the settings that suit TABLE, trains a network with them and saves it. A setting that is given stays."""
+    from schuss.files import check_writable
+    from schuss.progress import Silent
+    from schuss.tuning.progress import TuningLines, TuningProgress
+
+    run = others["run"]
+    if not others["resume"]:
+        _check_given(table, target)
+    out = _model_path(out or (run / "model.schuss" if run else _default_model(table)))
+    if run is None or out.parent != run:
+        check_writable(out)
+    replaced = out.exists() and not others["resume"]
+    report: Any = Silent() if quiet else TuningLines() if as_json else TuningProgress()
+    interrupt = _Interrupt()
+    given = _chosen({"target": target, **others})
+    if format != schuss.TableFormat():
+        given["format"] = format
+    with interrupt.watching(), report:
+        try:
+            found = schuss.tune(_source(table), observers=[interrupt.begin, report], interrupted=interrupt, **given)
+        except KeyboardInterrupt:
+            click.echo("interrupted before the first trial was done: nothing was saved", err=True)
+            sys.exit(128 + interrupt.signal)
+        found.model.save(out)
+    report.saved(found.model, out, replaced)
+    _exit_as_trained(interrupt, found.model)
+
+
+def _model_path(out: Path) -> Path:
+    """Raises SettingError where a model cannot have such a name."""
+    if out.suffix != ".schuss":
+        raise SettingError(f"{out}: a model is a .schuss file; end its name so.")
+    return out
+
+
+def _exit_as_trained(interrupt: _Interrupt, model: schuss.Model) -> None:
+    """The exit code of a training that saved a model, if it is not 0."""
+    if interrupt.signal:
+        sys.exit(128 + interrupt.signal)
+    if model.record.outcome == "diverged":
+        sys.exit(3)
+    if _incomplete:
+        sys.exit(4)
 
 
 def _cross_validated(

@@ -124,8 +124,8 @@ def train(
             look. With several members, those of each are in a MemberEvent, and at the end there is Averaged.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
         settings: see Settings: hidden, activation, numeric, embedding, loss, optimizer, learning_rate, schedule,
-            averaging, l1, l2, weight_decay, dropout, clip_value, clip_norm, members, batch_size, epochs, seconds, steps,
-            patience, metrics, metric, min_improvement, target_score, retries, checkpoint_seconds, checkpoints,
+            averaging, l1, l2, weight_decay, dropout, clip_value, clip_norm, members, batch_size, epochs, seconds,
+            steps, patience, metrics, metric, min_improvement, target_score, retries, checkpoint_seconds, checkpoints,
             precision, seed, threads, memory.
 
     Returns:
@@ -295,7 +295,7 @@ def fit(
     if keeper:
         keeper.folder.rotate(settings.checkpoint_seconds, settings.checkpoints)
         fresh, asked = [member.state for member in members], _resolved(settings, prepared.recipe)
-        begun = keeper.begin(asked, _seen(prepared), fresh, model_of, **_told(prepared))
+        begun = keeper.begin(asked, seen(prepared), fresh, model_of, **_told(prepared))
         members = [replace(member, state=state) for member, state in zip(members, begun, strict=True)]
         watch = (keeper.folder, *watch)
     _tell(watch, prepared)
@@ -362,7 +362,7 @@ def _resolved(settings: Settings, recipe: Recipe) -> Mapping[str, Any]:
     return {name: value for name, value in {**own, **recipe.chosen}.items() if value is not None}
 
 
-def _seen(prepared: Prepared) -> Mapping[str, Any]:
+def seen(prepared: Prepared) -> Mapping[str, Any]:
     """The rows of each part, and digests of them and of how they were encoded; a run on others is another run."""
     schema = prepared.encoding.schema
     schema = replace(schema, target=replace(schema.target, reason=""))  # a loss that is resolved is another reason

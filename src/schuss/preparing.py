@@ -145,6 +145,12 @@ class Prepared:
         training = self.training.part(own)
         return replace(self, training=training, validation=validation, recipe=recipe, folds=None, plans=())
 
+    @property
+    def shown(self) -> str:
+        """The score that a person is told while training: the one that decides; of the squared error, its root."""
+        name, metrics = self.recipe.plan.goal.metric, self.recipe.metrics
+        return "rmse" if name == "loss" and self.recipe.loss.name == "squared_error" and "rmse" in metrics else name
+
 
 def member_seed(seed: int, number: int) -> int:
     """The seed of a member of an ensemble, counted from 0: the first one has that of a single network."""

@@ -30,7 +30,6 @@ from schuss.preparing import Prepared
 from schuss.table.drift import Drift
 from schuss.table.schema import CategoricalColumn, Schema
 from schuss.training.events import Chunk, Epoch, Event, Finished, MemberEvent, Retried, Steered
-from schuss.training.loop import Plan
 from schuss.training.run_folder import without_nan
 from schuss.training.stopping import Outcome
 
@@ -137,7 +136,8 @@ class Progress(Silent):
             self._ways = [_Way(event.recipe.plan.epochs) for _ in range(event.recipe.members)]
             for line in introduction(event):
                 self._print(line)
-            self._start_bar(event.recipe.plan)
+            epochs = event.recipe.plan.epochs
+            self._start_bar(epochs, f"epoch {epochs}/{epochs}")
         elif isinstance(event, MemberEvent):
             self._trained(event.event, self._ways[event.number - 1], f"network {event.number}: ")
         elif isinstance(event, Averaged):
@@ -187,18 +187,19 @@ class Progress(Silent):
     def _rows(self) -> int:
         return self._prepared.rows["training"] if self._prepared else 1
 
-    def _start_bar(self, plan: Plan) -> None:
+    def _start_bar(self, total: float, longest: str) -> None:
+        """longest: words on where it is, which have room."""
         if self._console.is_terminal:
-            whole = Column(no_wrap=True, min_width=len(f"  epoch {plan.epochs}/{plan.epochs}"))
+            whole = Column(no_wrap=True, min_width=2 + len(longest))
             rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
             columns = (
-                TextColumn("  epoch {task.fields[epoch]}", table_column=whole),
+                TextColumn("  {task.fields[place]}", table_column=whole),
                 BarColumn(22, table_column=Column(min_width=10)),
-                TextColumn("{task.fields[left]} left", table_column=Column(no_wrap=True, min_width=9)),
+                TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True, min_width=9)),
                 TextColumn("{task.fields[words]}", table_column=rest),
             )
             self._bar = Bar(*columns, console=self._console, transient=True, refresh_per_second=5, expand=True)
-            self._task = self._bar.add_task("", total=plan.epochs, epoch=f"1/{plan.epochs}", left="…", words="")
+            self._task = self._bar.add_task("", total=total, place="", left="", words="")
             self._bar.start()
 
     def _stop_bar(self) -> None:
@@ -216,13 +217,13 @@ class Progress(Silent):
             return
         self._line_at = now
         total = math.ceil(whole / len(self._ways))
-        number, left = f"{math.ceil(done / len(self._ways))}/{total}", self._time_left(done, whole)
-        words = self._words()
+        place = f"epoch {math.ceil(done / len(self._ways))}/{total}"
+        left, words = f"{self._time_left(done, whole)} left", self._words()
         if self._bar:
-            self._bar.update(self._task, completed=done / len(self._ways), total=total, epoch=number, left=left,
+            self._bar.update(self._task, completed=done / len(self._ways), total=total, place=place, left=left,
                              words=words)  # fmt: skip
         else:
-            self._print(f"  epoch {number}  {left} left  {words}")
+            self._print(f"  {place}  {left}  {words}")
 
     def _pace(self) -> tuple[float, float]:
         """Epochs of all networks, and the seconds they took: of several those that were seen here."""
@@ -236,7 +237,7 @@ class Progress(Silent):
         plan, (epochs, seconds) = self._prepared.recipe.plan, self._pace()
         left = seconds / max(epochs, 1e-9) * (whole - done)
         left = min(left, max(plan.seconds - seconds, 0.0)) if plan.seconds else left
-        return f"{int(left) // 60}:{int(left) % 60:02d}"
+        return clock(left)
 
     def _words(self) -> str:
         """What may be cut off in a narrow terminal, the most telling first."""
@@ -372,18 +373,26 @@ def _test_words(event: Evaluated, prepared: Prepared | None) -> str:
     words = known.get(name, "best constant alone")
     if prepared and prepared.encoding.schema.offset:
         words = "best constant beside the offset"
-    alone = f"{words}: {_name(name)} {_score(name, constant[name])}"
+    alone = f"{words}: {named_score(name, constant[name])}"
     return f"test: {score_words(event.scores)}   ({alone})"
 
 
 def _main_score(scores: Mapping[str, float], prepared: Prepared | None) -> str:
     """The score that decides; where it is the squared error, its root. And how often classes are right."""
-    name = prepared.recipe.plan.goal.metric if prepared else "loss"
-    if name == "loss" and prepared and prepared.recipe.loss.name == "squared_error" and "rmse" in scores:
-        name = "rmse"
-    words = f"{_name(name)} {_score(name, scores[name])}"
+    name = prepared.shown if prepared else "loss"
+    words = named_score(name, scores[name])
     more = "accuracy" in scores and name != "accuracy"
     return words + (f" accuracy {_score('accuracy', scores['accuracy'])}" if more else "")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: 3:07."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def named_score(name: str, value: float) -> str:
+    """RMSE 44,912."""
+    return f"{_name(name)} {_score(name, value)}"
 
 
 def _score(name: str, value: float) -> str:

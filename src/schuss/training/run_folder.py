@@ -68,7 +68,7 @@ class RunFolder:
                 raise RunError(f"{self.path} holds other things ({others[0]}): give a run a folder of its own.")
             for name in (_CHECKPOINTS, _COMMANDS):
                 (self.path / name).mkdir(exist_ok=True)
-            self._lock = _locked(self.path / _LOCK)
+            self._lock = locked(self.path / _LOCK)
             if self._lock:
                 self._clear()
             self._log = (self.path / EVENTS).open("ab", buffering=0)
@@ -256,7 +256,7 @@ def is_training(path: Path) -> bool:
     """Whether a process holds the lock of a run."""
     if not (path / _LOCK).exists():
         return False
-    lock = _locked(path / _LOCK, tries=1)
+    lock = locked(path / _LOCK, tries=1)
     if lock is None:
         return True
     lock.close()
@@ -329,7 +329,7 @@ def _command(path: Path) -> Command | None:
     return Command(action, rate, path.stem) if fits and (rate is None or 0 < rate < math.inf) else None
 
 
-def _locked(path: Path, tries: int = _LOCK_TRIES) -> BinaryIO | None:
+def locked(path: Path, tries: int = _LOCK_TRIES) -> BinaryIO | None:
     """The open file, which holds the lock until it is closed or the process ends; None where another one has it."""
     file = path.open("ab")
     for number in range(tries):
