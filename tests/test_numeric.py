@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
+from sklearn.base import clone
 
 import schuss
 from schuss.errors import SettingError
@@ -14,10 +16,12 @@ from schuss.numeric import NUMERICS, Piecewise, numeric_named
 from schuss.settings import Settings
 from schuss.table import encoded
 from schuss.table.cache import new_entry
+from schuss.view.inspection import inspect_model
 
 RANDOM = np.random.default_rng(0)
 FRAME = pd.DataFrame({"x": RANDOM.lognormal(size=300), "z": RANDOM.normal(size=300)})
-FRAME = FRAME.assign(y=np.log(FRAME["x"]) + FRAME["z"])
+FRAME = FRAME.assign(gain=np.where(RANDOM.random(300) < 0.6, 0.0, RANDOM.integers(0, 9, 300)))
+FRAME = FRAME.assign(y=np.log(FRAME["x"]) + FRAME["z"] + 3 * (FRAME["gain"] == 4))
 QUICK: dict[str, Any] = {"hidden": (4,), "epochs": 2}
 
 
@@ -80,8 +84,28 @@ def test_rows_in_the_cache_are_those_of_their_scaling(tmp_path: Path, monkeypatc
     assert counts == [1, 1, 2, 3, 3]
 
 
+@pytest.mark.parametrize("numeric", ["robust", "standard"])
+def test_frequent_values_of_a_number_are_levels_beside_robust_numbers(
+    numeric: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = schuss.train(FRAME, "y", numeric=numeric, **QUICK)
+    assert model.network.categories == ((9,) if numeric == "robust" else ())
+    inspect_model(model, as_json=False)
+    assert ("a scaled number + one of 9 frequent values" in capsys.readouterr().out) == (numeric == "robust")
+
+
+def test_an_estimator_of_dense_rows_takes_sparse_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = FRAME.drop(columns="y").to_numpy(), FRAME["y"].to_numpy()
+    estimator = schuss.SchussRegressor(numeric="robust", random_state=0, **QUICK).partial_fit(X, y)
+    assert estimator.model_.encoding.spiked
+    np.testing.assert_array_equal(estimator.predict(csr_array(X)), estimator.predict(X))
+    expected = clone(estimator).partial_fit(X, y).partial_fit(X, y).predict(X)
+    monkeypatch.setattr(encoded, "WINDOW_BYTES", 0)
+    np.testing.assert_array_equal(estimator.partial_fit(csr_array(X), y).predict(X), expected)
+
+
 def test_an_estimator_takes_it_by_its_numbers_and_starts_warm_only_where_it_stays() -> None:
-    X, y = FRAME[["x", "z"]], FRAME["y"]
+    X, y = FRAME.drop(columns="y"), FRAME["y"]
     estimator = schuss.SchussRegressor(numeric="piecewise", warm_start=True, random_state=0, **QUICK)
     assert estimator.get_params()["numeric__bins"] == 64
     assert estimator.set_params(numeric__bins=16).numeric == Piecewise(16)

@@ -509,6 +509,40 @@ def test_knots_are_heavy_values_and_shared_out_over_the_others() -> None:
     assert np.diff(values[1:]).max() < 0.6
 
 
+# -- spikes ---------------------------------------------------------------------------------------------------------
+
+GAINS = [0.0] * 20 + [5.0] * 3 + [7.5] * 4 + [1.0, 2.0, None]
+
+
+def test_frequent_values_of_a_number_that_is_mostly_one_have_codes_behind_those_of_text() -> None:
+    made, table = encoding({"gain": GAINS, "even": [0, 0, 1] * 10, "town": ["b", "a", "a"] * 10})
+    robust = Encoding(made.schema, "robust")
+    assert robust.categories == (2, 4)
+    assert (robust.category_names, [column.name for column in robust.spiked]) == (("town",), ["gain"])
+    expected = [0] * 20 + [1] * 3 + [2] * 4 + [3, 3, -1]
+    assert robust.encode(table).codes[:, 1].tolist() == expected
+    for rows in (slice(19, 28), np.array([29, 3, 22])):
+        found = robust.encode(table, rows).codes
+        np.testing.assert_array_equal(found, robust.encode(table).codes[rows])
+    np.testing.assert_array_equal(robust.encode(table).codes[:, :1], made.encode(table).codes)
+    assert Encoding(made.schema, "quantile").categories == made.categories == (2,)
+
+
+def test_pixels_have_no_codes() -> None:
+    values = [0.0] * 500 + [*range(1, 128)] * 3
+    for columns, categories in ((16, (128,) * 16), (17, ())):
+        made, _ = encoding({f"pixel {number}": values for number in range(columns)})
+        assert Encoding(made.schema, "robust").categories == categories
+
+
+def test_an_unseen_number_is_another_and_has_no_code_where_training_had_no_other() -> None:
+    for gains, code in ((GAINS, 3), (GAINS[:27], -1)):
+        made = Encoding(encoding({"gain": gains})[0].schema, "robust")
+        later = read_table({"gain": [-1e9, -0.0, 0, 6, 7.5, 1e9]})
+        assert made.categories == (3 + (code == 3),)
+        assert made.encode(later, target=False).codes[:, 0].tolist() == [code, 0, 0, code, 2, code]
+
+
 # -- many categories -----------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """What is learned of a column does not depend on the blocks that it is learned from."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def learned(table: Table, sizes: Sequence[int], **settings: Any) -> Schema:
 
 
 def spread(column: NumericColumn) -> tuple[tuple[float, ...], ...]:
-    return column.quantiles, column.heavy, column.others
+    return column.quantiles, column.heavy, column.others, column.spikes
 
 
 def assert_alike(schema: Schema, expected: Schema) -> None:
@@ -191,6 +192,29 @@ def test_heavy_numbers_stand_apart_from_the_quantiles_of_the_others() -> None:
     assert np.abs(between[96] - 5675) < 150
     assert (plain.heavy, plain.others) == ((), ())
     assert_alike(learned(table, [50_000, 7]), learned(table, [count]))
+
+
+@given(st.lists(st.sampled_from([None, -2.0, 0.0, 0.0, 0.0, 0.5, 7.0, 1e9]), min_size=3, max_size=100))
+def test_spikes_are_the_frequent_numbers_of_a_column_that_is_mostly_one(values: list[float | None]) -> None:
+    table = read_table({"y": np.arange(len(values)) * 0.5, "x": np.arange(len(values)), "z": values})
+    counts = Counter(value for value in values if value is not None)
+    for column in learned(table, [11]).columns[1:]:
+        assert isinstance(column, NumericColumn)
+        spiked = len(counts) > 2 and 2 * max(counts.values()) >= counts.total()
+        assert list(column.spikes) == sorted(value for value, count in counts.items() if spiked and count >= 3)
+
+
+@pytest.mark.parametrize("kinds", [200, 30_000])
+def test_spikes_of_many_distinct_numbers_are_the_most_frequent(kinds: int) -> None:
+    count = 60_000
+    values = np.where(np.arange(count) % 3, -1.0, np.arange(count) // 3 % kinds + 0.5)
+    values[:6000] = -2.0
+    table = read_table({"y": np.arange(count) * 0.5, "x": np.random.default_rng(0).permutation(values)})
+    (column,) = learned(table, [count]).columns
+    assert isinstance(column, NumericColumn)
+    assert column.spikes[:2] == (-2.0, -1.0)
+    assert len(column.spikes) == (128 if kinds == 200 else 2)
+    assert_alike(learned(table, [9999, 1]), learned(table, [count]))
 
 
 def many_texts(count: int, texts: int) -> list[str]:

@@ -19,7 +19,7 @@ from schuss.table.schema import (
     Schema,
     Target,
     Task,
-    distinct_numbers,
+    counted_numbers,
     find_target,
     has_target,
 )
@@ -168,7 +168,7 @@ def test_numbers_are_described_by_their_training_rows() -> None:
     column = numeric(learned({"x": values}, training=[0, 1, 2, 3, 4]))
     deviation = float(np.std([4, 1, 2, 1]))
     assert column.quantiles[::32] == (1.0, 1.0, 2.0, 2.0, 4.0)
-    assert column == NumericColumn("x", 1, 3, 1.0, 4.0, 2.0, deviation, column.quantiles)
+    assert column == NumericColumn("x", 1, 3, 1.0, 4.0, 2.0, deviation, column.quantiles, heavy=(1.0, 2.0, 4.0))
 
 
 @given(st.lists(st.integers(-(10**9), 10**9).map(lambda number: number / 1000), min_size=2, max_size=60))
@@ -187,11 +187,12 @@ def test_statistics_are_those_of_numpy(values: list[float]) -> None:
     [[0.0, 255.0, 7.0], [-3, 4, 9_990], [-5.0, 1e4], [-0.0, 0.0, 1.0], [1.0, 1.5, 3.0], [0.25, 1.0], [2**62, -(2**62)],
      [2.0**60, 2.0**60 + 1024], [1e300, -1e300]],
 )  # fmt: skip
-def test_distinct_numbers_of_many_rows_are_those_that_occur(few: list[float]) -> None:
+def test_distinct_numbers_of_many_rows_are_those_that_occur_with_their_counts(few: list[float]) -> None:
     values = np.array(few)[np.random.default_rng(0).integers(0, len(few), 40_000)]
-    found = distinct_numbers(values)
+    found, counts = counted_numbers(values)
     assert found.dtype == values.dtype
     assert found.tolist() == sorted(set(few))
+    assert counts.tolist() == [np.count_nonzero(values == value) for value in found]
 
 
 @pytest.mark.parametrize("count", [10_000, 10_001, 70_000])

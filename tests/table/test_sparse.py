@@ -64,7 +64,7 @@ def test_a_sparse_matrix_is_learned_as_a_dense_one(weight: str | None, monkeypat
         assert isinstance(expected, NumericColumn)
         scales = (found.mean, found.deviation), (expected.mean, expected.deviation)
         assert_allclose(*scales, rtol=1e-12, atol=1e-14 * expected.deviation)
-        spread = ("quantiles", "heavy", "others")
+        spread = ("quantiles", "heavy", "others", "spikes")
         assert not any(getattr(found, name) for name in spread)
         dense_only = {name: getattr(expected, name) for name in ("mean", "deviation", *spread)}
         assert msgspec.structs.replace(found, **dense_only) == expected
@@ -77,8 +77,10 @@ def test_the_same_schema_gives_the_same_features(table: Table, scaling: Scaling)
     for rows in (None, slice(10, 250), np.array([7, 5, 299, 5])):
         found, expected = encoding.encode(SPARSE, rows), encoding.encode(DENSE, rows)
         assert_array_equal(found.features, expected.features)
+        assert_array_equal(found.codes, expected.codes)
         assert_array_equal(found.targets, expected.targets)
     assert "column_1 is missing" in encoding.feature_names
+    assert bool(encoding.categories) == (table is DENSE and scaling == "robust")
 
 
 def test_a_sparse_store_visits_the_rows_as_a_memory_store(monkeypatch: pytest.MonkeyPatch) -> None:

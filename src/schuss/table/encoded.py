@@ -176,7 +176,8 @@ def _held(encoding: Encoding, own: Parts, part: int) -> MemoryStore | SparseStor
     count = own.count(part)
     if not count:
         return None
-    if not isinstance(own.table, SparseTable) or count * encoding.row_bytes <= WINDOW_BYTES:
+    small = count * encoding.row_bytes <= WINDOW_BYTES
+    if small or encoding.categories or not isinstance(own.table, SparseTable):  # a window has no codes
         return MemoryStore(encoding.encode_blocks(own.blocks(part, encoding.column_names), count))
     labels = encoding.encode_labels(own.blocks(part), count)
     return SparseStore(labels, own.rows(part), encoding.features, partial(encoding.write_stored, own.table))

@@ -56,6 +56,7 @@ _PLURALS = {
 }
 _NO_ROWS = np.empty(0, np.int64)
 _BLOCK_ROWS = 8192  # a block of features stays in the cache of one core while its columns are written
+_MOST_SPIKES = 2048  # codes of numbers, of all columns together
 _NOTHING = np.empty(0)
 _LEVELS = np.linspace(0, 1, QUANTILES)
 _END = 3.0  # of a smoothly clipped number, and of one that is spread to a normal distribution
@@ -97,7 +98,8 @@ class Encoding:
 
     Numbers: as `scaling` says, see schuss.numeric, with what the training rows taught. Truth values: standardised 0
     and 1. A missing value becomes 0, with a feature of its own that is 1, for columns that had any in training.
-    Text: a code for each level, see `CategoricalColumn`.
+    Text: a code for each level, see `CategoricalColumn`. Robust numbers of which most are the same: beside them a code
+    for each frequent value, see `NumericColumn`.
     """
 
     schema: Schema
@@ -154,13 +156,20 @@ class Encoding:
 
     @property
     def category_names(self) -> tuple[str, ...]:
-        """The categorical columns in the order of their codes; to be read as text at prediction."""
+        """The categorical columns, whose codes come first; to be read as text at prediction."""
         return tuple(column.name for column in self._categorical)
 
     @property
     def categories(self) -> tuple[int, ...]:
-        """How many codes each categorical column has, C entries."""
-        return tuple(column.codes for column in self._categorical)
+        """How many codes each categorical column has, then each one of numbers with spikes, C entries."""
+        return (*(column.codes for column in self._categorical), *(column.codes for column in self.spiked))
+
+    @cached_property
+    def spiked(self) -> tuple[NumericColumn, ...]:
+        """The columns of numbers whose frequent values have codes; none where that were too many, as of pixels."""
+        numeric = [column for column in self.schema.columns if isinstance(column, NumericColumn)]
+        found = tuple(column for column in numeric if column.spikes and self.scaling == "robust")
+        return found if sum(column.codes for column in found) <= _MOST_SPIKES else ()
 
     @property
     def targets(self) -> int:
@@ -171,7 +180,7 @@ class Encoding:
     def row_bytes(self) -> int:
         """What an encoded row takes in memory."""
         weights = self.schema.weight is not None
-        return 4 * (self.features + len(self._categorical) + self.targets + weights + bool(self.schema.offset))
+        return 4 * (self.features + len(self.categories) + self.targets + weights + bool(self.schema.offset))
 
     @cached_property
     def _numbered(self) -> tuple[RowIndex, RowIndex, Numbers, Numbers, Vector]:
@@ -214,7 +223,7 @@ class Encoding:
         weighed = target and self.schema.weight is not None
         rows = Rows(
             np.empty((count, self.features), np.float32),
-            np.empty((count, len(self._categorical)), np.int32),
+            np.empty((count, len(self.categories)), np.int32),
             np.empty((count, self.targets if target else 0), np.float32),
             np.ones(count, np.float32) if weighed else None,
             np.empty(count, np.float32) if self.schema.offset else None,
@@ -299,6 +308,9 @@ class Encoding:
         """Features, computed in float64, a few rows at a time, column by column; and levels."""
         if isinstance(table, SparseTable):
             self.write_stored(table, span, to.features)
+            for place, spiked in enumerate(self.spiked):
+                stored = table.matrix[span][:, [column_number(spiked.name)]]
+                to.codes[:, place] = _spikes_of(stored.toarray()[:, 0], spiked)
             return
         for column in self.schema.columns:
             check_kind(table, column)
@@ -320,6 +332,8 @@ class Encoding:
             raise _too_far(table, span, row, self.layout[place].column, "leave it empty")
         for place, column in enumerate(self._categorical):
             to.codes[:, place] = _codes_of(table.column(column.name), column)[span]
+        for place, spiked in enumerate(self.spiked, len(self._categorical)):
+            to.codes[:, place] = _spikes_of(values[spiked.name][span], spiked)
 
     def _write_offset(self, table: Table, span: RowIndex | slice, to: Vector) -> None:
         """In units of the target's deviation."""
@@ -402,6 +416,14 @@ def _codes_of(values: pa.ChunkedArray, column: CategoricalColumn) -> Codes:
         bucket[rest] = [_hash(text) % column.buckets for text in texts.take(from_numpy(rest)).to_pylist()]
         found[other] += bucket[places[other]]
     return found
+
+
+def _spikes_of(values: Numbers, column: NumericColumn) -> Codes:
+    """[n] the code of each number of a column with spikes, -1 where it is missing."""
+    known = np.array(column.spikes)
+    places = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    otherwise = np.where(np.isnan(values), -1, column.other_code)
+    return np.where(known[places] == values, places, otherwise).astype(np.int32)
 
 
 def _hash(value: Label) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import methodcaller
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from schuss.table.schema import (
     Schema,
     Target,
     check_finite,
-    distinct_numbers,
+    counted_numbers,
     row_offsets,
     row_weights,
 )
@@ -44,6 +44,7 @@ _LEAST_DEVIATION = 1e-100  # of a target, so that its square is a number
 _GREATEST_DEVIATION = 1e100
 _TINY = 1e-300
 _BETWEEN = np.linspace(0, 1, QUANTILES)[1:-1]
+_Counted: TypeAlias = tuple[Numbers, RowIndex]  # the distinct values in ascending order, and how often each occurs
 
 
 def learn_schema(
@@ -139,7 +140,7 @@ class _Numeric:
         self.missing = self.present = 0
         self.least, self.greatest = math.inf, -math.inf
         self.weight, self.mean, self.deviation = 0.0, 0.0, 0.0
-        self._distinct: Numbers | None = np.empty(0) if counted else None  # None: there are too many
+        self._counted: _Counted | None = (np.empty(0), np.empty(0, np.int64)) if counted else None  # None: too many
         self._sample = np.empty(SAMPLE_ROWS) if sampled else None
 
     def learn(self, block: Table, rows: RowIndex | slice, weights: Numbers | None, sampled: Sampled) -> None:
@@ -162,8 +163,8 @@ class _Numeric:
         if not len(values):
             return
         least, greatest = float(values.min()), float(values.max())
-        if self._distinct is not None:
-            self._distinct = _with_more(self._distinct, values, least == greatest)
+        if self._counted is not None:
+            self._counted = _with_more(self._counted, values, least == greatest)
         self._add(*_moments(values, weights, least, greatest))
         self.present += len(values)
         self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
@@ -184,7 +185,7 @@ class _Numeric:
         """As _Learner."""
         if not self.present:
             return "all missing"
-        distinct = MOST_COUNTED + 1 if self._distinct is None else len(self._distinct)
+        distinct = MOST_COUNTED + 1 if self._counted is None else len(self._counted[0])
         if distinct == 1 and not self.missing:
             return "constant"
         if self.whole and max(-self.least, self.greatest) >= _INEXACT:
@@ -206,17 +207,18 @@ class _Numeric:
         )
 
     def _spread(self, sample: Numbers) -> dict[str, tuple[float, ...]]:
-        """Quantiles, heavy and other values of a column, by name."""
+        """Quantiles, heavy and other values and spikes of a column, by name."""
         ordered = np.sort(sample)[: np.count_nonzero(sample == sample)]  # NaN, a missing value, comes last
         values, counts = np.unique(ordered, return_counts=True)
         heavy = values[counts * MOST_KNOWN >= len(ordered)]
         rest: tuple[float, ...] = ()
-        if len(heavy) and self._distinct is not None and len(self._distinct) <= MOST_KNOWN:
-            rest = tuple(np.setdiff1d(self._distinct, heavy, assume_unique=True).tolist())
+        if len(heavy) and self._counted is not None and len(self._counted[0]) <= MOST_KNOWN:
+            rest = tuple(np.setdiff1d(self._counted[0], heavy, assume_unique=True).tolist())
         elif len(heavy) and len(others := ordered[~np.isin(ordered, heavy)]):
             rest = _quantiles(others, float(others[0]), float(others[-1]))
         quantiles = _quantiles(ordered, self.least, self.greatest)
-        return {"quantiles": quantiles, "heavy": tuple(heavy.tolist()), "others": rest}
+        spikes = _spikes(*(self._counted or (values, counts)))
+        return {"quantiles": quantiles, "heavy": tuple(heavy.tolist()), "others": rest, "spikes": spikes}
 
     def scale(self) -> tuple[float, float]:
         """Mean and deviation; a deviation of 0 becomes 1."""
@@ -353,12 +355,21 @@ def _quantiles(ordered: Numbers, least: float, greatest: float) -> tuple[float, 
     return (least, *between.tolist(), greatest)
 
 
-def _with_more(distinct: Numbers, values: Numbers, constant: bool) -> Numbers | None:
-    """The distinct values, in ascending order, with those of more rows; None where they are too many."""
-    more = values[:1] if constant else distinct_numbers(values)
-    if len(distinct):
-        more = np.union1d(distinct, more)
-    return more if len(more) <= MOST_COUNTED else None
+def _spikes(distinct: Numbers, counts: RowIndex) -> tuple[float, ...]:
+    """As of a NumericColumn, of its distinct values, two of which are what their number says anyway."""
+    if len(distinct) < 3 or 2 * counts.max() < counts.sum():
+        return ()
+    frequent = np.argsort(-counts, kind="stable")[:MOST_KNOWN]
+    return tuple(np.sort(distinct[frequent[counts[frequent] >= FEWEST_ROWS_PER_LEVEL]]).tolist())
+
+
+def _with_more(known: _Counted, values: Numbers, constant: bool) -> _Counted | None:
+    """The distinct values with those of more rows; None where they are too many."""
+    distinct, counts = (values[:1], np.array([len(values)])) if constant else counted_numbers(values)
+    if len(known[0]):
+        distinct, places = np.unique(np.append(known[0], distinct), return_inverse=True)
+        counts = np.bincount(places, np.append(known[1], counts)).astype(np.int64)
+    return (distinct, counts) if len(distinct) <= MOST_COUNTED else None
 
 
 def _moments(values: Numbers, weights: Numbers | None, least: float, greatest: float) -> tuple[float, float, float]:

@@ -55,6 +55,8 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     heavy: values that each fill a 128th of the sampled rows or more, in ascending order.
     others: where there are heavy ones, the other values: each of them where there are at most MOST_KNOWN in all, else
         as many quantiles of theirs.
+    spikes: where one value fills half of the rows or more, those that occur often enough to be levels of their own, as
+        those of a categorical column, in ascending order, at most MOST_KNOWN; else ().
     """
 
     name: str
@@ -68,6 +70,17 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="numeric"):
     date: bool = False
     heavy: tuple[float, ...] = ()
     others: tuple[float, ...] = ()
+    spikes: tuple[float, ...] = ()
+
+    @property
+    def other_code(self) -> int:
+        """The code of a value that is no spike; -1 when training had none."""
+        return len(self.spikes) if self.distinct > len(self.spikes) else -1
+
+    @property
+    def codes(self) -> int:
+        """How many codes there are, of a column with spikes; a missing value has none."""
+        return len(self.spikes) + (self.distinct > len(self.spikes))
 
 
 class BooleanColumn(msgspec.Struct, frozen=True, tag="boolean"):
@@ -316,28 +329,30 @@ def row_offsets(table: Table, offset: Offset, rows: RowIndex | slice) -> Numbers
     return np.asarray((np.log(values) if offset.logarithm else values) - offset.center)
 
 
-def distinct_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """The distinct values in ascending order; of more than MOST_COUNTED, one more than that."""
+def counted_numbers(values: NDArray[Any]) -> tuple[NDArray[Any], RowIndex]:
+    """The distinct values in ascending order with their counts; of more than MOST_COUNTED, one more than that."""
     for some in (values[:_ROWS_LOOKED_AT], values):
-        ordered = _ordered(some)
-        new = np.ones(len(ordered), np.bool_)
-        np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-        distinct = ordered[new]
+        distinct, counts = _counted(some)
         if len(some) == len(values) or len(distinct) > MOST_COUNTED:
             break
-    return distinct[: MOST_COUNTED + 1]
+    return distinct[: MOST_COUNTED + 1], counts[: MOST_COUNTED + 1]
 
 
-def _ordered(values: NDArray[Any]) -> NDArray[Any]:
-    """The values in ascending order; of many whole numbers close to each other each once, which needs no sorting."""
+def _counted(values: NDArray[Any]) -> tuple[NDArray[Any], RowIndex]:
+    """The distinct values in ascending order with their counts; many whole numbers close to each other need no sort."""
     if len(values) >= _ROWS_LOOKED_AT:
         least = values.min()
         if least % 1 == 0 and float(values.max()) - float(least) <= MOST_COUNTED:
             places = (values - least).astype(np.intp)
             if (places + least == values).all():
-                distinct: NDArray[Any] = np.flatnonzero(np.bincount(places)) + least
-                return distinct
-    return np.sort(values)
+                counts = np.bincount(places)
+                taken = np.flatnonzero(counts)
+                return taken + least, counts[taken]
+    ordered = np.sort(values)
+    new = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    first = np.flatnonzero(new)
+    return ordered[first], np.diff(first, append=len(ordered))
 
 
 def count_words(distinct: int) -> str:
@@ -423,7 +438,7 @@ def _labels_of(column: pa.ChunkedArray, kind: TargetKind) -> tuple[Iterable[Labe
     else:
         values = numbers(column)
         values = values[np.isfinite(values)]
-    distinct = distinct_numbers(values)
+    distinct, _ = counted_numbers(values)
     return (distinct > 0 if kind == "boolean" else distinct).tolist(), len(values)
 
 

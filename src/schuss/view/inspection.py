@@ -12,8 +12,11 @@ from rich.table import Table as Grid
 from schuss.groups import in_words
 from schuss.model import Model
 from schuss.network.layers import DropoutLayer, every_layer
+from schuss.preparing import scaling_of
 from schuss.progress import score_words
+from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
+from schuss.table.encoding import Encoding
 from schuss.table.learning import learn_schema
 from schuss.table.memory import memory_for
 from schuss.table.schema import (
@@ -21,7 +24,6 @@ from schuss.table.schema import (
     CategoricalColumn,
     Column,
     NumericColumn,
-    Schema,
     Target,
     count_words,
     doubtful_columns,
@@ -58,7 +60,7 @@ def inspect_model(model: Model, as_json: bool) -> None:
     left_out = [layer.probability for layer in every_layer(model.network.layers) if isinstance(layer, DropoutLayer)]
     if left_out:
         console.print(f"dropout in training: {', '.join(f'{share:g}' for share in dict.fromkeys(left_out))}")
-    console.print(_columns(model.encoding.schema))
+    console.print(_columns(model.encoding))
     schema = model.encoding.schema
     if schema.weight:
         console.print(f"weight: {schema.weight}", markup=False)
@@ -94,7 +96,7 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
     console.print(f"{table.name}: {len(table):,} rows, {len(table.names)} columns", markup=False)
     for note in notes:
         console.print(f"note: {note}", markup=False)
-    console.print(_columns(schema))
+    console.print(_columns(Encoding(schema, scaling_of(Settings()))))
     for name, reason in schema.dropped:
         console.print(f"left out: {name} ({reason})", markup=False)
     if target_names:
@@ -107,14 +109,13 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=1000)
 
 
-def _columns(schema: Schema) -> Grid:
+def _columns(encoding: Encoding) -> Grid:
     grid = Grid("column", "kind", "missing", "distinct", "values", "becomes", box=None)
-    for column in schema.columns:
+    for column in encoding.schema.columns:
         kind = type(column).__name__.removesuffix("Column").lower()
         distinct = "2" if isinstance(column, BooleanColumn) else count_words(column.distinct)
-        grid.add_row(
-            _plain(column.name), kind, f"{column.missing:,}", distinct, _plain(_values(column)), _becomes(column)
-        )
+        becomes = _becomes(column, column in encoding.spiked)
+        grid.add_row(_plain(column.name), kind, f"{column.missing:,}", distinct, _plain(_values(column)), becomes)
     return grid
 
 
@@ -129,16 +130,18 @@ def _values(column: Column) -> str:
     return f"true in {column.share:.1%}"
 
 
-def _becomes(column: Column) -> str:
-    """What a column is to the network."""
+def _becomes(column: Column, spiked: bool) -> str:
+    """What a column is to the network; spiked: with codes for frequent numbers."""
     if isinstance(column, CategoricalColumn):
         other = "other" if column.buckets == 1 else f"{column.buckets:,} buckets of other texts"
         rest = " and ".join([*([other] if column.other else []), *(["missing"] if column.missing else [])])
         return f"one of {len(column.levels):,} levels" + (f", {rest}" if rest else "")
     varies = not isinstance(column, NumericColumn) or column.distinct > 1
-    return " + ".join(
-        [*(["a scaled number"] if varies else []), *(["whether it is missing"] if column.missing else [])]
-    )
+    words = [*(["a scaled number"] if varies else []), *(["whether it is missing"] if column.missing else [])]
+    if isinstance(column, NumericColumn) and spiked:
+        other = " and other" if column.other_code >= 0 else ""
+        words.append(f"one of {len(column.spikes):,} frequent values{other}")
+    return " + ".join(words)
 
 
 def _plain(text: Any) -> str:
