@@ -192,20 +192,23 @@ def measured(table: Table, estimator: Any) -> dict[str, Any]:
     X = table.X.iloc[table.test]
     predicted = np.asarray(estimator.predict(X) if table.is_regression else estimator.predict_proba(X), np.float64)
     ended = _clocks()
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "scores": scores(table.y[table.test], predicted, table.is_regression),
         "fit_seconds": round(fitted[0] - began[0], 3),
         "fit_cpu_seconds": round(fitted[1] - began[1], 3),
         "predict_seconds": round(ended[0] - fitted[0], 3),
         "predict_cpu_seconds": round(ended[1] - fitted[1], 3),
-        "peak_memory_bytes": 1024 * max(usage.ru_maxrss for usage in usages),
+        "peak_memory_bytes": 1024 * max(usage.ru_maxrss for usage in _usages()),
     }
 
 
 def _clocks() -> tuple[float, float]:
     """Seconds of the clock, and of the processors for this process and its children."""
-    return time.perf_counter(), sum(os.times()[:4])
+    return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in _usages())
+
+
+def _usages() -> list[resource.struct_rusage]:
+    return [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 
 
 def scores(y: NDArray[Any], predicted: NDArray[Any], is_regression: bool) -> dict[str, float]:

@@ -32,6 +32,7 @@ Means: TypeAlias = Mapping[str, Mapping[str, dict[str, float]]]  # of table and 
 
 PROJECT = Path(__file__).parents[1]
 THREADS = 2
+_SAME = "mean where all have a result ({})"
 
 
 def fit(folder: Path, table: str, model: str, seed: int, limit: float, python: str) -> Fit | None:
@@ -133,13 +134,14 @@ def show(found: Means, models: Sequence[str]) -> str:
         for table, own in found.items()
     ]
     scores.append(["mean rank (tables)", *(_mean_rank(placed, model, list(found)) for model in models)])
-    scores.append(
-        [f"the same, where all have a result ({len(whole)})", *(_mean_rank(placed, model, whole) for model in models)]
-    )
+    scores.append([_SAME.format(len(whole)), *(_mean_rank(placed, model, whole) for model in models)])
     seconds = [
         [table, *(f"{own[model]['wall']:,.1f} / {own[model]['cpu']:,.1f}" if model in own else "" for model in models)]
         for table, own in found.items()
     ]
+    if whole:
+        middle = _middle(found, whole, models)
+        seconds.append([_SAME.format(len(whole)), *(f"{wall:,.1f} / {cpu:,.1f}" for wall, cpu in middle.values())])
     return (
         f"{_markdown(['RMSE, or log-loss / accuracy (rank)', *models], scores)}\n"
         f"{_markdown(['seconds of a fit, clock / processors', *models], seconds)}"
@@ -149,6 +151,17 @@ def show(found: Means, models: Sequence[str]) -> str:
 def _whole(found: Means, models: Sequence[str]) -> list[str]:
     """The tables on which all models have a result."""
     return [table for table, own in found.items() if set(models) <= set(own)]
+
+
+def _middle(found: Means, tables: Sequence[str], models: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """The geometric means of both kinds of seconds."""
+    return {
+        model: (
+            statistics.geometric_mean(found[table][model]["wall"] for table in tables),
+            statistics.geometric_mean(found[table][model]["cpu"] for table in tables),
+        )
+        for model in models
+    }
 
 
 def _scores(mean: Mapping[str, float]) -> str:
@@ -178,8 +191,10 @@ def draw(found: Means, models: Sequence[str], path: Path) -> None:
     points = {table: _relative(own) for table, own in found.items()}
     placed, whole = ranks(found), _whole(found, models)
     if whole:
-        middle = {model: statistics.geometric_mean(found[table][model]["cpu"] for table in whole) for model in models}
-        over = {model: (middle[model], statistics.fmean(placed[table][model] for table in whole)) for model in models}
+        middle = _middle(found, whole, models)
+        over = {
+            model: (middle[model][1], statistics.fmean(placed[table][model] for table in whole)) for model in models
+        }
         points = {f"mean rank on {len(whole)} tables": over} | points
     rows = -(-len(points) // 3)
     figure, axes = pyplot.subplots(rows, 3, figsize=(9, 2.3 * rows + 0.6), constrained_layout=True, squeeze=False)
