@@ -9,8 +9,9 @@ Every fit is a process of its own with two threads and a limit of time (one hour
 second call fits only what is missing, --again fits models anew. Slow rivals get one seed. PYTHON is an interpreter that
 has schuss, where the one that runs this has not. Shown are, as Markdown and as a picture beside the results, means over
 the seeds: RMSE, or log-loss / accuracy, of the test rows; the rank on each table, by RMSE or log-loss, among the models
-that have a result; and seconds, of the clock and of all processors together, which company on the machine disturbs
-less ("company" in the results is the load when a fit began).
+that have a result; and seconds, of the clock and of all processors together. Company on the machine ("company" in the
+results is the load when a fit began) lengthens both, those of OpenMP's libraries most, whose threads spin while they
+wait: LightGBM took 45 s of processors for California at a load of 5. Compare seconds of an idle machine only.
 """
 
 import argparse
