@@ -32,7 +32,7 @@ from schuss.model import Model
 from schuss.network import Network
 from schuss.network.specifications import Hidden
 from schuss.numeric import Numeric, Scaling, numeric_named
-from schuss.preparing import ClassWeight, Roles, make_settings, prepare, scaling_of
+from schuss.preparing import ClassWeight, Roles, make_settings, prepare
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Offset, Target
@@ -69,6 +69,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         hidden: Hidden | None = _DEFAULTS.hidden,
+        effort: str = _DEFAULTS.effort,
         activation: str | None = _DEFAULTS.activation,
         numeric: str | Numeric | None = _DEFAULTS.numeric,
         embedding: int | None = _DEFAULTS.embedding,
@@ -80,7 +81,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         l1: float = _DEFAULTS.l1,
         l2: float = _DEFAULTS.l2,
         weight_decay: float | None = _DEFAULTS.weight_decay,
-        dropout: float = _DEFAULTS.dropout,
+        dropout: float | None = _DEFAULTS.dropout,
         clip_value: float | None = _DEFAULTS.clip_value,
         clip_norm: float | None = _DEFAULTS.clip_norm,
         members: int | None = _DEFAULTS.members,
@@ -110,6 +111,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         warm_start: bool = False,
     ) -> None:
         self.hidden = hidden
+        self.effort = effort
         self.activation = activation
         self.numeric = numeric
         self.embedding = embedding
@@ -307,7 +309,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         prepared = prepare(table, target, settings, roles, encoding=encoding)
         if keeper:
             prepared = repeating(prepared, keeper.asked, {}, keeper if self.resume else None)
-        kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision, scaling_of(settings)
+        kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision, prepared.encoding.scaling
         if start and kind != self._kind:
             raise ValueError(
                 "Network, scaling, optimizer or precision changed since the last fit: set warm_start=False."
@@ -424,10 +426,12 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
     Arguments:
         hidden: widths of the hidden layers, or a list of widths, schuss.Dense, LayerNorm, Dropout and Residual; () is
             linear regression.
+        effort: how much time to spend on what is left to the recipe: "fast" (one small network), "standard", or
+            "thorough" (more networks and epochs).
         activation: of the hidden layers that have none of their own: identity, relu, leaky_relu, tanh, sigmoid, gelu,
             silu, selu, mish or softplus.
         numeric: what numbers become: standard, robust, quantile or "piecewise(bins=64)", see schuss.numeric.
-        embedding: numbers that stand for a level of a categorical column; None for one-hot levels.
+        embedding: numbers that stand for a level of a categorical column that has more levels; 0 for one-hot levels.
         loss: squared_error, absolute_error, huber(delta), quantile(levels), gaussian, poisson, gamma or tweedie(power),
             as a name, in words such as "huber(delta=2)", or as a typed group such as schuss.losses.Huber(2.0).
         optimizer: a name (gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, nadam, lion, lbfgs), a

@@ -123,10 +123,10 @@ def train(
         observers: called with every event (Prepared, Chunk, Epoch, Steered, Retried, Finished, Evaluated); they only
             look. With several members, those of each are in a MemberEvent, and at the end there is Averaged.
         interrupted: asked between chunks of steps; True ends the training and keeps the best W so far.
-        settings: see Settings: hidden, activation, numeric, embedding, loss, optimizer, learning_rate, schedule,
-            averaging, l1, l2, weight_decay, dropout, clip_value, clip_norm, members, batch_size, epochs, seconds,
-            steps, patience, metrics, metric, min_improvement, target_score, retries, checkpoint_seconds, checkpoints,
-            precision, seed, threads, memory.
+        settings: see Settings: hidden, effort, activation, numeric, embedding, loss, optimizer, learning_rate,
+            schedule, averaging, l1, l2, weight_decay, dropout, clip_value, clip_norm, members, batch_size, epochs,
+            seconds, steps, patience, metrics, metric, min_improvement, target_score, retries, checkpoint_seconds,
+            checkpoints, precision, seed, threads, memory.
 
     Returns:
         The model; its `record` holds the outcome and the scores.
@@ -208,7 +208,7 @@ def update(
         if name in _OF_THE_MODEL or name in Roles.__dataclass_fields__:
             raise SettingError(f"{name} belongs to the model, and an update keeps it: leave it out, or train anew.")
     network, schema = model.network, model.encoding.schema
-    own = {name: getattr(network, name) for name in ("hidden", "activation", "embedding", "dropout")}
+    own = {name: getattr(network, name) for name in ("hidden", "activation", "dropout")}
     own |= {"loss": model.loss, "members": model.members}
     chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
     roles = Roles(

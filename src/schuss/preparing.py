@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from schuss.errors import CellError, SettingError
 from schuss.losses import Loss, check_use, loss_named
 from schuss.model.model import parts_to_score, read_for
-from schuss.numeric import Scaling, numeric_named
-from schuss.recipe import Recipe, decide, member_count, test_fraction, validation_fraction
+from schuss.numeric import numeric_named
+from schuss.recipe import Recipe, decide, member_count, numeric_for, test_fraction, validation_fraction
 from schuss.settings import Settings
 from schuss.table.by import By
 from schuss.table.delimited import TableFormat
@@ -204,8 +204,8 @@ def prepare_parts(
     table, usable, known = parts.table, parts.count(TRAINING), encoding
     validation = _fraction("validation", roles.validation, validation_fraction(usable, settings))
     fractions = validation, _fraction("test", roles.test, test_fraction(usable))
-    parts.deal(settings.seed, *fractions, 1 if isinstance(table.held, Pieces) else member_count(settings))
-    encoding = known or _learned(parts, target, roles, scaling_of(settings))
+    parts.deal(settings.seed, *fractions, 1 if isinstance(table.held, Pieces) else member_count(settings, usable))
+    encoding = known or _learned(parts, target, roles, settings)
     memory = memory_of(settings)
     chosen = [
         (parts, TRAINING),
@@ -214,7 +214,7 @@ def prepare_parts(
     ]
     if parts.folds is not None and not fits(chosen, encoding, memory, table.taken):
         parts.deal_anew(settings.seed, *fractions)  # rows that will be read from disk
-        encoding = known or _learned(parts, target, roles, scaling_of(settings))
+        encoding = known or _learned(parts, target, roles, settings)
     used = [column.name for column in encoding.schema.columns]
     nulls = {name: count for name in used if (count := table.null_count(name))}
     notes = (*table.notes, *parts.notes, *doubtful_columns(table, encoding.schema))
@@ -224,7 +224,7 @@ def prepare_parts(
     return decided(*found, settings, parts.folds)
 
 
-def _learned(parts: Parts, target: Target, roles: Roles, scaling: Scaling) -> Encoding:
+def _learned(parts: Parts, target: Target, roles: Roles, settings: Settings) -> Encoding:
     """What the training rows teach."""
     table, exclude = parts.table, roles.exclude
     wanted = set(table.names).difference([exclude] if isinstance(exclude, str) else exclude)
@@ -237,7 +237,8 @@ def _learned(parts: Parts, target: Target, roles: Roles, scaling: Scaling) -> En
         exclude=exclude,
         by=None if roles.keep_valid_by or roles.by is None else roles.by.column,
     )
-    return Encoding(replace(schema, suffix=roles.format.suffix if roles.format else ""), scaling)
+    schema = replace(schema, suffix=roles.format.suffix if roles.format else "")
+    return Encoding(schema, numeric_for(settings, schema, parts.count(TRAINING)).scaling)
 
 
 def _origin(settings: Settings, table: object, names: Sequence[str], loss: Loss | None, roles: Roles) -> Origin | None:
@@ -250,7 +251,7 @@ def _origin(settings: Settings, table: object, names: Sequence[str], loss: Loss 
     served = loss and (loss.tasks, loss.support)
     linear = settings.hidden == ()  # such a network has no validation rows of its own accord
     plain = replace(roles, validation=None, test=None)
-    scaling = scaling_of(settings)
+    scaling = settings.numeric and numeric_named(settings.numeric).scaling
     return Origin.of(sources, fractions, settings.seed, settings.memory, linear, names, served, plain, scaling)
 
 
@@ -288,11 +289,6 @@ def make_settings(settings: Mapping[str, Any]) -> Settings:
 def loss_of(settings: Settings) -> Loss | None:
     """The loss that was chosen."""
     return None if settings.loss is None else loss_named(settings.loss)
-
-
-def scaling_of(settings: Settings) -> Scaling:
-    """That of numeric features."""
-    return "standard" if settings.numeric is None else numeric_named(settings.numeric).scaling
 
 
 def memory_of(settings: Settings) -> float | None:

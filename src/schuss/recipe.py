@@ -19,10 +19,11 @@ from schuss.metrics import LOSSES, Measure, greater_is_better, is_of_task, metri
 from schuss.network import Network
 from schuss.network.layers import DropoutLayer, Layer, every_layer
 from schuss.network.specifications import layer_in_words
+from schuss.numeric import Numeric, Piecewise, Standard, numeric_named
 from schuss.own import OwnLoss
 from schuss.settings import Settings
 from schuss.table.encoding import Encoding
-from schuss.table.schema import Schema
+from schuss.table.schema import NumericColumn, Schema
 from schuss.training.loop import Plan
 from schuss.training.stopping import Goal
 
@@ -33,9 +34,59 @@ _LOSS_OF_TASK = {
     "multilabel": "log_loss",
 }
 _SHARE_GOING_ON = 0.1  # of the learning rate of a training
-_LIMITS = ("numeric", "l1", "l2", "clip_value", "clip_norm", "metric", "min_improvement", "target_score", "steps",
+_LIMITS = ("l1", "l2", "clip_value", "clip_norm", "metric", "min_improvement", "target_score", "steps",
            "seconds")  # what is told only where it is chosen  # fmt: skip
 _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
+_MOST_COLUMNS = 512  # of numbers that are worth a function of each
+_MOST_BINS = 8192  # of all columns together
+_FEWEST_BINS, _ROWS_PER_BIN = 16, 32
+_EMBEDDING = 16  # numbers for a level; one-hot where there are no more levels than that
+_MOST_EPOCHS = 100  # of a small table
+_MOST_DECAY = 0.01  # learning rate · weight decay of a step
+_MOST_STEPS, _FEWEST_EPOCHS = 50_000, 4  # of a large one
+_ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there are
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What an effort takes for a kind of task.
+
+    members: networks. bins: of a column of numbers, at most. epochs: and as many more as make up the fewest steps.
+    decay: over all steps a weight that no gradient moves would shrink to e to the power of minus that.
+    """
+
+    members: int
+    hidden: tuple[int, ...]
+    bins: int
+    dropout: float
+    rate: float
+    epochs: int
+    steps: int
+    decay: float
+    activation: str = "relu"
+    embedding: int | None = None
+
+
+# of regression and of classes
+_WAYS = {
+    "fast": (
+        _Way(1, (256, 128), 64, 0.0, 4e-3, 16, 600, 1.0),
+        _Way(1, (128, 128), 32, 0.05, 3e-3, 12, 600, 2.4, "silu"),
+    ),
+    "standard": (
+        _Way(4, (256, 256), 64, 0.05, 1.5e-3, 40, 2000, 1.2, embedding=16),
+        _Way(4, (256, 256), 32, 0.1, 2.5e-3, 16, 1500, 2.4, "silu"),
+    ),
+    "thorough": (
+        _Way(8, (256, 256), 64, 0.05, 1.5e-3, 40, 2000, 1.2, embedding=16),
+        _Way(8, (256, 256), 32, 0.1, 2.5e-3, 24, 1500, 2.4, "silu"),
+    ),
+}
+# of one optimum: nothing to average, nothing to stop early
+_LINEAR = (
+    _Way(1, (), 0, 0.0, 0.03, 10, 6000, 3.0, "identity"),
+    _Way(1, (), 0, 0.0, 0.03, 12, 2500, 2.4, "identity"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +122,24 @@ def validation_fraction(rows: int, settings: Settings) -> float:
     return 0.0 if settings.hidden == () else test_fraction(rows)
 
 
-def member_count(settings: Settings) -> int:
-    """How many networks are trained and averaged."""
-    return 1 if settings.members is None else settings.members
+def member_count(settings: Settings, rows: int) -> int:
+    """How many networks are trained and averaged. rows: training and validation rows."""
+    if settings.members is not None:
+        return settings.members
+    members = 1 if _is_full_batch(settings) else _way(settings, is_regression=True).members
+    return max(1, members * _ROWS_OF_FEWER_MEMBERS // max(rows, _ROWS_OF_FEWER_MEMBERS))
+
+
+def numeric_for(settings: Settings, schema: Schema, rows: int) -> Numeric:
+    """What numbers become: a function of each column that is learned with the network, where there is one."""
+    if settings.numeric is not None:
+        return numeric_named(settings.numeric)
+    columns = sum(isinstance(column, NumericColumn) and bool(column.quantiles) for column in schema.columns)
+    if settings.hidden == () or not 0 < columns <= _MOST_COLUMNS:
+        return Standard()
+    way = _way(settings, schema.target.task == "regression")
+    bins = min(way.bins, _MOST_BINS // columns, max(_FEWEST_BINS, rows // _ROWS_PER_BIN))
+    return Piecewise(bins, way.embedding)
 
 
 def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float, validated: bool) -> Recipe:
@@ -90,17 +156,13 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         SettingError: a choice does not fit the table.
     """
     target, choose = encoding.schema.target, _Chooser()
+    choose("effort", None if settings.effort == "standard" else settings.effort, "standard", "or fast, or thorough")
+    way = _way(settings, target.task == "regression")
     loss = _loss(settings, encoding.schema, choose)
-    network = Network(
-        inputs=encoding.features,
-        hidden=choose("hidden", settings.hidden, (256, 256), "two wide layers suit most tables"),
-        outputs=loss.outputs(encoding.targets, len(target.classes)),
-        activation=choose("activation", settings.activation, "relu", "the fastest; none was better where measured"),
-        categories=encoding.categories,
-        dropout=settings.dropout,
-        embedding=settings.embedding,
-    )
-    choose("members", settings.members, member_count(settings), "one network")
+    network = _network(settings, encoding, rows, loss, way, choose)
+    members = member_count(settings, rows)
+    reason = f"their average is better than each, on {rows:,} rows" if members > 1 else "one network"
+    choose("members", settings.members, members, reason)
     for name in _LIMITS:
         if (value := getattr(settings, name)) != Settings.__dataclass_fields__[name].default:
             choose(name, value, None, "")
@@ -108,14 +170,14 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     cost = Cost(trained.standardised(target.deviation), settings.l2, mean_weight, settings.l1)
     metrics, metric = _metrics(settings, target.task)
     unit, shift = loss.unit(target.deviation[0]) if len(target.deviation) == 1 else (1.0, 0.0)
-    if settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS):
+    if _is_full_batch(settings):
         rule, plan = _full_batch(settings, network.layers, rows, validated, metric, choose)
         plan = replace(plan, loss_unit=unit, loss_shift=shift)
         return Recipe(network, loss, cost, rule, plan, choose.reasons, choose.values, metrics)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
-    epochs = choose("epochs", settings.epochs, _epochs(target.task, steps), f"{steps:,} steps each")
-    optimizer, rate = _rule(settings, target.task, rows, steps * epochs, choose)
+    epochs = choose("epochs", settings.epochs, _epochs(way, steps), f"{steps:,} steps each")
+    optimizer, rate = _rule(settings, way, target.task, steps * epochs, choose)
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
@@ -160,20 +222,54 @@ def _loss(settings: Settings, schema: Schema, choose: "_Chooser") -> Loss:
     return loss
 
 
-def _rule(settings: Settings, task: str, rows: int, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
+def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way: _Way, choose: "_Chooser") -> Network:
+    """The network, with what numbers and levels become before it."""
+    numeric = numeric_for(settings, encoding.schema, rows)
+    knots: tuple[tuple[float, ...], ...] = ()
+    if isinstance(numeric, Piecewise):
+        knots = encoding.knots(numeric.bins)
+    suits = "learned with the network" if any(knots) else "numbers as they are"
+    choose("numeric", settings.numeric, in_words(numeric), suits)
+    width = None
+    if encoding.categories:
+        levels = f"one-hot where there are no more levels; there are {', '.join(map(str, encoding.categories[:8]))}"
+        width = choose("embedding", settings.embedding, _EMBEDDING, levels)
+    hidden = choose("hidden", settings.hidden, way.hidden, "two wide layers suit most tables")
+    plain = all(isinstance(layer, int) for layer in hidden)
+    return Network(
+        inputs=encoding.features,
+        hidden=hidden,
+        outputs=loss.outputs(encoding.targets, len(encoding.schema.target.classes)),
+        activation=choose("activation", settings.activation, way.activation, "no other was better on such tables"),
+        categories=encoding.categories,
+        dropout=choose("dropout", settings.dropout, way.dropout if plain else 0.0, "of the units of hidden layers"),
+        embedding=None if width is None else [width if levels > width else 0 for levels in encoding.categories],
+        knots=knots if any(knots) else (),
+        numeric_embedding=numeric.embedding if isinstance(numeric, Piecewise) and any(knots) else None,
+    )
+
+
+def _way(settings: Settings, is_regression: bool) -> _Way:
+    return (_LINEAR if settings.hidden == () else _WAYS[settings.effort])[not is_regression]
+
+
+def _is_full_batch(settings: Settings) -> bool:
+    return settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS)
+
+
+def _rule(settings: Settings, way: _Way, task: str, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
     """The optimiser with its weight decay and limits, and the learning rate."""
     choice = choose(
         "optimizer", settings.optimizer, "adam" if settings.hidden == () else "adamw", "takes gradients of any scale"
     )
     optimizer = optimizer_named(choice)
-    faster = 1
+    usual = optimizer.usual_learning_rate
     if isinstance(optimizer, Adam):
-        faster = 30 if settings.hidden == () else 3 if task == "regression" else 1
-    usual = faster * optimizer.usual_learning_rate
+        usual = way.rate * usual / Adam().usual_learning_rate
     rate = choose("learning_rate", _learning_rate(settings, optimizer), usual, f"suits {optimizer.name}")
     decay = optimizer.weight_decay
     if choice == "adamw":
-        decay = _shrinkage(task, rows, steps) / rate
+        decay = min(way.decay / steps, _MOST_DECAY) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
 
@@ -237,14 +333,8 @@ def _goal(settings: Settings, epochs: int, validated: bool, metric: Goal, choose
     """What decides when to stop; there is patience where there are validation rows."""
     patience = None
     if validated:
-        patience = choose("patience", settings.patience, max(10, epochs // 3), "a third of the epochs, at least 10")
+        patience = choose("patience", settings.patience, max(10, epochs // 2), "half of the epochs, at least 10")
     return replace(metric, improvement=settings.min_improvement, patience=patience, target=settings.target_score)
-
-
-def _shrinkage(task: str, rows: int, steps: int) -> float:
-    """Learning rate · weight decay: the same over all steps however many there are, and more for fewer rows."""
-    whole = 3.0 * max(1.0, math.sqrt(10_000 / rows)) if task == "regression" else 2.4
-    return min(whole / steps, 0.01)
 
 
 class _Chooser:
@@ -264,10 +354,10 @@ def _batch_size(rows: int) -> int:
     return 256 if rows >= 8000 else 128 if rows >= 1000 else 32
 
 
-def _epochs(task: str, steps_per_epoch: int) -> int:
+def _epochs(way: _Way, steps_per_epoch: int) -> int:
     """Some thousand steps on a small table, and at least some passes over a large one."""
-    steps, least = (6000, 10) if task == "regression" else (2500, 12)
-    return min(max(least, math.ceil(steps / steps_per_epoch)), 200)
+    epochs = min(max(way.epochs, math.ceil(way.steps / steps_per_epoch)), _MOST_EPOCHS)
+    return min(epochs, max(_FEWEST_EPOCHS, _MOST_STEPS // steps_per_epoch))
 
 
 def _words(value: Any) -> str:

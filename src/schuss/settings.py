@@ -38,6 +38,12 @@ class Settings:
     20
     """
 
+    effort: str = setting(
+        "standard",
+        "How much time to spend on what is left to the recipe: fast, one small network; standard; thorough, more "
+        "networks and epochs.",
+        names=("fast", "standard", "thorough"),
+    )
     hidden: Hidden | None = setting(
         None,
         "Hidden layers: widths, such as 256,256, or layers: '256, layer_norm(relu), residual(256, dropout(0.1), "
@@ -52,9 +58,10 @@ class Settings:
     )
     embedding: int | None = setting(
         None,
-        "Numbers that stand for a level of a categorical column; if not given, levels are one-hot.",
+        "Numbers that stand for a level of a categorical column, where it has more levels than that; otherwise, and "
+        "with 0, levels are one-hot.",
         whole=True,
-        least=1,
+        least=0,
     )
     loss: str | Loss | None = setting(None, "What is made small.", groups=LOSSES, instance=Loss)
     optimizer: str | Optimizer | Rule | None = setting(None, "Rule for the step.", groups=RULES, instance=Rule)
@@ -71,8 +78,8 @@ class Settings:
     l1: float = setting(0.0, "Penalty λ Σ |weight| in the cost: λ.", least=0.0)
     l2: float = setting(0.0, "Penalty ½ λ ‖weights‖² in the cost: λ.", least=0.0)
     weight_decay: float | None = setting(None, "Decoupled decay of the weights, per unit of learning rate.", least=0.0)
-    dropout: float = setting(
-        0.0,
+    dropout: float | None = setting(
+        None,
         "Probability with which a step leaves out each unit of hidden layers given as widths; never in predictions.",
         least=0.0,
         below=1.0,

@@ -12,8 +12,8 @@ from rich.table import Table as Grid
 from schuss.groups import in_words
 from schuss.model import Model
 from schuss.network.layers import DropoutLayer, every_layer
-from schuss.preparing import scaling_of
 from schuss.progress import score_words
+from schuss.recipe import numeric_for
 from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
 from schuss.table.encoding import Encoding
@@ -96,7 +96,7 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
     console.print(f"{table.name}: {len(table):,} rows, {len(table.names)} columns", markup=False)
     for note in notes:
         console.print(f"note: {note}", markup=False)
-    console.print(_columns(Encoding(schema, scaling_of(Settings()))))
+    console.print(_columns(Encoding(schema, numeric_for(Settings(), schema, len(table)).scaling)))
     for name, reason in schema.dropped:
         console.print(f"left out: {name} ({reason})", markup=False)
     if target_names:
