@@ -37,6 +37,7 @@ from schuss.table.delimited import TableFormat
 from schuss.table.drift import drift
 from schuss.table.memory import half_of_free_memory
 from schuss.table.schema import Task
+from schuss.table.store import MemoryStore
 from schuss.training.control import Control
 from schuss.training.events import Event, MemberEvent
 from schuss.training.full_batch import minimise
@@ -347,6 +348,8 @@ def _members(
             settings = replace(settings, precision=told.chosen.get("precision", settings.precision))
             if engine.name != "native" or isinstance(recipe.optimizer, LBFGS):
                 workers = 1  # Python runs one thread at a time
+            if not isinstance(own.training, MemoryStore):
+                workers = 1  # the next window may overwrite the last one, whoever reads it
         plan = replace(own.recipe.plan, seconds=seconds_for(own.recipe.plan.seconds, recipe.members, workers))
         own = replace(own, recipe=replace(own.recipe, plan=plan))
         validation = _validation(own)

@@ -134,7 +134,8 @@ class Prepared:
         plan = self.plans[number] if self.plans else self.recipe.plan
         recipe = replace(self.recipe, plan=replace(plan, seed=member_seed(plan.seed, number)))
         if self.folds is None:
-            return replace(self, recipe=recipe, plans=())
+            alone = self.training.twin() if isinstance(self.training, MemoryStore) else self.training
+            return replace(self, training=alone, recipe=recipe, plans=())
         assert isinstance(self.training, MemoryStore | SparseStore)
         own, validated = np.flatnonzero(self.folds != number), np.flatnonzero(self.folds == number)
         if isinstance(self.training, MemoryStore):
