@@ -172,6 +172,7 @@ def test_pictures_are_told_apart_by_their_pixels(folder: str, bar: float, tmp_pa
         weight_decay=0.3,
         batch_size=128,
         epochs=8,
+        members=1,
     )
     assert model.record.rows == {"training": 60_000, "test": 10_000}
     reached = model.record.scores["test"]["accuracy"]
