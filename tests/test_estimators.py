@@ -212,7 +212,8 @@ def test_partial_fit_does_not_decay_the_weights_away() -> None:
 
 
 def test_validation_data_choose_the_best_W() -> None:
-    trained = SchussRegressor(hidden=(8,), epochs=30, random_state=0).fit(X, Y, validation_data=(X[:50], Y[:50]))
+    trained = SchussRegressor(hidden=(8,), epochs=30, members=1, random_state=0)
+    trained.fit(X, Y, validation_data=(X[:50], Y[:50]))
     record = trained.model_.record
     assert record.rows == {"training": 200, "validation": 50}
     assert record.best_epoch == 1 + int(np.argmin([scores["loss"] for scores in trained.validation_scores_]))
@@ -235,7 +236,7 @@ def test_going_on_finds_a_constant_feature_called_as_the_target() -> None:
 
 
 def test_partial_fit_goes_on_from_the_raw_W_and_keeps_its_average() -> None:
-    settings: dict[str, Any] = {"hidden": (8,), "random_state": 0}
+    settings: dict[str, Any] = {"hidden": (8,), "members": 1, "random_state": 0}
     averaged, plain = SchussRegressor(averaging="ema", **settings), SchussRegressor(**settings)
     for _ in range(3):
         averaged.partial_fit(X, Y)
@@ -342,7 +343,7 @@ def test_fault_18_a_single_class_is_predicted_always() -> None:
         {"hidden": (0,)},
         {"hidden": "many"},
         {"dropout": 0.1, "hidden": [8, LayerNorm()]},
-        {"embedding": 0},
+        {"embedding": -1},
         {"l1": -1},
         {"activation": "rely"},
         {"optimizer": "adamm"},
@@ -441,7 +442,7 @@ class Stumble:
 
 def test_a_fit_in_a_folder_goes_on_to_the_same_W(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "_CHUNK_SECONDS", 1e-3)
-    settings: dict[str, Any] = {"hidden": (8,), "dropout": 0.1, "epochs": 12, "random_state": 3}
+    settings: dict[str, Any] = {"hidden": (8,), "members": 1, "dropout": 0.1, "epochs": 12, "random_state": 3}
     undisturbed = SchussRegressor(**settings).fit(X, Y)
     kept: dict[str, Any] = {**settings, "run": tmp_path / "run", "checkpoint_seconds": 0}
     with pytest.raises(ZeroDivisionError):
@@ -483,7 +484,7 @@ def test_a_run_without_a_random_state_goes_on_with_the_seed_of_before(tmp_path: 
 
 
 def test_partial_fit_with_validation_data_keeps_the_best_and_tells_when_patience_is_over() -> None:
-    trained = SchussRegressor(hidden=(8,), patience=3, random_state=0)
+    trained = SchussRegressor(hidden=(8,), members=1, patience=3, random_state=0)
     held_out = (X[:50], Y[:50] + RANDOM.normal(size=50))
     for _ in range(200):
         trained.partial_fit(X[50:], Y[50:], validation_data=held_out)
@@ -494,7 +495,7 @@ def test_partial_fit_with_validation_data_keeps_the_best_and_tells_when_patience
     assert len(losses) == len(trained.loss_curve_) == calls
     assert trained.model_.record.best_epoch == 1 + int(np.argmin(losses)) == calls - 3
     assert trained.evaluate(*held_out)["loss"] == pytest.approx(min(losses))
-    plain = SchussRegressor(hidden=(8,), random_state=0)
+    plain = SchussRegressor(hidden=(8,), members=1, random_state=0)
     for _ in range(calls):
         plain.partial_fit(X[50:], Y[50:])
     assert (plain._states[0].engine.W == trained._states[0].engine.W).all()

@@ -43,6 +43,7 @@ _FEWEST_BINS, _ROWS_PER_BIN = 16, 32
 _EMBEDDING = 16  # numbers for a level; one-hot where there are no more levels than that
 _MOST_EPOCHS = 100  # of a small table
 _MOST_DECAY = 0.01  # learning rate · weight decay of a step
+_ROWS_OF_MORE_DECAY = 10_000  # below, a regression gets more
 _MOST_STEPS, _FEWEST_EPOCHS = 30_000, 4  # of a large one
 _ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there are
 
@@ -177,7 +178,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(way, steps), f"{steps:,} steps each")
-    optimizer, rate = _rule(settings, way, target.task, steps * epochs, choose)
+    optimizer, rate = _rule(settings, way, target.task, rows, steps * epochs, choose)
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
@@ -235,7 +236,7 @@ def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way:
         levels = f"one-hot where there are no more levels; there are {', '.join(map(str, encoding.categories[:8]))}"
         width = choose("embedding", settings.embedding, _EMBEDDING, levels)
     hidden = choose("hidden", settings.hidden, way.hidden, "two wide layers suit most tables")
-    plain = all(isinstance(layer, int) for layer in hidden)
+    plain = all(isinstance(layer, int) for layer in hidden) and not _is_full_batch(settings)
     return Network(
         inputs=encoding.features,
         hidden=hidden,
@@ -257,7 +258,9 @@ def _is_full_batch(settings: Settings) -> bool:
     return settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS)
 
 
-def _rule(settings: Settings, way: _Way, task: str, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
+def _rule(
+    settings: Settings, way: _Way, task: str, rows: int, steps: int, choose: "_Chooser"
+) -> tuple[Optimizer, float]:
     """The optimiser with its weight decay and limits, and the learning rate."""
     choice = choose(
         "optimizer", settings.optimizer, "adam" if settings.hidden == () else "adamw", "takes gradients of any scale"
@@ -269,7 +272,8 @@ def _rule(settings: Settings, way: _Way, task: str, steps: int, choose: "_Choose
     rate = choose("learning_rate", _learning_rate(settings, optimizer), usual, f"suits {optimizer.name}")
     decay = optimizer.weight_decay
     if choice == "adamw":
-        decay = min(way.decay / steps, _MOST_DECAY) / rate
+        fewer = max(1.0, math.sqrt(_ROWS_OF_MORE_DECAY / rows)) if task == "regression" else 1.0
+        decay = min(fewer * way.decay / steps, _MOST_DECAY) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
 

@@ -256,7 +256,9 @@ class _Descent:
                     rows=min(batch * plan.batch_size, rows_per_epoch),
                     seconds=self._clock.now(),
                 )
-                sums = (by_epoch * sizes).sum(axis=1) + sum_so_far
+                weighted = by_epoch * sizes
+                weighted[0, 0] += sum_so_far
+                sums = np.cumsum(weighted, axis=1)[:, -1]  # one after another: the same however the steps are cut
                 if ends:
                     epoch, batch, sum_so_far = epoch + together, 0, 0.0
                     yield _Taken(chunk, (sums / rows_per_epoch).tolist(), sound, batch, sum_so_far, seen)
