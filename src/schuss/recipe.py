@@ -38,12 +38,13 @@ _LIMITS = ("l1", "l2", "clip_value", "clip_norm", "metric", "min_improvement", "
            "seconds")  # what is told only where it is chosen  # fmt: skip
 _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be worth giving up
 _MOST_COLUMNS = 512  # of numbers that are worth a function of each
+_MOST_EMBEDDED = 24  # of them, whose functions go through a dense layer; of more each unit has its own, which is faster
 _MOST_BINS = 8192  # of all columns together
 _FEWEST_BINS, _ROWS_PER_BIN = 16, 32
 _EMBEDDING = 16  # numbers for a level; one-hot where there are no more levels than that
 _MOST_EPOCHS = 100  # of a small table
-_MOST_DECAY = 0.01  # learning rate · weight decay of a step
-_ROWS_OF_MORE_DECAY = 10_000  # below, a regression gets more
+_MOST_DECAY = 0.05  # learning rate · weight decay of a step
+_SIGNAL = 20_000  # rows · classes, below which there is more decay
 _MOST_STEPS, _FEWEST_EPOCHS = 30_000, 4  # of a large one
 _ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there are
 
@@ -140,7 +141,7 @@ def numeric_for(settings: Settings, schema: Schema, rows: int) -> Numeric:
         return Standard()
     way = _way(settings, schema.target.task == "regression")
     bins = min(way.bins, _MOST_BINS // columns, max(_FEWEST_BINS, rows // _ROWS_PER_BIN))
-    return Piecewise(bins, way.embedding)
+    return Piecewise(bins, way.embedding if columns <= _MOST_EMBEDDED else None)
 
 
 def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float, validated: bool) -> Recipe:
@@ -178,7 +179,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
     epochs = choose("epochs", settings.epochs, _epochs(way, steps), f"{steps:,} steps each")
-    optimizer, rate = _rule(settings, way, target.task, rows, steps * epochs, choose)
+    optimizer, rate = _rule(settings, way, rows * max(2, len(target.classes)), steps * epochs, choose)
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
@@ -258,10 +259,11 @@ def _is_full_batch(settings: Settings) -> bool:
     return settings.optimizer is not None and isinstance(optimizer_named(settings.optimizer), LBFGS)
 
 
-def _rule(
-    settings: Settings, way: _Way, task: str, rows: int, steps: int, choose: "_Chooser"
-) -> tuple[Optimizer, float]:
-    """The optimiser with its weight decay and limits, and the learning rate."""
+def _rule(settings: Settings, way: _Way, signal: int, steps: int, choose: "_Chooser") -> tuple[Optimizer, float]:
+    """The optimiser with its weight decay and limits, and the learning rate.
+
+    signal: what there is to learn from: rows · classes, of a regression rows · 2.
+    """
     choice = choose(
         "optimizer", settings.optimizer, "adam" if settings.hidden == () else "adamw", "takes gradients of any scale"
     )
@@ -272,8 +274,7 @@ def _rule(
     rate = choose("learning_rate", _learning_rate(settings, optimizer), usual, f"suits {optimizer.name}")
     decay = optimizer.weight_decay
     if choice == "adamw":
-        fewer = max(1.0, math.sqrt(_ROWS_OF_MORE_DECAY / rows)) if task == "regression" else 1.0
-        decay = min(fewer * way.decay / steps, _MOST_DECAY) / rate
+        decay = min(way.decay * max(1.0, math.sqrt(_SIGNAL / signal)) / steps, _MOST_DECAY) / rate
     decay = choose("weight_decay", settings.weight_decay, decay, f"over {steps:,} steps")
     return optimizer_named(optimizer, decay, settings.clip_value, settings.clip_norm), rate
 
