@@ -235,7 +235,7 @@ def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way:
         levels = f"one-hot where there are no more levels; there are {', '.join(map(str, encoding.categories[:8]))}"
         width = choose("embedding", settings.embedding, _EMBEDDING, levels)
     hidden = choose("hidden", settings.hidden, way.hidden, "two wide layers suit most tables")
-    plain = all(isinstance(layer, int) for layer in hidden)
+    plain = all(isinstance(layer, int) for layer in hidden) and not _is_full_batch(settings)
     return Network(
         inputs=encoding.features,
         hidden=hidden,
