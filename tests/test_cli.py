@@ -24,7 +24,8 @@ from schuss.settings import Settings
 
 RANDOM = np.random.default_rng(0)
 COUNT = 200
-FAST = ("--hidden", "8", "--epochs", "5")
+SMALL = ("--hidden", "8", "--epochs", "5")
+FAST = (*SMALL, "--members", "1")
 
 
 class Terminal:
@@ -81,7 +82,7 @@ def rows(header: str, row: Callable[[int], str], count: int = 40) -> str:
 
 
 def test_train_evaluate_predict_inspect(program: Terminal) -> None:
-    said = program("train", "houses.csv", "--target", "price", *FAST)
+    said = program("train", "houses.csv", "--target", "price", *FAST, "--numeric", "standard")
     assert "houses.csv: 200 rows" in said
     assert "task: regression (price: 200 distinct numbers)   train 160 · validation 20 · test 20" in said
     assert "network: 1 numbers + 2 levels → 8 → 1   W: 41 numbers" in said
@@ -136,7 +137,7 @@ def test_every_setting_is_an_option_and_reaches_the_training(program: Terminal) 
     chosen = [name for name, reason in model.record.reasons.items() if "chosen by you" in reason]
     assert sorted(chosen) == sorted(
         ["hidden", "activation", "optimizer", "learning_rate", "schedule", "weight_decay", "batch_size", "epochs",
-         "patience", "loss", "l2", "clip_norm", "seconds"]
+         "patience", "loss", "l2", "clip_norm", "seconds", "dropout"]
     )  # fmt: skip
     assert model.network.hidden == (4, 3)
     assert model.precision == "float64"
@@ -173,12 +174,12 @@ def test_a_learning_rate_is_suggested_and_drawn(program: Terminal) -> None:
 
 def test_optimizers_are_compared_in_a_table_a_picture_and_as_json(program: Terminal) -> None:
     rules = "adam,momentum(momentum=0.95, clip_norm=1),lbfgs"
-    said = program("compare", "houses.csv", "-t", "price", "--optimizers", rules, "-o", "way.svg", *FAST)
+    said = program("compare", "houses.csv", "-t", "price", "--optimizers", rules, "-o", "way.svg", *SMALL)
     assert [line.split("  ")[0] for line in said.splitlines()] == [
         "optimizer", "adam", "momentum(momentum=0.95, clip_norm=1)", "lbfgs",
     ]  # fmt: skip
     assert "momentum(momentum=0.95, clip_norm=1)" in Path("way.svg").read_text()
-    lines = program("compare", "houses.csv", "-t", "price", "--optimizers", rules, "--json", "--test", "0", *FAST)
+    lines = program("compare", "houses.csv", "-t", "price", "--optimizers", rules, "--json", "--test", "0", *SMALL)
     told = [json.loads(line) for line in lines.splitlines()]
     assert [each["outcome"] for each in told] == ["completed"] * 3
     assert [len(each["epochs"]["losses"]) for each in told] == [5] * 3
@@ -411,13 +412,14 @@ def test_a_diverging_training_saves_nothing_and_gives_advice(program: Terminal) 
 def test_layers_are_said_in_words_and_come_back(program: Terminal) -> None:
     words = "8, layer_norm(relu), residual(dense(8), dropout(0.1), dense(8, identity))"
     said = program(
-        "train", "houses.csv", "-t", "price", "--hidden", words, "--embedding", "3", "--l1", "0.001", "--epochs", "5"
-    )
+        "train", "houses.csv", "-t", "price", *FAST, "--hidden", words, "--numeric", "standard", "--embedding", "1",
+        "--l1", "0.001",
+    )  # fmt: skip
     chain = "layer_norm(activation=relu) → residual(dense(width=8), dropout(probability=0.1), dense(width=8,"
-    assert f"→ embedding 3 → 8 → {chain} activation=identity)) → 1" in said
+    assert f"→ embedding 1 → 8 → {chain} activation=identity)) → 1" in said
     model = schuss.Model.load("houses.schuss")
     assert model.network.hidden == hidden_layers(words)
-    assert model.network.embedding == 3
+    assert model.network.embeddings == (1,)
     shown = program("inspect", "houses.schuss")
     assert [name for name in ("embedding", "norm1", "hidden3", "dropout in training: 0.1") if name in shown][3:]
     program("predict", "houses.schuss", "houses.csv", "-o", "p.csv")
@@ -571,7 +573,7 @@ def test_the_cache_is_shown_and_cleared(program: Terminal, tmp_path: Path, monke
 
 
 def test_a_model_is_trained_on_with_a_new_table(program: Terminal) -> None:
-    program("train", "houses.csv", "-t", "price", "-q", *FAST)
+    program("train", "houses.csv", "-t", "price", "-q", *FAST, "--numeric", "standard")
     old = Path("houses.schuss").read_bytes()
     frame().assign(price=lambda new: new["price"] + 50).to_csv("later.csv", index=False)
     said = program("train", "--from", "houses.schuss", "later.csv", "--epochs", "30")

@@ -62,10 +62,10 @@ def model() -> Model:
 
 
 def test_one_member_is_a_training_as_ever() -> None:
-    one = trained(members=1)
+    one = trained(members=1, effort="fast")
     assert one.W.shape == (one.network.parameters,)
     assert one.members == 1
-    assert same(one, trained(members=None))
+    assert same(one, trained(members=None, effort="fast"))
 
 
 def test_the_prediction_is_the_mean_of_those_of_the_members(model: Model) -> None:

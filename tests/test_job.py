@@ -34,7 +34,7 @@ FRAME = pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=1000 * np.sin(X[:, 0])
 
 def watched(**settings: Any) -> tuple[schuss.Model, list[JobEvent]]:
     events: list[JobEvent] = []
-    return schuss.train(FRAME, "y", observers=[events.append], **settings), events
+    return schuss.train(FRAME, "y", observers=[events.append], **{"members": 1, **settings}), events
 
 
 def test_events_come_in_order() -> None:
@@ -47,7 +47,8 @@ def test_events_come_in_order() -> None:
 
 
 def test_losses_of_the_training_are_in_the_target_s_own_unit() -> None:
-    model, events = watched(epochs=1, hidden=(8,), learning_rate=1e-30, weight_decay=0.0, validation=0.0, test=0.0)
+    model, events = watched(epochs=1, hidden=(8,), learning_rate=1e-30, weight_decay=0.0, dropout=0.0,
+                            validation=0.0, test=0.0)  # fmt: skip
     (epoch,) = (event for event in events if isinstance(event, Epoch))
     assert epoch.loss == pytest.approx(model.evaluate(FRAME)["loss"], rel=1e-5)
 
@@ -68,7 +69,7 @@ def test_test_rows_take_no_part_in_the_training() -> None:
     is_test = np.abs(FRAME["y"].to_numpy()[:, np.newaxis] - targets).min(axis=1) < 1e-3
     assert is_test.sum() == len(targets) == 40
     second = schuss.train(
-        FRAME.assign(y=FRAME["y"] + 5000 * is_test, a=FRAME["a"] - 9 * is_test), "y", epochs=3, hidden=(8,)
+        FRAME.assign(y=FRAME["y"] + 5000 * is_test, a=FRAME["a"] - 9 * is_test), "y", epochs=3, hidden=(8,), members=1
     )
     assert (first.W == second.W).all()
 
@@ -218,7 +219,7 @@ SORTED = SORTED.sort_values("y")
 
 
 def test_fault_34_more_rows_than_memory_train_as_well_as_if_they_fitted(packed: list[int], cache: Path) -> None:
-    settings: dict[str, Any] = {"epochs": 12, "hidden": (32, 32), "batch_size": 64}
+    settings: dict[str, Any] = {"epochs": 12, "hidden": (32, 32), "batch_size": 64, "members": 1}
     losses = {}
     for size in ("1GB", "20kB"):
         found = [schuss.train(SORTED, "y", memory=size, seed=seed, **settings) for seed in range(3)]
@@ -244,7 +245,7 @@ def test_fault_34_an_average_of_W_is_what_rows_on_disk_validate(packed: list[int
     losses: dict[str | None, list[float]] = {}
     for averaging in (None, "ema"):
         events: list[JobEvent] = []
-        model = schuss.train(SORTED, "y", memory=30_000, epochs=3, hidden=(8,), averaging=averaging,
+        model = schuss.train(SORTED, "y", memory=30_000, epochs=3, hidden=(8,), averaging=averaging, members=1,
                              observers=[events.append])  # fmt: skip
         losses[averaging] = [event.scores["loss"] for event in events if isinstance(event, Epoch)]
         assert model.record.scores["validation"]["loss"] == pytest.approx(min(losses[averaging]), rel=1e-6)
@@ -257,7 +258,7 @@ def test_fault_34_held_out_rows_on_disk_are_scored_as_in_memory(packed: list[int
     for size in ("1GB", "20kB"):
         events: list[JobEvent] = []
         model = schuss.train(SORTED, targets, memory=size, epochs=1, hidden=(8,), learning_rate=1e-30,
-                             weight_decay=0.0, observers=[events.append])  # fmt: skip
+                             weight_decay=0.0, members=1, observers=[events.append])  # fmt: skip
         scores = [event.scores for event in events if isinstance(event, Epoch)]
         tests = [(event.scores, event.constant) for event in events if isinstance(event, Evaluated)]
         found[size] = (model.record.scores, scores, tests)

@@ -50,7 +50,13 @@ def test_what_cannot_be_meant_is_refused(words: Any, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("numeric", "scaling"),
-    [(None, "standard"), ("quantile", "quantile"), ("piecewise(bins=8)", "robust"), (Piecewise(16, 8), "robust")],
+    [
+        (None, "robust"),
+        ("standard", "standard"),
+        ("quantile", "quantile"),
+        ("piecewise(bins=8)", "robust"),
+        (Piecewise(16, 8), "robust"),
+    ],
 )
 def test_a_model_scales_as_it_was_told_also_when_it_was_saved(numeric: Any, scaling: str, tmp_path: Path) -> None:
     model = schuss.train(FRAME, "y", numeric=numeric, **QUICK)

@@ -25,7 +25,13 @@ FRAME = pd.DataFrame(X, columns=["a", "b", "c"]).assign(
     k=np.where(X[:, 2] > 0.5, "high", np.where(X[:, 2] < -0.5, "low", "middle")),
     w=RANDOM.integers(1, 4, 300),
 )
-QUICK: dict[str, Any] = {"epochs": 6, "hidden": (8,), "exclude": ["y", "z", "k", "w"], "optimizer": "adam"}
+QUICK: dict[str, Any] = {
+    "epochs": 6,
+    "hidden": (8,),
+    "exclude": ["y", "z", "k", "w"],
+    "optimizer": "adam",
+    "members": 1,
+}
 slow = pytest.mark.filterwarnings("ignore:Your own")
 
 
@@ -104,7 +110,8 @@ def test_a_loss_of_one_s_own_sees_the_target_s_own_units() -> None:
 def test_several_targets_are_each_in_their_own_units() -> None:
     frame = FRAME.assign(v=X[:, 1] / 100)[["a", "b", "c", "y", "v"]]
     events: list[Any] = []
-    model = schuss.train(frame, ["y", "v"], loss=OwnLoss(squared), epochs=2, hidden=(8,), observers=[events.append])
+    watched: dict[str, Any] = {"members": 1, "observers": [events.append]}
+    model = schuss.train(frame, ["y", "v"], loss=OwnLoss(squared), epochs=2, hidden=(8,), **watched)
     rmses = [model.record.scores["validation"][f"rmse of {name}"] or 0.0 for name in ("y", "v")]
     losses = [event.scores["loss"] for event in events if isinstance(event, Epoch)]
     assert model.record.scores["validation"]["loss"] == pytest.approx(sum(rmse**2 for rmse in rmses), rel=1e-6)
@@ -114,7 +121,7 @@ def test_several_targets_are_each_in_their_own_units() -> None:
 @slow
 def test_losses_of_the_training_are_the_function_s_own() -> None:
     events: list[Any] = []
-    still: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-30, "validation": 0.0, "test": 0.0}
+    still: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-30, "dropout": 0.0, "validation": 0.0, "test": 0.0}
     model = train("y", loss=OwnLoss(absolute), observers=[events.append], **still)
     (loss,) = (event.loss for event in events if isinstance(event, Epoch))
     assert loss == pytest.approx(model.evaluate(FRAME)["loss"], rel=1e-5)

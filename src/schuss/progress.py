@@ -132,12 +132,9 @@ class Progress(Silent):
     def __call__(self, event: JobEvent) -> None:
         """Each event in words."""
         if isinstance(event, Prepared):
-            self._prepared, self._begun = event, time.monotonic()
-            self._ways = [_Way(event.recipe.plan.epochs) for _ in range(event.recipe.members)]
             for line in introduction(event):
                 self._print(line)
-            epochs = event.recipe.plan.epochs
-            self._start_bar(epochs, f"epoch {epochs}/{epochs}")
+            self._begin(event)
         elif isinstance(event, MemberEvent):
             self._trained(event.event, self._ways[event.number - 1], f"network {event.number}: ")
         elif isinstance(event, Averaged):
@@ -162,6 +159,13 @@ class Progress(Silent):
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Where the model is."""
         self._print(f"saved {path}" + (", in place of the one that was there" if replaced else ""))
+
+    def _begin(self, prepared: Prepared) -> None:
+        """Each network is at its beginning."""
+        self._prepared, self._begun = prepared, time.monotonic()
+        epochs = prepared.recipe.plan.epochs
+        self._ways = [_Way(epochs) for _ in range(prepared.recipe.members)]
+        self._start_bar(epochs, f"epoch {epochs}/{epochs}")
 
     def _trained(self, event: Event, way: _Way, name: str) -> None:
         """What happened to a network."""

@@ -29,7 +29,7 @@ ENDINGS = pytest.mark.parametrize("ending", [".csv", ".parquet"])
 @pytest.fixture(scope="module", params=TARGETS)
 def model(request: pytest.FixtureRequest) -> Model:
     names = TARGETS[request.param]
-    return schuss.train(FRAME[["a", "b", *names]], names, hidden=(4,), epochs=2, validation=0.0, test=0.0)
+    return schuss.train(FRAME[["a", "b", *names]], names, hidden=(4,), epochs=2, members=1, validation=0.0, test=0.0)
 
 
 @ENDINGS

@@ -39,7 +39,9 @@ TARGETS: dict[str, list[str]] = {"one": ["y"], "two": ["y", "z"], "binary": ["wo
 
 def model_of(name: str, **settings: Any) -> Model:
     table = FRAME[["a", "b", "w", *TARGETS[name]]]
-    return schuss.train(table, TARGETS[name], weight="w", hidden=(4,), epochs=3, validation=0.0, test=0.0, **settings)
+    return schuss.train(
+        table, TARGETS[name], weight="w", hidden=(4,), epochs=3, members=1, validation=0.0, test=0.0, **settings
+    )
 
 
 @pytest.fixture(scope="module", params=TARGETS)
