@@ -20,7 +20,7 @@ CELLS[3, :5] = np.nan
 DENSE, SPARSE = CELLS, csr_array(CELLS)
 Y = np.nan_to_num(DENSE) @ RANDOM.normal(size=30) + 0.1 * RANDOM.normal(size=400)
 WEIGHTS = RANDOM.integers(0, 3, 400).astype(float)
-SETTINGS: dict[str, Any] = {"hidden": (8,), "epochs": 10, "random_state": 0}
+SETTINGS: dict[str, Any] = {"hidden": (8,), "numeric": "standard", "epochs": 10, "random_state": 0}
 
 
 @pytest.fixture(params=["in memory", "in windows"])

@@ -34,7 +34,7 @@ def test_every_epoch_stands_at_its_step_with_all_scores(tmp_path: Path) -> None:
     epochs: list[Epoch] = []
     board = TensorBoard(tmp_path)
     schuss.train(
-        frame, "y", hidden=(4,), epochs=5,
+        frame, "y", hidden=(4,), epochs=5, members=1,
         observers=[board, lambda event: epochs.append(event) if isinstance(event, Epoch) else None],
     )  # fmt: skip
     found = curves(tmp_path)

@@ -28,7 +28,7 @@ def label(rows: pd.DataFrame) -> "pd.Series[str]":
 
 @pytest.fixture(scope="module")
 def model() -> schuss.Model:
-    return schuss.train(frame(), "price", hidden=(16,), epochs=60, activation="tanh", dropout=0.1)
+    return schuss.train(frame(), "price", hidden=(16,), epochs=60, activation="tanh", dropout=0.1, members=1)
 
 
 def test_an_update_learns_the_new_rows_and_changes_neither_model_nor_encoding(model: schuss.Model) -> None:
@@ -41,7 +41,7 @@ def test_an_update_learns_the_new_rows_and_changes_neither_model_nor_encoding(mo
     assert (model.W == W).all()
     assert not updated.W.flags.writeable
     assert "the model's" in updated.record.reasons["hidden"]
-    assert updated.record.reasons["learning_rate"].startswith("0.0003 ")
+    assert updated.record.reasons["learning_rate"].startswith("0.00015 ")
 
 
 def test_updates_are_counted_in_the_file_too(model: schuss.Model, tmp_path: Path) -> None:

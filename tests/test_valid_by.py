@@ -24,7 +24,7 @@ FRAME = pd.DataFrame(
         "date": RANDOM.choice(DAYS, COUNT),
     }
 ).assign(y=lambda frame: frame["a"] * 1000)
-FAST: dict[str, Any] = {"hidden": (4,), "epochs": 2}
+FAST: dict[str, Any] = {"hidden": (4,), "epochs": 2, "members": 1}
 
 
 def prepared_of(table: Any, **settings: Any) -> Prepared:

@@ -44,7 +44,8 @@ def repeated(task: str) -> pd.DataFrame:
 
 def trained(table: pd.DataFrame, **settings: Any) -> Model:
     weight = "weight" if "weight" in table else None
-    return schuss.train(table, "target", weight=weight, validation=0.0, test=0.0, **settings)
+    plain: dict[str, Any] = {"members": 1, "numeric": "standard", "dropout": 0.0}
+    return schuss.train(table, "target", weight=weight, validation=0.0, test=0.0, **plain, **settings)
 
 
 @pytest.mark.parametrize("settings", FULL_BATCH)

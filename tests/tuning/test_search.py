@@ -19,7 +19,7 @@ def space(rows: int = 200, target: str = "y", **settings: Any) -> Space:
         "y": [1.5 * row for row in range(rows)],
         "c": ["u", "v"] * (rows // 2),
     }
-    return space_for(ready(table, target, make_settings(settings), Roles()), settings)
+    return space_for(ready(table, target, make_settings({"members": 1, **settings}), Roles()), settings)
 
 
 @pytest.mark.parametrize("target", ["y", "c"])
@@ -41,6 +41,7 @@ def test_every_corner_of_the_space_is_a_setting(rows: int, target: str) -> None:
 def test_the_recipes_own_choice_lies_in_the_space() -> None:
     for rows in (200, 4000):
         assert set(space(rows).own) == set(space(rows).distributions)
+        assert set(space(rows, effort="thorough").own) == set(space(rows).own)
     assert "width" not in space(hidden=(5000,)).own
 
 

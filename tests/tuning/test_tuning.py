@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import schuss
 from schuss.errors import DivergedError, RunError, SettingError
 from schuss.job import fit
+from schuss.training.events import Epoch
 from schuss.tuning.trials import Trial, Tuning
 from schuss.tuning.tuning import Begun, Trying
 
@@ -20,7 +22,7 @@ COUNT = 200
 FRAME = pd.DataFrame({"a": RANDOM.normal(size=COUNT), "b": RANDOM.choice(["u", "v"], COUNT)}).assign(
     y=lambda frame: 100 + np.sin(3 * frame["a"]) + (frame["b"] == "u") + 0.1 * RANDOM.normal(size=COUNT)
 )
-FAST: dict[str, Any] = {"epochs": 3, "exclude": ()}
+FAST: dict[str, Any] = {"epochs": 3, "exclude": (), "members": 1}
 
 
 def tuned(table: Any = FRAME, **given: Any) -> Tuning:
@@ -79,7 +81,7 @@ def test_rows_are_read_once_and_test_rows_looked_at_once(monkeypatch: pytest.Mon
 
 
 def test_what_is_given_is_not_searched() -> None:
-    found = tuned(hidden=(4,), dropout=0.1, optimizer="adamw(learning_rate=0.01)", trials=3)
+    found = tuned(hidden=(4,), dropout=0.1, numeric="robust", optimizer="adamw(learning_rate=0.01)", trials=3)
     searched = {name for each in found.trials for name in each.settings}
     assert searched == {"activation", "batch_size", "schedule", "averaging"} & searched
     assert "batch_size" in searched
@@ -92,8 +94,29 @@ def test_trials_at_the_same_time_are_as_if_they_were_alone() -> None:
     assert len({str(each.settings) for each in found.trials}) == 5
     for each in found.trials:
         if each.outcome == "completed":
-            alone = schuss.train(FRAME, "y", **{**FAST, **each.settings})
-            assert each.score == pytest.approx(alone.record.scores["validation"]["loss"], rel=1e-6)
+            events: list[Any] = []
+            schuss.train(FRAME, "y", observers=[events.append], **{**FAST, **each.settings})
+            alone = min(event.scores["loss"] for event in events if isinstance(event, Epoch))
+            assert each.score == pytest.approx(alone, rel=1e-6)
+
+
+def test_the_model_has_as_many_networks_as_the_recipe_takes() -> None:
+    model = tuned(trials=1, members=None).model
+    np.testing.assert_array_equal(model.W, schuss.train(FRAME, "y", **{**FAST, "members": None}).W)
+    assert model.members == 4
+
+
+def test_time_is_left_to_train_every_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def tick(event: object) -> None:
+        nonlocal now
+        now += isinstance(event, Trying)
+
+    monkeypatch.setattr("schuss.tuning.tuning.time", SimpleNamespace(monotonic=lambda: now))
+    found = tuned(trials=None, minutes=0.5, members=4, observers=[tick])
+    assert 1 < len(found.trials)
+    assert found.trials[-1].at < 30 - 3 * found.best.seconds
 
 
 def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(found: Tuning, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from schuss.training.events import Epoch
 from schuss.view.comparison import Comparison, Contender
 
 FRAME = load_diabetes(as_frame=True).frame
-SETTINGS: dict[str, Any] = {"hidden": (8,), "epochs": 6, "test": 0.0}
+SETTINGS: dict[str, Any] = {"hidden": (8,), "epochs": 6, "test": 0.0, "members": 1}
 
 
 def test_each_is_trained_as_if_it_were_alone() -> None:

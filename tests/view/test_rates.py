@@ -35,6 +35,8 @@ def test_the_suggestion_is_a_third_of_the_rate_with_the_least_loss_and_trains_we
     for times in (0.01, 1.0, 100.0):
         settings: dict[str, Any] = {
             "hidden": (16,),
+            "members": 1,
+            "retries": 0,
             "optimizer": "momentum",
             "learning_rate": times * test.suggestion,
             "epochs": 30,

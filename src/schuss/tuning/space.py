@@ -9,13 +9,14 @@ activations, cycles of the learning rate, 64 units in many layers (Holzmüller e
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from schuss.descent.optimizers import LBFGS
 from schuss.errors import SettingError
+from schuss.groups import in_words
+from schuss.numeric import MOST_BINS, Numeric, Piecewise, numeric_named
 from schuss.preparing import Prepared
-from schuss.settings import Settings
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -67,28 +68,31 @@ def space_for(prepared: Prepared, chosen: Collection[str]) -> Space:
     # setting: (name, values, the recipe's own), …
     table: dict[str, list[tuple[str, BaseDistribution, Any]]] = {
         "hidden": [("depth", Whole(1, 4), len(own["hidden"])), ("width", wide, width)],
-        "activation": [("activation", OneOf(("relu", "selu", "mish")), own["activation"])],
+        "activation": [("activation", OneOf(("relu", "gelu", "silu")), own["activation"])],
         "learning_rate": [("learning_rate", Range(rate / 10, rate * 4, log=True), rate)],
         "weight_decay": [("weight_decay", Range(decay / 100, decay * 10, log=True), decay)] if decay else [],
         "dropout": [("dropout", Range(-0.1, 0.5), recipe.network.dropout)],  # below 0 there is none
         "batch_size": [("batch_size", OneOf((max(1, batch // 2), batch, 2 * batch)), batch)],
         "schedule": [("schedule", OneOf(("cosine", "coslog4")), own["schedule"])],
         "averaging": [("averaging", OneOf(("none", "ema")), own.get("averaging", "none"))],
-        "numeric": [("numeric", OneOf(("standard", "piecewise(bins=32)", "piecewise(bins=64)")), own.get("numeric"))],
+        "numeric": [("numeric", OneOf(_numerics(own["numeric"])), own["numeric"])] if recipe.network.knots else [],
     }
     without = {*chosen, *({"activation", "dropout"} if recipe.network.hidden == () else ())}
     if not isinstance(own["optimizer"], str):  # with numbers of its own
         without |= {"learning_rate", "weight_decay"}
-    searched = [
-        line
-        for setting, lines in table.items()
-        if setting in Settings.__dataclass_fields__ and setting not in without
-        for line in lines
-    ]
+    searched = [line for setting, lines in table.items() if setting not in without for line in lines]
     if not searched:
         raise SettingError("Nothing is left to be searched: leave some of the settings out.")
     distributions = {name: values for name, values, _ in searched}
     return Space(distributions, {name: value for name, values, value in searched if _holds(values, value)})
+
+
+def _numerics(own: str | Numeric) -> tuple[str, ...]:
+    """Around piecewise-linear functions of numbers: without them, with half of the bins, and with twice as many."""
+    of = numeric_named(own)
+    assert isinstance(of, Piecewise)
+    near = (replace(of, bins=bins) for bins in (max(2, of.bins // 2), of.bins, min(2 * of.bins, MOST_BINS)))
+    return tuple(dict.fromkeys(["robust", *map(in_words, near)]))
 
 
 def _holds(values: BaseDistribution, value: Any) -> bool:

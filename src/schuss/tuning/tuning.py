@@ -17,6 +17,7 @@ from schuss.job import JobEvent, fit, repeating, seen
 from schuss.keeping import Keeper, absolute
 from schuss.model.model import Model
 from schuss.preparing import Prepared, decided, make_settings, ready, told_apart
+from schuss.recipe import member_count
 from schuss.settings import Settings, checked
 from schuss.table.store import MemoryStore
 from schuss.training.events import Epoch
@@ -28,7 +29,6 @@ from schuss.tuning.trials import SearchFolder, Trial, Tuning
 _MINUTES = 10.0
 _PATHS, _ASKED = ("table", "validation", "test"), ("table", "target")
 _COUNT = {"whole": True, "least": 1}
-_OF_ROWS = "numeric"  # the setting that decides how rows are encoded
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,12 @@ def tune(
 ) -> Tuning:
     """Searches the settings that are best on the validation rows, and trains a model with them.
 
-    The rows are read, split and encoded once; each trial is a training of its own, given up where half of the earlier
-    ones were better at that point. The first trial is what the recipe takes of its own accord, and is never given up.
-    Test rows are not looked at before the model is trained, with the settings of the best trial; the validation score
-    of the best of many trials flatters, that on test rows does not. The same seed, one worker and a number of trials
-    give the same result. What is searched: schuss.tuning.space. Ctrl-C is for whoever calls to pass on, as interrupted.
+    The rows are read, split and encoded once, and once more where the model is of several networks. Each trial trains
+    one, and is given up where half of the earlier ones were better at that point. The first trial is what the recipe
+    takes of its own accord, and is never given up. Test rows are not looked at before the model is trained, with the
+    settings of the best trial; the validation score of the best of many trials flatters, that on test rows does not.
+    The same seed, one worker and a number of trials give the same result. What is searched: schuss.tuning.space. Ctrl-C
+    is for whoever calls to pass on, as interrupted.
 
     Arguments:
         table, target: as in schuss.train. Neither is needed to resume, where the table is a file.
@@ -148,8 +149,10 @@ class _Tuner:
     ) -> None:
         self._data, self._settings, self._folder = data, {**asked.settings, "members": 1}, folder
         self._observers, self._interrupted, self._failed = observers, interrupted, False
-        self._encoded, self._encoding, self._telling = dict[object, Prepared](), threading.Lock(), threading.Lock()
-        self._prepared = prepared = self._rows({})
+        self._telling = threading.Lock()
+        self._prepared = prepared = self._ready(make_settings(self._settings))
+        rows = len(prepared.training) + len(prepared.validation or ())
+        self._members = member_count(make_settings(asked.settings), rows)  # of the model
         space, plan = space_for(prepared, asked.settings), prepared.recipe.plan
         self._asked = replace(asked, rows=seen(prepared))
         before = folder.begin(self._asked) if folder else []
@@ -186,15 +189,10 @@ class _Tuner:
 
     def _rows(self, tried: Mapping[str, Any]) -> Prepared:
         """Encoded rows, which all trials share, and what the recipe takes with these settings."""
-        chosen = make_settings({**self._settings, **tried})
-        way = getattr(chosen, _OF_ROWS, None)
-        with self._encoding:
-            if way not in self._encoded:
-                self._encoded[way] = self._ready(chosen)
-            known = self._encoded[way]
-        training = known.training
+        known, training = self._prepared, self._prepared.training
         if isinstance(training, MemoryStore):  # which keeps its orders where the next training puts others
-            training = MemoryStore(training.rows)
+            training = training.twin()
+        chosen = make_settings({**self._settings, **tried})
         return decided(known.facts, (training, known.validation, known.test), chosen)
 
     def _ready(self, chosen: Settings) -> Prepared:
@@ -221,7 +219,7 @@ class _Tuner:
         if self._failed or self._interrupted():
             return True
         best = self._search.best() if self._budget else None
-        return bool(self._budget and best and self._now() + best.seconds >= self._budget)
+        return bool(self._budget and best and self._now() + self._members * best.seconds >= self._budget)
 
     def _now(self) -> float:
         """Seconds of the search so far."""
@@ -263,7 +261,7 @@ class _Tuner:
         """An ordinary run with the settings of a trial, and as many networks as were asked for."""
         settings = {**self._asked.settings, **best.settings}
         chosen = make_settings(settings)
-        prepared = self._ready(chosen)
+        prepared = self._rows(best.settings) if self._members == 1 else self._ready(chosen)
         if self._folder is None:
             return fit(prepared, chosen, observers=[self._tell], interrupted=interrupted)[0]
         with RunFolder(self._folder.path / f"trial-{best.number}") as folder:
