@@ -42,8 +42,9 @@ _MOST_EMBEDDED = 24  # of them, whose functions go through a dense layer; of mor
 _MOST_BINS = 8192  # of all columns together
 _FEWEST_BINS, _ROWS_PER_BIN = 16, 32
 _EMBEDDING = 16  # numbers for a level; one-hot where there are no more levels than that
-_MOST_EPOCHS = 100  # of a small table
+_MOST_EPOCHS = 200  # of a small table
 _MOST_DECAY = 0.05  # learning rate · weight decay of a step
+_NARROW = 10_000  # rows · classes, below which half the width is enough
 _SIGNAL = 20_000  # rows · classes, below which there is more decay
 _MOST_STEPS, _FEWEST_EPOCHS = 30_000, 4  # of a large one
 _ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there are
@@ -53,7 +54,8 @@ _ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there 
 class _Way:
     """What an effort takes for a kind of task.
 
-    members: networks. bins: of a column of numbers, at most. epochs: and as many more as make up the fewest steps.
+    members: networks. bins: of a column of numbers, at most. epochs: and as many more as make up the fewest steps; of
+    classes, these grow with the root of their number.
     decay: over all steps a weight that no gradient moves would shrink to e to the power of minus that.
     """
 
@@ -72,22 +74,22 @@ class _Way:
 # of regression and of classes
 _WAYS = {
     "fast": (
-        _Way(1, (256, 128), 64, 0.0, 4e-3, 16, 600, 1.0),
-        _Way(1, (128, 128), 32, 0.05, 3e-3, 12, 600, 2.4, "gelu"),
+        _Way(1, (256, 128), 64, 0.0, 4e-3, 16, 600, 1.2),
+        _Way(1, (128, 128), 32, 0.05, 3e-3, 12, 250, 2.4, "gelu"),
     ),
     "standard": (
         _Way(4, (256, 256), 128, 0.05, 1.5e-3, 40, 2000, 1.2, embedding=16),
-        _Way(4, (256, 256), 32, 0.1, 2.5e-3, 16, 1500, 2.4, "gelu", embedding=16),
+        _Way(4, (256, 256), 32, 0.1, 2.5e-3, 16, 500, 2.4, "gelu", embedding=16),
     ),
     "thorough": (
         _Way(8, (256, 256), 128, 0.05, 1.5e-3, 60, 3000, 1.2, embedding=16),
-        _Way(8, (256, 256), 64, 0.1, 2e-3, 24, 2500, 3.0, "gelu", embedding=16),
+        _Way(8, (256, 256), 64, 0.1, 2e-3, 24, 700, 3.0, "gelu", embedding=16),
     ),
 }
 # of one optimum: nothing to average, nothing to stop early
 _LINEAR = (
     _Way(1, (), 0, 0.0, 0.03, 10, 6000, 3.0, "identity"),
-    _Way(1, (), 0, 0.0, 0.03, 12, 2500, 2.4, "identity"),
+    _Way(1, (), 0, 0.0, 0.03, 12, 1800, 2.4, "identity"),
 )
 
 
@@ -158,6 +160,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         SettingError: a choice does not fit the table.
     """
     target, choose = encoding.schema.target, _Chooser()
+    classes = len(target.classes)
     choose("effort", None if settings.effort == "standard" else settings.effort, "standard", "or fast, or thorough")
     way = _way(settings, target.task == "regression")
     loss = _loss(settings, encoding.schema, choose)
@@ -178,8 +181,8 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         return Recipe(network, loss, cost, rule, plan, choose.reasons, choose.values, metrics)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
-    epochs = choose("epochs", settings.epochs, _epochs(way, steps), f"{steps:,} steps each")
-    optimizer, rate = _rule(settings, way, rows * max(2, len(target.classes)), steps * epochs, choose)
+    epochs = choose("epochs", settings.epochs, _epochs(way, steps, classes), f"{steps:,} steps each")
+    optimizer, rate = _rule(settings, way, rows * max(2, classes), steps * epochs, choose)
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
@@ -236,12 +239,15 @@ def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way:
     if encoding.categories:
         levels = f"one-hot where there are no more levels; there are {', '.join(map(str, encoding.categories[:8]))}"
         width = choose("embedding", settings.embedding, _EMBEDDING, levels)
-    hidden = choose("hidden", settings.hidden, way.hidden, "two wide layers suit most tables")
+    classes = len(encoding.schema.target.classes)
+    narrow = 0 < rows * classes < _NARROW
+    widths = tuple(width // 2 for width in way.hidden) if narrow else way.hidden
+    hidden = choose("hidden", settings.hidden, widths, "two layers suit most tables")
     plain = all(isinstance(layer, int) for layer in hidden) and not _is_full_batch(settings)
     return Network(
         inputs=encoding.features,
         hidden=hidden,
-        outputs=loss.outputs(encoding.targets, len(encoding.schema.target.classes)),
+        outputs=loss.outputs(encoding.targets, classes),
         activation=choose("activation", settings.activation, way.activation, "no other was better on such tables"),
         categories=encoding.categories,
         dropout=choose("dropout", settings.dropout, way.dropout if plain else 0.0, "of the units of hidden layers"),
@@ -356,12 +362,13 @@ class _Chooser:
 
 
 def _batch_size(rows: int) -> int:
-    return 256 if rows >= 8000 else 128 if rows >= 1000 else 32
+    return 256 if rows >= 8000 else 128 if rows >= 2000 else 32
 
 
-def _epochs(way: _Way, steps_per_epoch: int) -> int:
+def _epochs(way: _Way, steps_per_epoch: int, classes: int) -> int:
     """Some thousand steps on a small table, and at least some passes over a large one."""
-    epochs = min(max(way.epochs, math.ceil(way.steps / steps_per_epoch)), _MOST_EPOCHS)
+    steps = way.steps * math.sqrt(max(1, classes))
+    epochs = min(max(way.epochs, math.ceil(steps / steps_per_epoch)), _MOST_EPOCHS)
     return min(epochs, max(_FEWEST_EPOCHS, _MOST_STEPS // steps_per_epoch))
 
 
