@@ -132,12 +132,9 @@ class Progress(Silent):
     def __call__(self, event: JobEvent) -> None:
         """Each event in words."""
         if isinstance(event, Prepared):
-            self._prepared, self._begun = event, time.monotonic()
-            self._ways = [_Way(event.recipe.plan.epochs) for _ in range(event.recipe.members)]
             for line in introduction(event):
                 self._print(line)
-            epochs = event.recipe.plan.epochs
-            self._start_bar(epochs, f"epoch {epochs}/{epochs}")
+            self._begin(event)
         elif isinstance(event, MemberEvent):
             self._trained(event.event, self._ways[event.number - 1], f"network {event.number}: ")
         elif isinstance(event, Averaged):
@@ -162,6 +159,12 @@ class Progress(Silent):
     def saved(self, model: Model, path: Path, replaced: bool) -> None:
         """Where the model is."""
         self._print(f"saved {path}" + (", in place of the one that was there" if replaced else ""))
+
+    def _begin(self, prepared: Prepared) -> None:
+        """A training begins."""
+        self._prepared, self._begun, epochs = prepared, time.monotonic(), prepared.recipe.plan.epochs
+        self._ways = [_Way(epochs) for _ in range(prepared.recipe.members)]
+        self._start_bar(epochs, f"epoch {epochs}/{epochs}")
 
     def _trained(self, event: Event, way: _Way, name: str) -> None:
         """What happened to a network."""
@@ -209,7 +212,7 @@ class Progress(Silent):
 
     def _moved(self, way: _Way, epochs: float, loss: float, rows: int, seconds: float) -> None:
         """The bar, or a line now and then: of several networks, the mean of those that have begun."""
-        way.began = epochs if way.began is None else way.began
+        way.began = math.ceil(epochs) - 1 if way.began is None else way.began  # or a little later
         way.epochs, way.loss, way.seconds = epochs, loss, seconds
         done, whole = (sum(getattr(each, name) for each in self._ways) for name in ("epochs", "whole"))
         now = time.monotonic()

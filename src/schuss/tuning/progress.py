@@ -49,8 +49,7 @@ class TuningProgress(Progress):
         elif isinstance(event, Prepared):
             self._stop_bar()
             self._print(f"best of {len(self._trials):,} trials: {self._best_words()}")
-            self._prepared, epochs = event, event.recipe.plan.epochs
-            self._start_bar(epochs, f"epoch {epochs}/{epochs}")
+            self._begin(event)
         else:
             super().__call__(event)
 
