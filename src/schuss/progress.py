@@ -161,9 +161,8 @@ class Progress(Silent):
         self._print(f"saved {path}" + (", in place of the one that was there" if replaced else ""))
 
     def _begin(self, prepared: Prepared) -> None:
-        """Each network is at its beginning."""
-        self._prepared, self._begun = prepared, time.monotonic()
-        epochs = prepared.recipe.plan.epochs
+        """A training begins."""
+        self._prepared, self._begun, epochs = prepared, time.monotonic(), prepared.recipe.plan.epochs
         self._ways = [_Way(epochs) for _ in range(prepared.recipe.members)]
         self._start_bar(epochs, f"epoch {epochs}/{epochs}")
 
@@ -213,7 +212,7 @@ class Progress(Silent):
 
     def _moved(self, way: _Way, epochs: float, loss: float, rows: int, seconds: float) -> None:
         """The bar, or a line now and then: of several networks, the mean of those that have begun."""
-        way.began = epochs if way.began is None else way.began
+        way.began = math.ceil(epochs) - 1 if way.began is None else way.began  # or a little later
         way.epochs, way.loss, way.seconds = epochs, loss, seconds
         done, whole = (sum(getattr(each, name) for each in self._ways) for name in ("epochs", "whole"))
         now = time.monotonic()
