@@ -41,7 +41,7 @@ def test_an_update_learns_the_new_rows_and_changes_neither_model_nor_encoding(mo
     assert (model.W == W).all()
     assert not updated.W.flags.writeable
     assert "the model's" in updated.record.reasons["hidden"]
-    assert updated.record.reasons["learning_rate"].startswith("0.00015 ")
+    assert updated.record.reasons["learning_rate"].startswith("0.00025 ")
 
 
 def test_updates_are_counted_in_the_file_too(model: schuss.Model, tmp_path: Path) -> None:

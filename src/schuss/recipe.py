@@ -44,7 +44,8 @@ _FEWEST_BINS, _ROWS_PER_BIN = 16, 32
 _EMBEDDING = 16  # numbers for a level; one-hot where there are no more levels than that
 _MOST_EPOCHS = 200  # of a small table
 _MOST_DECAY = 0.05  # learning rate · weight decay of a step
-_NARROW = 10_000  # rows · classes, below which half the width is enough
+_NARROW = 10_000  # rows · classes, below which half the width is enough, with some dropout
+_LEAST_DROPOUT = 0.1
 _SIGNAL = 20_000  # rows · classes, below which there is more decay
 _MOST_STEPS, _FEWEST_EPOCHS = 30_000, 4  # of a large one
 _ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there are
@@ -74,15 +75,15 @@ class _Way:
 # of regression and of classes
 _WAYS = {
     "fast": (
-        _Way(1, (256, 128), 64, 0.0, 4e-3, 16, 600, 1.2),
+        _Way(1, (256, 128), 64, 0.0, 2.5e-3, 24, 600, 1.2),
         _Way(1, (128, 128), 32, 0.05, 3e-3, 12, 250, 2.4, "gelu"),
     ),
     "standard": (
-        _Way(4, (256, 256), 128, 0.05, 1.5e-3, 40, 2000, 1.2, embedding=16),
+        _Way(4, (256, 256), 128, 0.05, 2.5e-3, 40, 2000, 1.2, embedding=16),
         _Way(4, (256, 256), 32, 0.1, 2.5e-3, 16, 500, 2.4, "gelu", embedding=16),
     ),
     "thorough": (
-        _Way(8, (256, 256), 128, 0.05, 1.5e-3, 60, 3000, 1.2, embedding=16),
+        _Way(8, (256, 256), 128, 0.05, 2.5e-3, 60, 3000, 1.2, embedding=16),
         _Way(8, (256, 256), 64, 0.1, 2e-3, 24, 700, 3.0, "gelu", embedding=16),
     ),
 }
@@ -181,8 +182,9 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         return Recipe(network, loss, cost, rule, plan, choose.reasons, choose.values, metrics)
     batch_size = min(choose("batch_size", settings.batch_size, _batch_size(rows), f"for {rows:,} training rows"), rows)
     steps = math.ceil(rows / batch_size)
-    epochs = choose("epochs", settings.epochs, _epochs(way, steps, classes), f"{steps:,} steps each")
-    optimizer, rate = _rule(settings, way, rows * max(2, classes), steps * epochs, choose)
+    usual = _epochs(way, steps, classes)
+    epochs = choose("epochs", settings.epochs, usual, f"{steps:,} steps each")
+    optimizer, rate = _rule(settings, way, rows * max(2, classes), steps * max(epochs, usual), choose)
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
@@ -240,8 +242,9 @@ def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way:
         levels = f"one-hot where there are no more levels; there are {', '.join(map(str, encoding.categories[:8]))}"
         width = choose("embedding", settings.embedding, _EMBEDDING, levels)
     classes = len(encoding.schema.target.classes)
-    narrow = 0 < rows * classes < _NARROW
+    narrow = (classes or settings.effort == "fast") and rows * max(2, classes) < _NARROW
     widths = tuple(width // 2 for width in way.hidden) if narrow else way.hidden
+    dropout = max(way.dropout, _LEAST_DROPOUT) if narrow else way.dropout
     hidden = choose("hidden", settings.hidden, widths, "two layers suit most tables")
     plain = all(isinstance(layer, int) for layer in hidden) and not _is_full_batch(settings)
     return Network(
@@ -250,7 +253,7 @@ def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way:
         outputs=loss.outputs(encoding.targets, classes),
         activation=choose("activation", settings.activation, way.activation, "no other was better on such tables"),
         categories=encoding.categories,
-        dropout=choose("dropout", settings.dropout, way.dropout if plain else 0.0, "of the units of hidden layers"),
+        dropout=choose("dropout", settings.dropout, dropout if plain else 0.0, "of the units of hidden layers"),
         embedding=None if width is None else [width if levels > width else 0 for levels in encoding.categories],
         knots=knots if any(knots) else (),
         numeric_embedding=numeric.embedding if isinstance(numeric, Piecewise) and any(knots) else None,
