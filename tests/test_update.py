@@ -28,7 +28,8 @@ def label(rows: pd.DataFrame) -> "pd.Series[str]":
 
 @pytest.fixture(scope="module")
 def model() -> schuss.Model:
-    return schuss.train(frame(), "price", hidden=(16,), epochs=60, activation="tanh", dropout=0.1, members=1)
+    plain = {"activation": "tanh", "dropout": 0.1, "numeric": "standard", "members": 1}
+    return schuss.train(frame(), "price", hidden=(16,), epochs=60, **plain)
 
 
 def test_an_update_learns_the_new_rows_and_changes_neither_model_nor_encoding(model: schuss.Model) -> None:
