@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ def label(rows: pd.DataFrame) -> "pd.Series[str]":
 
 @pytest.fixture(scope="module")
 def model() -> schuss.Model:
-    plain = {"activation": "tanh", "dropout": 0.1, "numeric": "standard", "members": 1}
+    plain: dict[str, Any] = {"activation": "tanh", "dropout": 0.1, "numeric": "standard", "members": 1}
     return schuss.train(frame(), "price", hidden=(16,), epochs=60, **plain)
 
 
