@@ -76,12 +76,7 @@ def _schuss(effort: str, is_regression: bool, seed: int, threads: int) -> Any:
     import schuss
 
     kind = schuss.SchussRegressor if is_regression else schuss.SchussClassifier
-    settings: dict[str, Any] = {"random_state": seed, "n_jobs": threads}
-    if "effort" in kind().get_params():
-        settings["effort"] = effort
-    elif effort != "standard":
-        raise SystemExit("this schuss has no effort")
-    return kind(**settings)
+    return kind(effort=effort, random_state=seed, n_jobs=threads)
 
 
 def _fast(*case: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Whatever the table is like, default settings end on validation rows no worse than the best constant, without a NaN."""
+"""Whatever a table is like, default settings end no worse than the best constant on validation rows, without a NaN."""
 
 from collections.abc import Callable
 

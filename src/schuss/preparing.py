@@ -260,8 +260,10 @@ def decided(facts: Facts, stores: Stores, settings: Settings, folds: NDArray[np.
     """Encoded rows, and what the recipe takes for them. folds: as of Prepared."""
     training, validation, test = stores
     mean_weight = sum(np.multiply(facts.shares, facts.factors or 1.0).tolist()) / len(training)
-    rows = len(training) if folds is None else int(np.count_nonzero(folds))
-    recipe = decide(settings, facts.encoding, rows, mean_weight, validation is not None or folds is not None)
+    rows, members = len(training), None
+    if folds is not None:
+        rows, members = int(np.count_nonzero(folds)), int(folds.max()) + 1
+    recipe = decide(settings, facts.encoding, rows, mean_weight, validation is not None or bool(members), members)
     classes = facts.encoding.schema.target.classes
     if len(classes) == 1:
         warnings.warn(f"Every row has the same class, {classes[0]}: the model can only say that.", stacklevel=4)

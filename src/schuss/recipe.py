@@ -147,7 +147,9 @@ def numeric_for(settings: Settings, schema: Schema, rows: int) -> Numeric:
     return Piecewise(bins, way.embedding if columns <= _MOST_EMBEDDED else None)
 
 
-def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float, validated: bool) -> Recipe:
+def decide(
+    settings: Settings, encoding: Encoding, rows: int, mean_weight: float, validated: bool, members: int | None = None
+) -> Recipe:
     """Resolves every setting for a table.
 
     Arguments:
@@ -156,6 +158,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
         rows: training rows, N.
         mean_weight: mean weight of the training rows.
         validated: whether there are validation rows.
+        members: networks for which rows have been dealt; None decides that too.
 
     Raises:
         SettingError: a choice does not fit the table.
@@ -166,7 +169,7 @@ def decide(settings: Settings, encoding: Encoding, rows: int, mean_weight: float
     way = _way(settings, target.task == "regression")
     loss = _loss(settings, encoding.schema, choose)
     network = _network(settings, encoding, rows, loss, way, choose)
-    members = member_count(settings, rows)
+    members = members or member_count(settings, rows)
     reason = f"their average is better than each, on {rows:,} rows" if members > 1 else "one network"
     choose("members", settings.members, members, reason)
     for name in _LIMITS:

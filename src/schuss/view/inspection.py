@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from schuss.groups import in_words
 from schuss.model import Model
 from schuss.network.layers import DropoutLayer, every_layer
+from schuss.numeric import Piecewise
 from schuss.progress import score_words
 from schuss.recipe import numeric_for
 from schuss.settings import Settings
@@ -60,7 +61,7 @@ def inspect_model(model: Model, as_json: bool) -> None:
     left_out = [layer.probability for layer in every_layer(model.network.layers) if isinstance(layer, DropoutLayer)]
     if left_out:
         console.print(f"dropout in training: {', '.join(f'{share:g}' for share in dict.fromkeys(left_out))}")
-    console.print(_columns(model.encoding))
+    console.print(_columns(model.encoding, model.network.knots))
     schema = model.encoding.schema
     if schema.weight:
         console.print(f"weight: {schema.weight}", markup=False)
@@ -96,7 +97,9 @@ def inspect_table(source: object, target_names: Sequence[str], format: TableForm
     console.print(f"{table.name}: {len(table):,} rows, {len(table.names)} columns", markup=False)
     for note in notes:
         console.print(f"note: {note}", markup=False)
-    console.print(_columns(Encoding(schema, numeric_for(Settings(), schema, len(table)).scaling)))
+    numeric = numeric_for(Settings(), schema, len(table))
+    encoding = Encoding(schema, numeric.scaling)
+    console.print(_columns(encoding, encoding.knots(numeric.bins) if isinstance(numeric, Piecewise) else ()))
     for name, reason in schema.dropped:
         console.print(f"left out: {name} ({reason})", markup=False)
     if target_names:
@@ -109,12 +112,14 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=1000)
 
 
-def _columns(encoding: Encoding) -> Grid:
+def _columns(encoding: Encoding, knots: Sequence[Sequence[float]]) -> Grid:
+    """knots: of each feature, or none of any."""
+    bins = {own.column: len(each) - 1 for own, each in zip(encoding.layout, knots, strict=False) if each}
     grid = Grid("column", "kind", "missing", "distinct", "values", "becomes", box=None)
     for column in encoding.schema.columns:
         kind = type(column).__name__.removesuffix("Column").lower()
         distinct = "2" if isinstance(column, BooleanColumn) else count_words(column.distinct)
-        becomes = _becomes(column, column in encoding.spiked)
+        becomes = _becomes(column, column in encoding.spiked, bins.get(column.name, 0))
         grid.add_row(_plain(column.name), kind, f"{column.missing:,}", distinct, _plain(_values(column)), becomes)
     return grid
 
@@ -130,14 +135,15 @@ def _values(column: Column) -> str:
     return f"true in {column.share:.1%}"
 
 
-def _becomes(column: Column, spiked: bool) -> str:
-    """What a column is to the network; spiked: with codes for frequent numbers."""
+def _becomes(column: Column, spiked: bool, bins: int) -> str:
+    """What a column is to the network; spiked: with codes for frequent numbers; bins: of its function."""
     if isinstance(column, CategoricalColumn):
         other = "other" if column.buckets == 1 else f"{column.buckets:,} buckets of other texts"
         rest = " and ".join([*([other] if column.other else []), *(["missing"] if column.missing else [])])
         return f"one of {len(column.levels):,} levels" + (f", {rest}" if rest else "")
     varies = not isinstance(column, NumericColumn) or column.distinct > 1
-    words = [*(["a scaled number"] if varies else []), *(["whether it is missing"] if column.missing else [])]
+    words = [*(["a scaled number"] if varies else []), *([f"a function of it with {bins} bins"] if bins else [])]
+    words += [*(["whether it is missing"] if column.missing else [])]
     if isinstance(column, NumericColumn) and spiked:
         other = " and other" if column.other_code >= 0 else ""
         words.append(f"one of {len(column.spikes):,} frequent values{other}")
