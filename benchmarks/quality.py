@@ -11,7 +11,8 @@ has schuss, where the one that runs this has not. Shown are, as Markdown and as 
 the seeds: RMSE, or log-loss / accuracy, of the test rows; the rank on each table, by RMSE or log-loss, among the models
 that have a result; and seconds, of the clock and of all processors together. Company on the machine ("company" in the
 results is the load when a fit began) lengthens both, those of OpenMP's libraries most, whose threads spin while they
-wait: LightGBM took 45 s of processors for California at a load of 5. Compare seconds of an idle machine only.
+wait: LightGBM took 45 s of processors for California at a load of 5. Compare seconds of an idle machine only. Before
+its time is taken, a model is fitted to 100 rows of noise: what the first fit of a process imports counts for none.
 """
 
 import argparse
