@@ -79,12 +79,12 @@ _WAYS = {
         _Way(1, (128, 128), 32, 0.05, 3e-3, 12, 250, 2.4, "gelu"),
     ),
     "standard": (
-        _Way(4, (256, 256), 128, 0.05, 2.5e-3, 40, 2000, 1.2, embedding=16),
+        _Way(4, (256, 256), 128, 0.05, 2.5e-3, 40, 1500, 1.2, embedding=16),
         _Way(4, (256, 256), 32, 0.1, 2.5e-3, 16, 500, 2.4, "gelu", embedding=16),
     ),
     "thorough": (
-        _Way(8, (256, 256), 128, 0.05, 2.5e-3, 60, 3000, 1.2, embedding=16),
-        _Way(8, (256, 256), 64, 0.1, 2e-3, 24, 700, 3.0, "gelu", embedding=16),
+        _Way(8, (256, 256), 128, 0.05, 2.5e-3, 60, 2500, 1.2, embedding=16),
+        _Way(8, (256, 256), 32, 0.1, 2.5e-3, 20, 500, 2.4, "gelu", embedding=16),
     ),
 }
 # of one optimum: nothing to average, nothing to stop early
