@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from children import in_a_child
 from click.testing import CliRunner
 
 import schuss
@@ -273,21 +273,6 @@ def go(table: Path, run: Path, **others: Any) -> Model:
         return schuss.train(run=run, resume=True, **others)
     chosen = {**SETTINGS, "checkpoint_seconds": 0, "dropout": 0.1, **others}
     return schuss.train(table, "y", exclude=["label"], run=run, **chosen)
-
-
-def in_a_child(work: Callable[[], object]) -> int:
-    """The number of a process that does the work, and ends with 0 if it comes through."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
 
 
 @pytest.mark.usefixtures("short_chunks")

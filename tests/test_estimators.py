@@ -245,6 +245,19 @@ def test_partial_fit_goes_on_from_the_raw_W_and_keeps_its_average() -> None:
     assert (averaged.model_.W != plain.model_.W).any()
 
 
+@pytest.mark.parametrize("kind", [SchussRegressor, SchussClassifier])
+def test_partial_fit_keeps_its_network_for_any_number_of_rows(kind: Any) -> None:
+    """Another number of them would make another network from the start: more bins, wider layers."""
+    trained, network = kind(random_state=0), None
+    for rows in (100, 250, 6000):
+        x = np.random.default_rng(rows).normal(size=(rows, 3))
+        trained.partial_fit(x, x[:, 0] > 0 if kind is SchussClassifier else x[:, 0])
+        network = network or trained.model_.network
+        assert trained.model_.network == network
+    assert trained.model_.record.reasons["hidden"].endswith("(the model's)")
+    assert kind(random_state=0).fit(x, x[:, 0] > 0).model_.network != network
+
+
 def test_partial_fit_trains_on_what_it_is_given_with_the_scale_of_the_first_call() -> None:
     trained = SchussRegressor(hidden=(), learning_rate=0.05, random_state=0)
     for _ in range(40):

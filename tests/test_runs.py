@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import time
-import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from children import in_a_child
 
 import schuss
 from schuss.configuration import Configuration
@@ -70,21 +70,6 @@ def go(table: Path, run: Path, **others: Any) -> schuss.Model:
     if RunFolder(run).holds_run():
         return schuss.train(run=run, resume=True, **others)
     return schuss.train(table, "y", run=run, **{**SETTINGS, **others})
-
-
-def in_a_child(work: Callable[[], object]) -> int:
-    """The number of a process that does the work, and ends with 0 if it comes through."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
 
 
 def interrupted_after(looks: int) -> Callable[[], bool]:

@@ -41,7 +41,10 @@ def test_an_update_learns_the_new_rows_and_changes_neither_model_nor_encoding(mo
     assert (updated.encoding, updated.network, updated.loss) == (model.encoding, model.network, model.loss)
     assert (model.W == W).all()
     assert not updated.W.flags.writeable
-    assert "the model's" in updated.record.reasons["hidden"]
+    told = updated.record.reasons
+    assert (told["hidden"], told["numeric"], told["members"]) == tuple(
+        f"{value} (the model's)" for value in ("16", "standard", "1")
+    )
     assert updated.record.reasons["learning_rate"].startswith("0.00025 ")
 
 

@@ -13,6 +13,7 @@ from threading import Event as Flag, Lock
 from schuss.engine.protocol import Engine
 from schuss.preparing import Prepared
 from schuss.settings import Settings
+from schuss.table.columns import processors
 from schuss.training.control import Command, Control
 from schuss.training.events import Event, Finished, MemberEvent
 from schuss.training.judging import Validation
@@ -149,11 +150,9 @@ def _is_lost(end: Finished) -> bool:
 
 
 def _processors() -> int:
-    """That this process may use."""
+    """That may be used."""
     told = os.environ.get("SCHUSS_THREADS", "")
-    if told.isdecimal():
-        return max(1, int(told))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(told)) if told.isdecimal() else processors()
 
 
 class _MemberControl:

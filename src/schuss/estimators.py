@@ -29,10 +29,10 @@ from schuss.keeping import Keeper
 from schuss.losses import Loss, check_use, loss_named
 from schuss.metrics import Measure
 from schuss.model import Model
-from schuss.network import Network
 from schuss.network.specifications import Hidden
-from schuss.numeric import Numeric, Scaling, numeric_named
+from schuss.numeric import Numeric, numeric_named
 from schuss.preparing import ClassWeight, Roles, make_settings, prepare
+from schuss.recipe import with_network
 from schuss.settings import Settings
 from schuss.table.columns import from_numpy
 from schuss.table.schema import Offset, Target
@@ -57,6 +57,7 @@ _GROUPS: dict[str, Callable[[Any], Any]] = {
     "averaging": averaging_named,
     "numeric": numeric_named,
 }
+_OF_THE_NETWORK = ("hidden", "effort", "activation", "numeric", "embedding", "dropout", "members")
 
 
 class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
@@ -64,7 +65,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
 
     model_: Model
     _states: tuple[TrainingState, ...]  # of the networks
-    _kind: tuple[Network, type[Optimizer], str, Scaling]
+    _kind: tuple[Any, ...]  # what must stay from call to call where W goes on
 
     def __init__(
         self,
@@ -296,6 +297,7 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         encoding = self.model_.encoding if start else None
         if keeper:
             settings = make_settings({"seed": settings.seed, **keeper.asked.settings})
+        of_network = [getattr(settings, name) for name in _OF_THE_NETWORK]
         if start:
             settings = replace(settings, members=len(start))
         roles = Roles(
@@ -309,11 +311,15 @@ class _SchussEstimator(BaseEstimator):  # type: ignore[misc]
         prepared = prepare(table, target, settings, roles, encoding=encoding)
         if keeper:
             prepared = repeating(prepared, keeper.asked, {}, keeper if self.resume else None)
-        kind = prepared.recipe.network, type(prepared.recipe.optimizer), settings.precision, prepared.encoding.scaling
-        if start and kind != self._kind:
-            raise ValueError(
-                "Network, scaling, optimizer or precision changed since the last fit: set warm_start=False."
-            )
+        recipe = prepared.recipe
+        kind = of_network, recipe.network.outputs, type(recipe.optimizer), settings.precision
+        if start:
+            if kind != self._kind:
+                raise ValueError(
+                    "Network, scaling, optimizer or precision changed since the last fit: set warm_start=False."
+                )
+            recipe = with_network(recipe, self.model_.network, self.model_.record.reasons)
+            prepared = replace(prepared, recipe=recipe)
         self._kind = kind
         with _report() if self.verbose else nullcontext() as report:
             observers = [self._remember, *(self.callbacks or ()), *([report] if report else [])]

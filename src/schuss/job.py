@@ -31,7 +31,7 @@ from schuss.model.model import Model, Record, read_for
 from schuss.model.scores import scores_of
 from schuss.own import CHECKED_ROWS, check_loss
 from schuss.preparing import ClassWeight, Prepared, Roles, make_settings, memory_of, prepare, ready, told_apart
-from schuss.recipe import Recipe, going_on
+from schuss.recipe import Recipe, going_on, with_network
 from schuss.settings import Settings
 from schuss.table.delimited import TableFormat
 from schuss.table.drift import drift
@@ -210,7 +210,7 @@ def update(
             raise SettingError(f"{name} belongs to the model, and an update keeps it: leave it out, or train anew.")
     network, schema = model.network, model.encoding.schema
     own = {name: getattr(network, name) for name in ("hidden", "activation", "dropout")}
-    own |= {"loss": model.loss, "members": model.members}
+    own |= {"numeric": model.encoding.scaling, "loss": model.loss, "members": model.members}
     chosen = make_settings({"precision": model.precision, "threads": model.threads, **settings, **own})
     roles = Roles(
         weight=schema.weight,
@@ -222,7 +222,7 @@ def update(
     )
     read = read_for(model.encoding, table, format, memory_of(chosen), [roles.by.column] if roles.by else [])
     prepared = prepare(read, schema.target, chosen, roles, encoding=model.encoding)
-    recipe = going_on(prepared.recipe, chosen, network)
+    recipe = going_on(with_network(prepared.recipe, network, model.record.reasons), chosen)
     prepared = replace(prepared, recipe=recipe, drift=drift(schema, read))
     del read  # as in train
     start, validations = [], [_validation(prepared.member(number)) for number in range(model.members)]

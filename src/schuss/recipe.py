@@ -33,6 +33,7 @@ _LOSS_OF_TASK = {
     "multiclass": "cross_entropy",
     "multilabel": "log_loss",
 }
+_OF_THE_NETWORK = ("loss", "numeric", "embedding", "hidden", "activation", "dropout", "members")
 _SHARE_GOING_ON = 0.1  # of the learning rate of a training
 _LIMITS = ("l1", "l2", "clip_value", "clip_norm", "metric", "min_improvement", "target_score", "steps",
            "seconds")  # what is told only where it is chosen  # fmt: skip
@@ -211,16 +212,21 @@ def decide(
     return Recipe(network, loss, cost, optimizer, plan, choose.reasons, choose.values, metrics)
 
 
-def going_on(recipe: Recipe, settings: Settings, network: Network) -> Recipe:
-    """The recipe for a network that is trained already, which it keeps: with shorter steps, unless that is chosen."""
-    kept = ("hidden", "activation", "loss")
-    reasons = {**recipe.reasons} | {name: recipe.reasons[name].replace("chosen by you", "the model's") for name in kept}
-    plan = recipe.plan
+def with_network(recipe: Recipe, network: Network, reasons: Mapping[str, str]) -> Recipe:
+    """The recipe for a network that is trained already, and stays as it is. reasons: of its own training."""
+    own = {name: f"{reasons[name].rpartition(' (')[0]} (the model's)" for name in _OF_THE_NETWORK if name in reasons}
+    others = {name: words for name, words in recipe.reasons.items() if name not in _OF_THE_NETWORK}
+    return replace(recipe, network=network, reasons={**own, **others})
+
+
+def going_on(recipe: Recipe, settings: Settings) -> Recipe:
+    """The recipe for a W that is near its place: with shorter steps, unless their length is chosen."""
+    plan, reasons = recipe.plan, dict(recipe.reasons)
     has_rate = "learning_rate" in reasons and recipe.optimizer.learning_rate is None  # lbfgs has none
     if settings.learning_rate is None and has_rate:
         plan = replace(plan, learning_rate=_SHARE_GOING_ON * plan.learning_rate)
         reasons["learning_rate"] = f"{_words(plan.learning_rate)} (a tenth of that of a training: W is near its place)"
-    return replace(recipe, network=network, plan=plan, reasons=reasons)
+    return replace(recipe, plan=plan, reasons=reasons)
 
 
 def _loss(settings: Settings, schema: Schema, choose: "_Chooser") -> Loss:

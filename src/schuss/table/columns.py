@@ -157,7 +157,7 @@ def workers(rows: int) -> Iterator[Each]:
     if rows <= _ROWS_WORTH_THREADS:
         yield lambda function, items: [function(item) for item in items]
         return
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         yield lambda function, items: list(pool.map(function, items))
 
 
@@ -169,7 +169,7 @@ def ahead(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Itera
     if first is None or second is None:
         yield from () if first is None else (function(first),)
         return
-    cores, waiting = _cores(), deque[Future[_Result]]()
+    cores, waiting = processors(), deque[Future[_Result]]()
     with ThreadPoolExecutor(cores) as pool:
         every = itertools.chain((first, second), coming)
         del first, second  # nobody keeps what has been used
@@ -182,7 +182,7 @@ def ahead(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Itera
             yield waiting.popleft().result()
 
 
-def _cores() -> int:
+def processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
