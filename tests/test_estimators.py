@@ -237,7 +237,7 @@ def test_going_on_finds_a_constant_feature_called_as_the_target() -> None:
 
 def test_partial_fit_goes_on_from_the_raw_W_and_keeps_its_average() -> None:
     settings: dict[str, Any] = {"hidden": (8,), "members": 1, "random_state": 0}
-    averaged, plain = SchussRegressor(averaging="ema", **settings), SchussRegressor(**settings)
+    averaged, plain = (SchussRegressor(averaging=averaging, **settings) for averaging in ("ema", "none"))
     for _ in range(3):
         averaged.partial_fit(X, Y)
         plain.partial_fit(X, Y)

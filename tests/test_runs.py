@@ -291,7 +291,7 @@ def test_fault_09_a_checkpoint_of_a_newer_version_is_refused_by_its_number(table
 def test_fault_10_changed_settings_are_shown_and_must_be_forced(table: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     go(table, run, interrupted=interrupted_after(9))
-    with pytest.raises(RunError, match=r"epochs: 12 → 13\n  learning_rate: 0.0025 → 0.5"):
+    with pytest.raises(RunError, match=r"epochs: 12 → 13\n  learning_rate: 0.004 → 0.5"):
         schuss.train(run=run, resume=True, epochs=13, learning_rate=0.5)
     schuss.train(run=run, resume=True, threads=1, seconds=1e-9)  # these change no bit
     model = schuss.train(run=run, resume=True, force=True, epochs=13, seconds=1e9)

@@ -45,7 +45,7 @@ def test_an_update_learns_the_new_rows_and_changes_neither_model_nor_encoding(mo
     assert (told["hidden"], told["numeric"], told["members"]) == tuple(
         f"{value} (the model's)" for value in ("16", "standard", "1")
     )
-    assert updated.record.reasons["learning_rate"].startswith("0.00025 ")
+    assert updated.record.reasons["learning_rate"].startswith("0.0004 ")
 
 
 def test_updates_are_counted_in_the_file_too(model: schuss.Model, tmp_path: Path) -> None:

@@ -445,7 +445,7 @@ class SchussRegressor(RegressorMixin, _SchussEstimator):  # type: ignore[misc]
         learning_rate: α, above 0.
         schedule: constant, step, exponential, polynomial, cosine, one_cycle, coslog4 or plateau; with numbers in words
             such as "cosine(cycles=3, warmup=0.05)", or a typed group such as schuss.Cosine(final=0.1).
-        averaging: ema or swa, or schuss.EMA(decay=0.99): an average of W is validated and kept in its place.
+        averaging: none, ema or swa, or schuss.EMA(decay=0.99): an average of W is validated and kept in its place.
         l1: λ of the penalty λ Σ |weight| in the cost. l2: λ of ½ λ ‖weights‖².
         weight_decay: decoupled decay, per unit of learning rate.
         dropout: probability with which a step leaves out each unit of hidden layers given as widths, below 1; never in

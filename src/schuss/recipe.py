@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
-from schuss.descent.averaging import averaging_named
+from schuss.descent.averaging import Last, averaging_named
 from schuss.descent.optimizers import LBFGS, Adam, Optimizer, optimizer_named
 from schuss.descent.schedules import Constant, Plateau, schedule_named
 from schuss.engine.protocol import Cost
@@ -45,8 +45,9 @@ _FEWEST_BINS, _ROWS_PER_BIN = 16, 32
 _EMBEDDING = 16  # numbers for a level; one-hot where there are no more levels than that
 _MOST_EPOCHS = 200  # of a small table
 _MOST_DECAY = 0.05  # learning rate · weight decay of a step
-_NARROW = 10_000  # rows · classes, below which half the width is enough, with some dropout
-_LEAST_DROPOUT = 0.1
+_SMALL = 10_000  # rows · classes, of a regression rows · 2, below which a table is small
+_MORE_DROPOUT = 0.05  # of a small one
+_LONGER_STEPS = (1.6, 2.0)  # of a small one, times the rate: of regression and of classes
 _SIGNAL = 20_000  # rows · classes, below which there is more decay
 _MOST_STEPS, _FEWEST_EPOCHS = 30_000, 4  # of a large one
 _ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there are
@@ -71,12 +72,24 @@ class _Way:
     decay: float
     activation: str = "relu"
     embedding: int | None = None
+    averaging: str = "none"
+
+    def of_a_small_table(self, longer: float) -> "_Way":
+        """Half as wide, with some more dropout and longer steps, the average of whose W is kept."""
+        return replace(
+            self,
+            hidden=tuple(width // 2 for width in self.hidden),
+            embedding=self.embedding and self.embedding // 2,
+            dropout=self.dropout + _MORE_DROPOUT,
+            rate=longer * self.rate,
+            averaging="ema",
+        )
 
 
 # of regression and of classes
 _WAYS = {
     "fast": (
-        _Way(1, (256, 128), 64, 0.0, 2.5e-3, 24, 600, 1.2),
+        _Way(1, (256, 128), 64, 0.0, 2.5e-3, 24, 600, 1.2, embedding=8),
         _Way(1, (128, 128), 32, 0.05, 3e-3, 12, 250, 2.4, "gelu"),
     ),
     "standard": (
@@ -132,7 +145,7 @@ def member_count(settings: Settings, rows: int) -> int:
     """How many networks are trained and averaged. rows: training and validation rows."""
     if settings.members is not None:
         return settings.members
-    members = 1 if _is_full_batch(settings) else _way(settings, is_regression=True).members
+    members = 1 if _is_full_batch(settings) else _ways(settings)[0].members
     return max(1, members * _ROWS_OF_FEWER_MEMBERS // max(rows, _ROWS_OF_FEWER_MEMBERS))
 
 
@@ -143,7 +156,7 @@ def numeric_for(settings: Settings, schema: Schema, rows: int) -> Numeric:
     columns = sum(isinstance(column, NumericColumn) and bool(column.quantiles) for column in schema.columns)
     if settings.hidden == () or not 0 < columns <= _MOST_COLUMNS:
         return Standard()
-    way = _way(settings, schema.target.task == "regression")
+    way = _way(settings, schema, rows)
     bins = min(way.bins, _MOST_BINS // columns, max(_FEWEST_BINS, rows // _ROWS_PER_BIN))
     return Piecewise(bins, way.embedding if columns <= _MOST_EMBEDDED else None)
 
@@ -167,7 +180,7 @@ def decide(
     target, choose = encoding.schema.target, _Chooser()
     classes = len(target.classes)
     choose("effort", None if settings.effort == "standard" else settings.effort, "standard", "or fast, or thorough")
-    way = _way(settings, target.task == "regression")
+    way = _way(settings, encoding.schema, rows)
     loss = _loss(settings, encoding.schema, choose)
     network = _network(settings, encoding, rows, loss, way, choose)
     members = members or member_count(settings, rows)
@@ -192,9 +205,7 @@ def decide(
     schedule = schedule_named(choose("schedule", settings.schedule, "cosine", "ends on small steps"))
     if isinstance(schedule, Plateau) and not validated:
         raise SettingError("The schedule plateau looks at validation rows: give some, or take another schedule.")
-    averaging = None
-    if settings.averaging is not None:
-        averaging = averaging_named(choose("averaging", settings.averaging, None, ""))
+    averaging = averaging_named(choose("averaging", settings.averaging, way.averaging, "of W, which is what is kept"))
     plan = Plan(
         learning_rate=rate,
         schedule=schedule,
@@ -205,7 +216,7 @@ def decide(
         steps=settings.steps,
         retries=settings.retries,
         seed=settings.seed,
-        averaging=averaging,
+        averaging=None if isinstance(averaging, Last) else averaging,
         loss_unit=unit,
         loss_shift=shift,
     )
@@ -251,10 +262,7 @@ def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way:
         levels = f"one-hot where there are no more levels; there are {', '.join(map(str, encoding.categories[:8]))}"
         width = choose("embedding", settings.embedding, _EMBEDDING, levels)
     classes = len(encoding.schema.target.classes)
-    narrow = (classes or settings.effort == "fast") and rows * max(2, classes) < _NARROW
-    widths = tuple(width // 2 for width in way.hidden) if narrow else way.hidden
-    dropout = max(way.dropout, _LEAST_DROPOUT) if narrow else way.dropout
-    hidden = choose("hidden", settings.hidden, widths, "two layers suit most tables")
+    hidden = choose("hidden", settings.hidden, way.hidden, "two layers suit most tables")
     plain = all(isinstance(layer, int) for layer in hidden) and not _is_full_batch(settings)
     return Network(
         inputs=encoding.features,
@@ -262,15 +270,24 @@ def _network(settings: Settings, encoding: Encoding, rows: int, loss: Loss, way:
         outputs=loss.outputs(encoding.targets, classes),
         activation=choose("activation", settings.activation, way.activation, "no other was better on such tables"),
         categories=encoding.categories,
-        dropout=choose("dropout", settings.dropout, dropout if plain else 0.0, "of the units of hidden layers"),
+        dropout=choose("dropout", settings.dropout, way.dropout if plain else 0.0, "of the units of hidden layers"),
         embedding=None if width is None else [width if levels > width else 0 for levels in encoding.categories],
         knots=knots if any(knots) else (),
         numeric_embedding=numeric.embedding if isinstance(numeric, Piecewise) and any(knots) else None,
     )
 
 
-def _way(settings: Settings, is_regression: bool) -> _Way:
-    return (_LINEAR if settings.hidden == () else _WAYS[settings.effort])[not is_regression]
+def _ways(settings: Settings) -> tuple[_Way, _Way]:
+    """Of regression and of classes."""
+    return _LINEAR if settings.hidden == () else _WAYS[settings.effort]
+
+
+def _way(settings: Settings, schema: Schema, rows: int) -> _Way:
+    """What suits the task and the number of rows; a linear network has one way."""
+    kind = int(schema.target.task != "regression")
+    way = _ways(settings)[kind]
+    is_small = bool(way.hidden) and rows * max(2, len(schema.target.classes)) < _SMALL
+    return way.of_a_small_table(_LONGER_STEPS[kind]) if is_small else way
 
 
 def _is_full_batch(settings: Settings) -> bool:

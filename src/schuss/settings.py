@@ -71,7 +71,7 @@ class Settings:
     )
     averaging: str | Averaging | None = setting(
         None,
-        "Average of W along the way, which is validated and kept in its place; none if not given.",
+        "Average of W along the way, which is validated and kept in its place.",
         groups=AVERAGINGS,
         instance=Averaging,
     )

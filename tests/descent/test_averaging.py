@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from schuss.descent import EMA, SWA
-from schuss.descent.averaging import AVERAGINGS, Averaging, averaging_named
+from schuss.descent.averaging import AVERAGINGS, Averaging, Last, averaging_named
 from schuss.errors import SettingError
 from schuss.groups import in_words
 
@@ -26,6 +26,7 @@ def _ema() -> float:
 EXPECTED: dict[str, tuple[Averaging, Callable[[], float]]] = {
     "ema": (EMA(decay=0.7), _ema),
     "swa": (SWA(start=0.75), lambda: float(W[31:].mean())),
+    "none": (Last(), lambda: float(W[-1])),
 }
 
 
@@ -59,5 +60,5 @@ def test_an_average_is_found_by_its_words(name: str) -> None:
 
 @pytest.mark.parametrize("words", ["ema(decay=1)", "ema(decay=-0.1)", "swa(start=1)", "swa(start=-1)", "mean"])
 def test_what_is_out_of_range_or_unknown_is_refused(words: str) -> None:
-    with pytest.raises(SettingError, match=r"must be at least 0 and below 1|choose one of ema, swa"):
+    with pytest.raises(SettingError, match=r"must be at least 0 and below 1|choose one of ema, swa, none"):
         averaging_named(words)

@@ -7,7 +7,7 @@ import pytest
 from engine_rows import some_rows
 
 from schuss.arrays import Vector
-from schuss.descent.averaging import AVERAGINGS, averaging_named
+from schuss.descent.averaging import averaging_named
 from schuss.descent.optimizers import OPTIMIZERS, Optimizer
 from schuss.engine import make_engine
 from schuss.engine.protocol import Cost, Engine, EngineState
@@ -35,7 +35,7 @@ def average_of(state: EngineState) -> Vector:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("averaging", AVERAGINGS)
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_average_is_that_of_each_W_and_training_does_not_feel_it(optimizer: str, averaging: str, name: str) -> None:
     rule = OPTIMIZERS[optimizer](clip_norm=5.0 if optimizer == "nesterov" else None)

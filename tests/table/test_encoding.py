@@ -490,7 +490,7 @@ def test_knots_are_few_ascending_values_of_their_column(
         assert len(knots) <= bins + 1
         if feature.indicator or len(known) < 3:
             assert knots == ()
-        else:
+        elif len(known) == len(present):  # so close to each other that they are one in float32, knots may be too few
             assert {min(known), max(known)} <= set(knots)
         if knots and len(present) <= min(bins + 1, 128):
             assert set(knots) == known

@@ -70,7 +70,18 @@ class SWA:
         return np.asarray(1 / np.maximum(averaged, 1))
 
 
-AVERAGINGS: dict[str, type[Averaging]] = {each.name: each for each in (EMA, SWA)}
+@dataclass(frozen=True)
+class Last:
+    """No average: the last W."""
+
+    name: ClassVar[str] = "none"
+
+    def rates(self, first: int, count: int, steps: int) -> Vector:
+        """1."""
+        return np.ones(count)
+
+
+AVERAGINGS: dict[str, type[Averaging]] = {each.name: each for each in (EMA, SWA, Last)}
 
 
 def averaging_named(choice: str | Averaging) -> Averaging:

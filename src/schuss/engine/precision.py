@@ -60,4 +60,5 @@ def _difference(candidate: Engine, exact: Engine, batch: Rows) -> float:
 
 
 def _norm(vector: Vector) -> float:
-    return float(np.linalg.norm(vector.astype(np.float64)))
+    with np.errstate(over="ignore"):  # too long a vector is of infinite length
+        return float(np.linalg.norm(vector.astype(np.float64)))

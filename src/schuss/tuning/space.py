@@ -46,7 +46,7 @@ class Space:
         decay: Any = self.distributions.get("weight_decay")
         if decay and point["weight_decay"] < _NO_DECAY * decay.low:
             found["weight_decay"] = 0.0
-        return {name: value for name, value in found.items() if value != "none"}
+        return found
 
 
 def space_for(prepared: Prepared, chosen: Collection[str]) -> Space:
@@ -74,7 +74,7 @@ def space_for(prepared: Prepared, chosen: Collection[str]) -> Space:
         "dropout": [("dropout", Range(-0.1, 0.5), recipe.network.dropout)],  # below 0 there is none
         "batch_size": [("batch_size", OneOf((max(1, batch // 2), batch, 2 * batch)), batch)],
         "schedule": [("schedule", OneOf(("cosine", "coslog4")), own["schedule"])],
-        "averaging": [("averaging", OneOf(("none", "ema")), own.get("averaging", "none"))],
+        "averaging": [("averaging", OneOf(("none", "ema")), own["averaging"])],
         "numeric": [("numeric", OneOf(_numerics(own["numeric"])), own["numeric"])] if recipe.network.knots else [],
     }
     without = {*chosen, *({"activation", "dropout"} if recipe.network.hidden == () else ())}
