@@ -30,7 +30,7 @@ def recipe(rows: int, classes: int = 0, **settings: Any) -> Recipe:
 
 
 @pytest.mark.parametrize(("effort", "hidden"), [("fast", (256, 128)), ("standard", (256, 256))])
-@pytest.mark.parametrize(("classes", "rows", "longer"), [(0, 5000, 1.6), (2, 5000, 2.0), (5, 2000, 2.0)])
+@pytest.mark.parametrize(("classes", "rows", "longer"), [(0, 7500, 1.6), (2, 7500, 2.0), (5, 3000, 2.0)])
 def test_of_a_small_table_networks_are_narrow_and_the_average_of_longer_steps_is_kept(
     effort: str, hidden: tuple[int, ...], classes: int, rows: int, longer: float
 ) -> None:
