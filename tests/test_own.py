@@ -289,7 +289,7 @@ def test_a_model_file_keeps_the_link_and_predicts_without_the_function(
 @slow
 def test_an_update_goes_on_with_the_loss_and_needs_its_function(tmp_path: Path) -> None:
     model = train("y", loss=OwnLoss(squared), weight="w")
-    updated = schuss.update(model, FRAME, epochs=2, learning_rate=0.01)
+    updated = schuss.update(model, FRAME, epochs=2, learning_rate=0.01, averaging="none")
     assert isinstance(updated.loss, OwnLoss)
     assert updated.record.scores["test"]["loss"] != model.record.scores["test"]["loss"]
     model.save(tmp_path / "own.schuss")
