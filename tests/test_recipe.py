@@ -30,7 +30,7 @@ def recipe(rows: int, classes: int = 0, **settings: Any) -> Recipe:
 
 
 @pytest.mark.parametrize(("effort", "hidden"), [("fast", (256, 128)), ("standard", (256, 256))])
-@pytest.mark.parametrize(("classes", "rows", "longer"), [(0, 7500, 1.6), (2, 7500, 2.0), (5, 3000, 2.0)])
+@pytest.mark.parametrize(("classes", "rows", "longer"), [(0, 7500, 1.6), (2, 7500, 2.5), (5, 3000, 2.5)])
 def test_of_a_small_table_networks_are_narrow_and_the_average_of_longer_steps_is_kept(
     effort: str, hidden: tuple[int, ...], classes: int, rows: int, longer: float
 ) -> None:
@@ -54,6 +54,11 @@ def test_of_a_small_table_too_what_is_set_is_taken() -> None:
     assert {name: found.chosen[name] for name in mine} == mine
     assert found.plan.averaging is None
     assert found.reasons["averaging"] == "none (chosen by you)"
+
+
+@pytest.mark.parametrize(("classes", "bins"), [(0, 16), (2, 8)])
+def test_few_rows_have_few_bins(classes: int, bins: int) -> None:
+    assert f"piecewise(bins={bins}" in recipe(200, classes).reasons["numeric"]
 
 
 def test_a_linear_network_is_the_same_task_for_any_number_of_rows() -> None:

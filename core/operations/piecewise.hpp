@@ -66,7 +66,8 @@ SCHUSS_INLINE void add_up(const float* increments, int64_t bins, int64_t width, 
 
 // Sums from the end take the place of the rows.
 SCHUSS_INLINE void add_up_backwards(float* rows, int64_t bins, int64_t width) {
-    for (int64_t i = (bins - 1) * width - 1; i >= 0; i--) rows[i] += rows[i + width];
+    for (int64_t bin = bins - 2; bin >= 0; bin--)
+        for (int64_t i = bin * width; i < (bin + 1) * width; i++) rows[i] += rows[i + width];
 }
 
 // The encodings go into the first dense layer as they are.

@@ -41,13 +41,14 @@ _LEAST_ROWS_TO_SPLIT = 100  # below, a tenth of the rows says too little to be w
 _MOST_COLUMNS = 512  # of numbers that are worth a function of each
 _MOST_EMBEDDED = 24  # of them, whose functions go through a dense layer; of more each unit has its own, which is faster
 _MOST_BINS = 8192  # of all columns together
-_FEWEST_BINS, _ROWS_PER_BIN = 16, 32
+_FEWEST_BINS = (16, 8)  # of a column, of regression and of classes
+_ROWS_PER_BIN = 32
 _EMBEDDING = 16  # numbers for a level; one-hot where there are no more levels than that
 _MOST_EPOCHS = 200  # of a small table
 _MOST_DECAY = 0.05  # learning rate · weight decay of a step
 _SMALL = 15_000  # rows · classes, of a regression rows · 2, below which a table is small
 _MORE_DROPOUT = 0.05  # of a small one
-_LONGER_STEPS = (1.6, 2.0)  # of a small one, times the rate: of regression and of classes
+_LONGER_STEPS = (1.6, 2.5)  # of a small one, times the rate: of regression and of classes
 _SIGNAL = 20_000  # rows · classes, below which there is more decay
 _MOST_STEPS, _FEWEST_EPOCHS = 30_000, 4  # of a large one
 _ROWS_OF_FEWER_MEMBERS = 1_000_000  # folds differ the less the more rows there are
@@ -157,7 +158,8 @@ def numeric_for(settings: Settings, schema: Schema, rows: int) -> Numeric:
     if settings.hidden == () or not 0 < columns <= _MOST_COLUMNS:
         return Standard()
     way = _way(settings, schema, rows)
-    bins = min(way.bins, _MOST_BINS // columns, max(_FEWEST_BINS, rows // _ROWS_PER_BIN))
+    fewest = _FEWEST_BINS[_kind(schema)]
+    bins = min(way.bins, _MOST_BINS // columns, max(fewest, rows // _ROWS_PER_BIN))
     return Piecewise(bins, way.embedding if columns <= _MOST_EMBEDDED else None)
 
 
@@ -282,9 +284,14 @@ def _ways(settings: Settings) -> tuple[_Way, _Way]:
     return _LINEAR if settings.hidden == () else _WAYS[settings.effort]
 
 
+def _kind(schema: Schema) -> int:
+    """0 for regression, 1 for classes."""
+    return int(schema.target.task != "regression")
+
+
 def _way(settings: Settings, schema: Schema, rows: int) -> _Way:
     """What suits the task and the number of rows; a linear network has one way."""
-    kind = int(schema.target.task != "regression")
+    kind = _kind(schema)
     way = _ways(settings)[kind]
     is_small = bool(way.hidden) and rows * max(2, len(schema.target.classes)) < _SMALL
     return way.of_a_small_table(_LONGER_STEPS[kind]) if is_small else way
